@@ -1,0 +1,11 @@
+# Apache Arrow out of the PyPI wheel pyarrow: full library names, because the wheel has no development links.
+set(MOBULA_ARROW_DIR ${MOBULA_SITE_PACKAGES}/pyarrow CACHE PATH "Folder of the pyarrow package")
+file(GLOB arrow_libraries ${MOBULA_ARROW_DIR}/libarrow.so.* ${MOBULA_ARROW_DIR}/libparquet.so.*)
+if(NOT arrow_libraries)
+  message(FATAL_ERROR "Arrow is missing at ${MOBULA_ARROW_DIR}: run ./dev setup, or pass -DMOBULA_WITH_ARROW=OFF")
+endif()
+add_library(mobula_arrow INTERFACE IMPORTED)
+target_include_directories(mobula_arrow SYSTEM INTERFACE ${MOBULA_ARROW_DIR}/include)
+target_link_libraries(mobula_arrow INTERFACE ${arrow_libraries})
+list(APPEND CMAKE_BUILD_RPATH ${MOBULA_ARROW_DIR})
+list(APPEND CMAKE_INSTALL_RPATH ${MOBULA_ARROW_DIR})

@@ -1,0 +1,1 @@
+pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)

@@ -1,0 +1,28 @@
+#include "mobula/base/json.hpp"
+
+#include <fmt/format.h>
+
+#include "mobula/base/error.hpp"
+
+namespace mobula {
+
+Json parse_json(std::string_view text, std::string_view name, std::size_t max_depth) {
+  // nlohmann reports the depth of the value whose event it is at; refusing there bounds the recursion of its users.
+  const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
+    if (depth > static_cast<int>(max_depth)) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: JSON nested deeper than {} levels", name, max_depth));
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, bounded);
+  } catch (const nlohmann::json::parse_error& error) {
+    std::string reason = error.what();
+    if (const size_t cut = reason.find("parse error"); cut != std::string::npos) reason.erase(0, cut);
+    throw Error(ErrorCode::corrupt, fmt::format("{}: not valid JSON: {}", name, reason));
+  }
+}
+
+std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace mobula

@@ -1,0 +1,88 @@
+/// Tokenizers: text to token ids and back, loaded from and saved as Hugging Face tokenizer.json.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mobula::text {
+
+using TokenId = std::int32_t;
+
+/// What encoding one text (or pair of texts) gives: one entry a token in every vector.
+struct Encoding {
+  std::vector<TokenId> ids;
+  std::vector<std::uint32_t> type_ids;                      ///< 0 for the first text, 1 for the second
+  std::vector<std::pair<std::size_t, std::size_t>> offsets;  ///< bytes of the input, [begin, end)
+  std::vector<std::uint8_t> special_mask;                   ///< 1 where a post-processor added the token
+  std::vector<std::uint8_t> attention_mask;                 ///< 0 where padding stands
+};
+
+/// Turns text into ids and back. Immutable and thread-safe once made.
+class Tokenizer {
+ public:
+  /// Loads tokenizer.json, or a folder that holds one. Throws Error naming file and key.
+  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
+  /// Parses the text of a tokenizer.json; `name` leads error messages.
+  static std::shared_ptr<const Tokenizer> parse(std::string_view json, std::string_view name);
+
+  ~Tokenizer();
+
+  /// Encodes text; invalid UTF-8 is read as U+FFFD per maximal subpart. `add_special_tokens` runs the post-processor.
+  std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = true) const;
+  /// Encodes text with types, offsets and masks, truncated and padded as the file says.
+  Encoding encode_full(std::string_view text, std::optional<std::string_view> pair = std::nullopt,
+                       bool add_special_tokens = true) const;
+  /// Decodes ids. Throws Error(invalid_argument) for an id outside the vocabulary.
+  std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = true) const;
+
+  /// Returns the number of ids, added tokens included: 1 + the largest id.
+  std::size_t vocab_size() const;
+  std::optional<TokenId> token_to_id(std::string_view token) const;
+  std::optional<std::string> id_to_token(TokenId id) const;
+  bool is_special(TokenId id) const;
+
+  /// Returns the text of this tokenizer's tokenizer.json.
+  std::string to_json() const;
+  /// Writes tokenizer.json and a tokenizer_config.json that transformers' AutoTokenizer loads (PreTrainedTokenizerFast),
+  /// with `chat_template` where it is not empty.
+  void save(const std::filesystem::path& directory, std::string_view chat_template = {}) const;
+
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+
+ private:
+  std::unique_ptr<const Impl> impl_;
+};
+
+/// Decodes a growing sequence of ids: gives out text as soon as it can't change any more (whole UTF-8 characters, decoders
+/// that look ahead). Holds a reference to the tokenizer. Not thread-safe.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens = true);
+  /// Adds an id; returns the text that became certain, often empty.
+  std::string push(TokenId id);
+  /// Returns what is left; incomplete characters become U+FFFD.
+  std::string finish();
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  bool skip_special_tokens_;
+  std::vector<TokenId> ids_;
+  std::size_t prefix_ = 0;
+  std::size_t given_ = 0;
+};
+
+/// Makes a tokenizer of the 256 bytes (ids 0..255 are the bytes; byte-level BPE without merges).
+std::shared_ptr<const Tokenizer> make_byte_tokenizer();
+/// Makes a tokenizer of the characters (code points) in `text`, sorted, after the unknown token. Throws for empty text.
+std::shared_ptr<const Tokenizer> make_character_tokenizer(std::string_view text);
+
+}  // namespace mobula::text
