@@ -61,7 +61,8 @@ class ConfigReader final : public ConfigVisitor {
   void field(std::string_view name, bool& value, std::string_view) override {
     if (const YAML::Node node = find(name)) {
       const std::string text = scalar(node, name, "true or false");
-      if (!YAML::convert<bool>::decode(YAML::Node(text), value)) wrong_type(node, name, text, "true or false");
+      if (!YAML::convert<bool>::decode(YAML::Node(text), value))
+        wrong_type(node, name, text, "true or false");
     }
   }
   void field(std::string_view name, std::int64_t& value, std::string_view) override {
@@ -173,7 +174,8 @@ class ConfigReader final : public ConfigVisitor {
     double value = 0;
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stop != end || !std::isfinite(value)) wrong_type(node, name, text, "a number");
+    if (error != std::errc() || stop != end || !std::isfinite(value))
+      wrong_type(node, name, text, "a number");
     return value;
   }
 
@@ -230,7 +232,9 @@ class ConfigLister final : public ConfigVisitor {
   };
   std::vector<Line> lines;
 
-  void field(std::string_view name, bool& value, std::string_view help) override { add(name, value ? "true" : "false", help); }
+  void field(std::string_view name, bool& value, std::string_view help) override {
+    add(name, value ? "true" : "false", help);
+  }
   void field(std::string_view name, std::int64_t& value, std::string_view help) override {
     add(name, fmt::format("{}", value), help);
   }
@@ -281,7 +285,9 @@ class ConfigLister final : public ConfigVisitor {
 
 }  // namespace
 
-Config::Config() : state_(std::make_unique<State>()) { state_->origin = "configuration"; }
+Config::Config() : state_(std::make_unique<State>()) {
+  state_->origin = "configuration";
+}
 Config::Config(Config&&) noexcept = default;
 Config& Config::operator=(Config&&) noexcept = default;
 Config::~Config() = default;
@@ -365,7 +371,8 @@ std::string config_to_yaml(const std::function<void(ConfigVisitor&)>& visit) {
   return text;
 }
 
-std::vector<std::pair<std::string, std::string>> config_to_list(const std::function<void(ConfigVisitor&)>& visit) {
+std::vector<std::pair<std::string, std::string>> config_to_list(
+    const std::function<void(ConfigVisitor&)>& visit) {
   ConfigLister lister;
   visit(lister);
   std::vector<std::pair<std::string, std::string>> list;

@@ -7,7 +7,8 @@
 ///     };
 ///     Config file = Config::from_file("run.yaml");
 ///     file.set("optimizer.lr=3e-4");                              // --set
-///     file.read(config);                                          // unknown keys are refused with the nearest name
+///     file.read(config);                                          // unknown keys are refused with the
+///     nearest name
 ///
 /// Values may hold ${VAR} and ${VAR:-default}.
 #pragma once
@@ -38,8 +39,9 @@ class ConfigVisitor {
 
   /// Visits any other integer type; a value that does not fit is refused.
   template <class Integer>
-    requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool> && !std::is_same_v<Integer, std::int64_t>)
-  void field(std::string_view name, Integer& value, std::string_view help) {
+  requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool> &&
+           !std::is_same_v<Integer, std::int64_t>) void field(std::string_view name, Integer& value,
+                                                              std::string_view help) {
     auto wide = static_cast<std::int64_t>(value);
     field(name, wide, help);
     check_range(name, wide, std::in_range<Integer>(wide));
@@ -102,13 +104,15 @@ class Config {
   /// Reads YAML text; `origin` stands for the file's name in messages.
   static Config from_text(std::string_view text, std::string origin);
 
-  /// Applies "a.b=value" (the value is YAML; an empty one is the empty string). Throws Error(invalid_argument).
+  /// Applies "a.b=value" (the value is YAML; an empty one is the empty string). Throws
+  /// Error(invalid_argument).
   void set(std::string_view assignment);
   /// Tells whether the key was written in the file or set.
   bool has(std::string_view dotted_key) const;
 
-  /// Fills `target` (a struct with visit(ConfigVisitor&)); fields that aren't written keep their values. Refuses unknown
-  /// keys and wrong types with file, line and key; then calls target.validate() where there is one.
+  /// Fills `target` (a struct with visit(ConfigVisitor&)); fields that aren't written keep their values.
+  /// Refuses unknown keys and wrong types with file, line and key; then calls target.validate() where there
+  /// is one.
   template <class T>
   void read(T& target) const {
     read_fields([&target](ConfigVisitor& visitor) { target.visit(visitor); });
@@ -125,14 +129,17 @@ class Config {
 std::string config_to_yaml(const std::function<void(ConfigVisitor&)>& visit);
 template <class T>
 std::string config_to_yaml(T& source) {
-  return config_to_yaml(std::function<void(ConfigVisitor&)>([&source](ConfigVisitor& visitor) { source.visit(visitor); }));
+  return config_to_yaml(
+      std::function<void(ConfigVisitor&)>([&source](ConfigVisitor& visitor) { source.visit(visitor); }));
 }
 
 /// Lists a struct's values as (dotted key, value text), in order: what a run's record stores.
-std::vector<std::pair<std::string, std::string>> config_to_list(const std::function<void(ConfigVisitor&)>& visit);
+std::vector<std::pair<std::string, std::string>> config_to_list(
+    const std::function<void(ConfigVisitor&)>& visit);
 template <class T>
 std::vector<std::pair<std::string, std::string>> config_to_list(T& source) {
-  return config_to_list(std::function<void(ConfigVisitor&)>([&source](ConfigVisitor& visitor) { source.visit(visitor); }));
+  return config_to_list(
+      std::function<void(ConfigVisitor&)>([&source](ConfigVisitor& visitor) { source.visit(visitor); }));
 }
 
 }  // namespace mobula

@@ -16,22 +16,38 @@ struct Error::State {
 
 std::string_view to_string(ErrorCode code) noexcept {
   switch (code) {
-    case ErrorCode::invalid_argument: return "invalid_argument";
-    case ErrorCode::not_found: return "not_found";
-    case ErrorCode::already_exists: return "already_exists";
-    case ErrorCode::corrupt: return "corrupt";
-    case ErrorCode::io: return "io";
-    case ErrorCode::unsupported: return "unsupported";
-    case ErrorCode::unavailable: return "unavailable";
-    case ErrorCode::resource: return "resource";
-    case ErrorCode::timeout: return "timeout";
-    case ErrorCode::cancelled: return "cancelled";
-    case ErrorCode::worker_died: return "worker_died";
-    case ErrorCode::task_failed: return "task_failed";
-    case ErrorCode::object_lost: return "object_lost";
-    case ErrorCode::out_of_memory: return "out_of_memory";
-    case ErrorCode::interrupted: return "interrupted";
-    case ErrorCode::internal: return "internal";
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::not_found:
+      return "not_found";
+    case ErrorCode::already_exists:
+      return "already_exists";
+    case ErrorCode::corrupt:
+      return "corrupt";
+    case ErrorCode::io:
+      return "io";
+    case ErrorCode::unsupported:
+      return "unsupported";
+    case ErrorCode::unavailable:
+      return "unavailable";
+    case ErrorCode::resource:
+      return "resource";
+    case ErrorCode::timeout:
+      return "timeout";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::worker_died:
+      return "worker_died";
+    case ErrorCode::task_failed:
+      return "task_failed";
+    case ErrorCode::object_lost:
+      return "object_lost";
+    case ErrorCode::out_of_memory:
+      return "out_of_memory";
+    case ErrorCode::interrupted:
+      return "interrupted";
+    case ErrorCode::internal:
+      return "internal";
   }
   return "unknown";
 }
@@ -39,12 +55,24 @@ std::string_view to_string(ErrorCode code) noexcept {
 Error::Error(ErrorCode code, std::string message, std::string hint)
     : state_(std::make_shared<State>(State{code, std::move(message), std::move(hint), {}, {}})) {}
 
-ErrorCode Error::code() const noexcept { return state_->code; }
-const std::string& Error::message() const noexcept { return state_->message; }
-const std::string& Error::hint() const noexcept { return state_->hint; }
-const std::vector<std::string>& Error::trace() const noexcept { return state_->trace; }
-std::exception_ptr Error::cause() const noexcept { return state_->cause; }
-const char* Error::what() const noexcept { return state_->message.c_str(); }
+ErrorCode Error::code() const noexcept {
+  return state_->code;
+}
+const std::string& Error::message() const noexcept {
+  return state_->message;
+}
+const std::string& Error::hint() const noexcept {
+  return state_->hint;
+}
+const std::vector<std::string>& Error::trace() const noexcept {
+  return state_->trace;
+}
+std::exception_ptr Error::cause() const noexcept {
+  return state_->cause;
+}
+const char* Error::what() const noexcept {
+  return state_->message.c_str();
+}
 
 Error& Error::with_context(std::string where) {
   state_->trace.push_back(std::move(where));

@@ -37,7 +37,8 @@ std::string_view to_string(ErrorCode code) noexcept;
 /// Base of every exception that Mobula throws. Copies share one state, so that copying never throws.
 class Error : public std::exception {
  public:
-  /// Makes an error. `message` names the file, row, key or rank and what was expected; `hint` says what to change.
+  /// Makes an error. `message` names the file, row, key or rank and what was expected; `hint` says what to
+  /// change.
   Error(ErrorCode code, std::string message, std::string hint = {});
 
   ErrorCode code() const noexcept;

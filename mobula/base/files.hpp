@@ -9,11 +9,12 @@
 
 namespace mobula {
 
-/// Reads a whole file. Throws Error(not_found), Error(io), or Error(resource) where it is larger than `max_bytes`.
+/// Reads a whole file. Throws Error(not_found), Error(io), or Error(resource) where it is larger than
+/// `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{1} << 40);
 
-/// Writes a file under a temporary name in the same folder, syncs it, renames it over `path`, and syncs the folder.
-/// After a crash or a full disk the old content is still there and the temporary file is removed.
+/// Writes a file under a temporary name in the same folder, syncs it, renames it over `path`, and syncs the
+/// folder. After a crash or a full disk the old content is still there and the temporary file is removed.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
 /// A file that appears under its name only when commit() succeeded; otherwise nothing is left of it.
@@ -49,7 +50,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();
 
-  std::span<const std::byte> bytes() const noexcept { return {static_cast<const std::byte*>(address_), size_}; }
+  std::span<const std::byte> bytes() const noexcept {
+    return {static_cast<const std::byte*>(address_), size_};
+  }
   std::string_view text() const noexcept { return {static_cast<const char*>(address_), size_}; }
 
  private:
@@ -76,7 +79,8 @@ void sync_directory(const std::filesystem::path& directory);
 /// Points the symbolic link `link` at `target` (as written) in one step, replacing a link of that name.
 void replace_symlink(const std::filesystem::path& target, const std::filesystem::path& link);
 
-/// Returns the user's cache folder for Mobula: $MOBULA_CACHE, else $XDG_CACHE_HOME/mobula, else ~/.cache/mobula.
+/// Returns the user's cache folder for Mobula: $MOBULA_CACHE, else $XDG_CACHE_HOME/mobula, else
+/// ~/.cache/mobula.
 std::filesystem::path cache_directory();
 
 }  // namespace mobula

@@ -7,7 +7,8 @@
 namespace mobula {
 
 Json parse_json(std::string_view text, std::string_view name, std::size_t max_depth) {
-  // nlohmann reports the depth of the value whose event it is at; refusing there bounds the recursion of its users.
+  // nlohmann reports the depth of the value whose event it is at; refusing there bounds the recursion of its
+  // users.
   const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
     if (depth > static_cast<int>(max_depth)) {
       throw Error(ErrorCode::corrupt, fmt::format("{}: JSON nested deeper than {} levels", name, max_depth));
@@ -23,6 +24,8 @@ Json parse_json(std::string_view text, std::string_view name, std::size_t max_de
   }
 }
 
-std::string to_line(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string to_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace mobula

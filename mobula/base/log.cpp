@@ -14,11 +14,16 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::debug: return spdlog::level::debug;
-    case LogLevel::info: return spdlog::level::info;
-    case LogLevel::warning: return spdlog::level::warn;
-    case LogLevel::error: return spdlog::level::err;
-    case LogLevel::off: return spdlog::level::off;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+    case LogLevel::off:
+      return spdlog::level::off;
   }
   return spdlog::level::info;
 }
@@ -55,9 +60,17 @@ LogLevel parse_log_level(std::string_view text) {
   throw_invalid(fmt::format("log level '{}' is unknown", text), "choose debug, info, warning, error or off");
 }
 
-void set_log_level(LogLevel level) { logger().set_level(to_spdlog(level)); }
-bool log_enabled(LogLevel level) { return logger().should_log(to_spdlog(level)); }
-void set_log_prefix(std::string_view prefix) { logger().set_pattern(pattern(prefix)); }
-void write_log(LogLevel level, std::string_view text) { logger().log(to_spdlog(level), text); }
+void set_log_level(LogLevel level) {
+  logger().set_level(to_spdlog(level));
+}
+bool log_enabled(LogLevel level) {
+  return logger().should_log(to_spdlog(level));
+}
+void set_log_prefix(std::string_view prefix) {
+  logger().set_pattern(pattern(prefix));
+}
+void write_log(LogLevel level, std::string_view text) {
+  logger().log(to_spdlog(level), text);
+}
 
 }  // namespace mobula

@@ -1,4 +1,5 @@
-/// Progress of long work on standard error: a bar that redraws on a terminal, plain lines now and then in a pipe.
+/// Progress of long work on standard error: a bar that redraws on a terminal, plain lines now and then in a
+/// pipe.
 ///
 ///     Progress progress("training", steps);
 ///     progress.update(step, fmt::format("loss {:.3f}", loss));
@@ -24,8 +25,8 @@ class Progress {
   /// Ends the line on a terminal.
   ~Progress();
 
-  /// Shows `done` of the total; `note` stands behind it. Draws at most ten times a second on a terminal, and one line
-  /// every ten seconds (and at the end) in a pipe.
+  /// Shows `done` of the total; `note` stands behind it. Draws at most ten times a second on a terminal, and
+  /// one line every ten seconds (and at the end) in a pipe.
   void update(std::uint64_t done, std::string_view note = {});
   /// Takes the bar off the terminal, so that other output can be written; the next update draws it again.
   void clear();

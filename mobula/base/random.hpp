@@ -1,6 +1,6 @@
-/// Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-/// A value depends only on (seed, stream, position), so streams split reproducibly over workers and a stream is saved and
-/// restored as three integers. The same numbers come on every machine.
+/// Counter-based random numbers (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2,
+/// 3", SC 2011). A value depends only on (seed, stream, position), so streams split reproducibly over workers
+/// and a stream is saved and restored as three integers. The same numbers come on every machine.
 #pragma once
 
 #include <array>
@@ -9,10 +9,11 @@
 namespace mobula {
 
 /// Returns the four 32-bit words of Philox 4x32-10 for one counter and key.
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) noexcept;
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
+                                    std::array<std::uint32_t, 2> key) noexcept;
 
-/// One stream of random numbers. Copying copies the position. Not thread-safe; give each thread its own stream.
-/// Meets the requirements of a C++ uniform random bit generator.
+/// One stream of random numbers. Copying copies the position. Not thread-safe; give each thread its own
+/// stream. Meets the requirements of a C++ uniform random bit generator.
 class Random {
  public:
   using result_type = std::uint64_t;

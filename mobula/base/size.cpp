@@ -33,11 +33,22 @@ constexpr const char* kDurationExample = "write a number and a unit, such as 500
 }  // namespace
 
 std::uint64_t parse_size(std::string_view text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1},      {"B", 1},     {"kB", 1e3},          {"KB", 1e3},           {"MB", 1e6},
-      {"GB", 1e9},  {"TB", 1e12}, {"KiB", 1024.0},      {"MiB", 1048576.0},    {"GiB", 1073741824.0},
-      {"k", 1e3},   {"K", 1e3},   {"M", 1e6},           {"G", 1e9},            {"T", 1e12},
-      {"TiB", 1099511627776.0}};
+  static constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1},
+                                                                   {"B", 1},
+                                                                   {"kB", 1e3},
+                                                                   {"KB", 1e3},
+                                                                   {"MB", 1e6},
+                                                                   {"GB", 1e9},
+                                                                   {"TB", 1e12},
+                                                                   {"KiB", 1024.0},
+                                                                   {"MiB", 1048576.0},
+                                                                   {"GiB", 1073741824.0},
+                                                                   {"k", 1e3},
+                                                                   {"K", 1e3},
+                                                                   {"M", 1e6},
+                                                                   {"G", 1e9},
+                                                                   {"T", 1e12},
+                                                                   {"TiB", 1099511627776.0}};
   const Quantity quantity = split(text, "size", kSizeExample);
   for (const auto& [unit, factor] : kUnits) {
     if (quantity.unit != unit) continue;
@@ -60,14 +71,15 @@ std::string format_size(std::uint64_t bytes) {
 }
 
 std::chrono::nanoseconds parse_duration(std::string_view text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1e9},  {"ns", 1},    {"us", 1e3},
-                                                                   {"ms", 1e6}, {"s", 1e9},   {"m", 60e9},
-                                                                   {"min", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
+  static constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1e9},   {"ns", 1},     {"us", 1e3},   {"ms", 1e6},   {"s", 1e9},
+      {"m", 60e9}, {"min", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
   const Quantity quantity = split(text, "duration", kDurationExample);
   for (const auto& [unit, factor] : kUnits) {
     if (quantity.unit != unit) continue;
     const double nanoseconds = quantity.number * factor;
-    if (nanoseconds > 9e18) throw_invalid(fmt::format("'{}' is longer than 290 years", text), kDurationExample);
+    if (nanoseconds > 9e18)
+      throw_invalid(fmt::format("'{}' is longer than 290 years", text), kDurationExample);
     return std::chrono::nanoseconds(std::llround(nanoseconds));
   }
   throw_invalid(fmt::format("'{}' has an unknown unit '{}'", text, quantity.unit), kDurationExample);

@@ -8,8 +8,8 @@
 
 namespace mobula {
 
-/// Parses a number of bytes: B, kB/KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), or a bare
-/// number. Throws Error(invalid_argument) that shows the expected form.
+/// Parses a number of bytes: B, kB/KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), or a
+/// bare number. Throws Error(invalid_argument) that shows the expected form.
 std::uint64_t parse_size(std::string_view text);
 /// Formats bytes with three digits at most: "1.5 GB", "512 B".
 std::string format_size(std::uint64_t bytes);

@@ -1,8 +1,9 @@
-/// A gang: processes of this same program that start together, know their rank, and share one block of memory.
+/// A gang: processes of this same program that start together, know their rank, and share one block of
+/// memory.
 ///
-///     void work(mobula::GangMember& member) { member.send(fmt::format("rank {} of {}", member.rank(), member.size())); }
-///     mobula::Gang gang(work, {.size = 4});
-///     while (auto event = gang.next_event(1s)) { ... }
+///     void work(mobula::GangMember& member) { member.send(fmt::format("rank {} of {}", member.rank(),
+///     member.size())); } mobula::Gang gang(work, {.size = 4}); while (auto event = gang.next_event(1s)) {
+///     ... }
 #pragma once
 
 #include <sys/types.h>
@@ -24,10 +25,10 @@ class GangMember;
 using GangFunction = void (*)(GangMember&);
 
 struct GangOptions {
-  std::string name = "gang";        ///< stands before the members' log lines and in errors
-  int size = 1;                     ///< number of processes
-  std::size_t shared_bytes = 0;     ///< size of the zeroed memory block that all members and the driver share
-  std::string argument;             ///< bytes that every member gets
+  std::string name = "gang";     ///< stands before the members' log lines and in errors
+  int size = 1;                  ///< number of processes
+  std::size_t shared_bytes = 0;  ///< size of the zeroed memory block that all members and the driver share
+  std::string argument;          ///< bytes that every member gets
   std::vector<std::pair<std::string, std::string>> environment;  ///< set in the members only
 };
 
@@ -44,7 +45,8 @@ struct GangEvent {
   std::string last_stderr;  ///< failed, died: the last lines (at most 4 KiB) of its standard error
 };
 
-/// The driver's side. A member's death is seen at once (pidfd), not polled. Members die with the driver, however it ends.
+/// The driver's side. A member's death is seen at once (pidfd), not polled. Members die with the driver,
+/// however it ends.
 class Gang {
  public:
   /// Starts the processes. Throws Error(resource) where the system refuses.
@@ -55,7 +57,8 @@ class Gang {
   ~Gang();
 
   std::vector<pid_t> pids() const;
-  /// Waits for the next event; nothing when `timeout` passed, or when all members ended and all events were given out.
+  /// Waits for the next event; nothing when `timeout` passed, or when all members ended and all events were
+  /// given out.
   std::optional<GangEvent> next_event(std::chrono::nanoseconds timeout);
   /// Tells whether any member is still running.
   bool running() const;
@@ -89,8 +92,8 @@ class GangMember {
   State* state_;
 };
 
-/// Runs this process as a worker and exits, where it was started as one; else returns at once. Call it first in main();
-/// Runtime's constructor calls it too.
+/// Runs this process as a worker and exits, where it was started as one; else returns at once. Call it first
+/// in main(); Runtime's constructor calls it too.
 void serve_if_worker();
 
 }  // namespace mobula

@@ -19,10 +19,10 @@ using TokenId = std::int32_t;
 /// What encoding one text (or pair of texts) gives: one entry a token in every vector.
 struct Encoding {
   std::vector<TokenId> ids;
-  std::vector<std::uint32_t> type_ids;                      ///< 0 for the first text, 1 for the second
+  std::vector<std::uint32_t> type_ids;                       ///< 0 for the first text, 1 for the second
   std::vector<std::pair<std::size_t, std::size_t>> offsets;  ///< bytes of the input, [begin, end)
-  std::vector<std::uint8_t> special_mask;                   ///< 1 where a post-processor added the token
-  std::vector<std::uint8_t> attention_mask;                 ///< 0 where padding stands
+  std::vector<std::uint8_t> special_mask;                    ///< 1 where a post-processor added the token
+  std::vector<std::uint8_t> attention_mask;                  ///< 0 where padding stands
 };
 
 /// Turns text into ids and back. Immutable and thread-safe once made.
@@ -35,7 +35,8 @@ class Tokenizer {
 
   ~Tokenizer();
 
-  /// Encodes text; invalid UTF-8 is read as U+FFFD per maximal subpart. `add_special_tokens` runs the post-processor.
+  /// Encodes text; invalid UTF-8 is read as U+FFFD per maximal subpart. `add_special_tokens` runs the
+  /// post-processor.
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens = true) const;
   /// Encodes text with types, offsets and masks, truncated and padded as the file says.
   Encoding encode_full(std::string_view text, std::optional<std::string_view> pair = std::nullopt,
@@ -51,8 +52,8 @@ class Tokenizer {
 
   /// Returns the text of this tokenizer's tokenizer.json.
   std::string to_json() const;
-  /// Writes tokenizer.json and a tokenizer_config.json that transformers' AutoTokenizer loads (PreTrainedTokenizerFast),
-  /// with `chat_template` where it is not empty.
+  /// Writes tokenizer.json and a tokenizer_config.json that transformers' AutoTokenizer loads
+  /// (PreTrainedTokenizerFast), with `chat_template` where it is not empty.
   void save(const std::filesystem::path& directory, std::string_view chat_template = {}) const;
 
   struct Impl;
@@ -62,8 +63,8 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
-/// Decodes a growing sequence of ids: gives out text as soon as it can't change any more (whole UTF-8 characters, decoders
-/// that look ahead). Holds a reference to the tokenizer. Not thread-safe.
+/// Decodes a growing sequence of ids: gives out text as soon as it can't change any more (whole UTF-8
+/// characters, decoders that look ahead). Holds a reference to the tokenizer. Not thread-safe.
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens = true);
@@ -82,7 +83,8 @@ class StreamDecoder {
 
 /// Makes a tokenizer of the 256 bytes (ids 0..255 are the bytes; byte-level BPE without merges).
 std::shared_ptr<const Tokenizer> make_byte_tokenizer();
-/// Makes a tokenizer of the characters (code points) in `text`, sorted, after the unknown token. Throws for empty text.
+/// Makes a tokenizer of the characters (code points) in `text`, sorted, after the unknown token. Throws for
+/// empty text.
 std::shared_ptr<const Tokenizer> make_character_tokenizer(std::string_view text);
 
 }  // namespace mobula::text

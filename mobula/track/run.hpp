@@ -16,9 +16,9 @@ namespace mobula::track {
 std::filesystem::path default_store();
 
 struct RunInfo {
-  std::string id;      ///< 12 characters, unique
+  std::string id;  ///< 12 characters, unique
   std::string name;
-  std::string status;  ///< running, finished, failed, killed
+  std::string status;     ///< running, finished, failed, killed
   double start_time = 0;  ///< seconds since 1970
   std::optional<double> end_time;
   std::filesystem::path folder;
@@ -65,15 +65,18 @@ class Run {
 /// The store. Several processes may use one file at once.
 class Store {
  public:
-  /// Opens or makes the file. Throws Error(corrupt) for one that is no store, Error(unsupported) for a newer format.
+  /// Opens or makes the file. Throws Error(corrupt) for one that is no store, Error(unsupported) for a newer
+  /// format.
   static std::shared_ptr<Store> open(const std::filesystem::path& file);
   virtual ~Store() = default;
 
   /// Starts a run, or continues the one recorded for the same folder where `resume` is set.
-  virtual std::unique_ptr<Run> start_run(std::string_view name, const std::filesystem::path& folder, bool resume = false) = 0;
+  virtual std::unique_ptr<Run> start_run(std::string_view name, const std::filesystem::path& folder,
+                                         bool resume = false) = 0;
   /// Lists runs, newest first.
   virtual std::vector<RunInfo> list_runs(std::size_t limit = 100) = 0;
-  /// Finds a run by id, an id's unique beginning, or name (the newest). Throws Error(not_found) with the nearest name.
+  /// Finds a run by id, an id's unique beginning, or name (the newest). Throws Error(not_found) with the
+  /// nearest name.
   virtual RunInfo find_run(std::string_view id_or_name) = 0;
   virtual std::vector<std::pair<std::string, std::string>> params(std::string_view run_id) = 0;
   virtual std::vector<std::pair<std::string, std::string>> tags(std::string_view run_id) = 0;

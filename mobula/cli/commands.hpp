@@ -1,0 +1,10 @@
+/// All commands of the program, one a line. A new command's file adds its line here and in main.cpp's list.
+#pragma once
+
+#include "mobula/cli/command_line.hpp"
+
+namespace mobula::cli {
+
+void add_completion_command(CommandLine& line);
+
+}  // namespace mobula::cli
