@@ -61,8 +61,7 @@ class ConfigReader final : public ConfigVisitor {
   void field(std::string_view name, bool& value, std::string_view) override {
     if (const YAML::Node node = find(name)) {
       const std::string text = scalar(node, name, "true or false");
-      if (!YAML::convert<bool>::decode(YAML::Node(text), value))
-        wrong_type(node, name, text, "true or false");
+      if (!YAML::convert<bool>::decode(YAML::Node(text), value)) wrong_type(node, name, text, "true or false");
     }
   }
   void field(std::string_view name, std::int64_t& value, std::string_view) override {
@@ -125,9 +124,9 @@ class ConfigReader final : public ConfigVisitor {
     if (const YAML::Node node = find(name)) {
       const std::string given = scalar(node, name, "one word");
       if (std::find(names.begin(), names.end(), given) == names.end()) {
-        throw_invalid(fmt::format("{}: '{}' is '{}', expected one of {}", place(node), key(name), given,
-                                  fmt::join(names, ", ")),
-                      suggest(given, names));
+        throw_invalid(
+            fmt::format("{}: '{}' is '{}', expected one of {}", place(node), key(name), given, fmt::join(names, ", ")),
+            suggest(given, names));
       }
       text = given;
     }
@@ -174,8 +173,7 @@ class ConfigReader final : public ConfigVisitor {
     double value = 0;
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stop != end || !std::isfinite(value))
-      wrong_type(node, name, text, "a number");
+    if (error != std::errc() || stop != end || !std::isfinite(value)) wrong_type(node, name, text, "a number");
     return value;
   }
 
@@ -197,9 +195,9 @@ class ConfigReader final : public ConfigVisitor {
     for (const auto& entry : level.node) {
       const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
       if (level.known.contains(name)) continue;
-      throw_invalid(fmt::format("{}: unknown key '{}'", place(entry.first),
-                                level.path.empty() ? name : level.path + "." + name),
-                    suggest(name, {level.known.begin(), level.known.end()}));
+      throw_invalid(
+          fmt::format("{}: unknown key '{}'", place(entry.first), level.path.empty() ? name : level.path + "." + name),
+          suggest(name, {level.known.begin(), level.known.end()}));
     }
   }
 
@@ -364,15 +362,14 @@ std::string config_to_yaml(const std::function<void(ConfigVisitor&)>& visit) {
   std::string text;
   for (const auto& line : lister.lines) {
     const std::string indent(static_cast<size_t>(line.depth) * 2, ' ');
-    const std::string entry = line.section ? fmt::format("{}{}:", indent, line.name)
-                                           : fmt::format("{}{}: {}", indent, line.name, line.value);
+    const std::string entry =
+        line.section ? fmt::format("{}{}:", indent, line.name) : fmt::format("{}{}: {}", indent, line.name, line.value);
     text += line.help.empty() ? entry + "\n" : fmt::format("{:<40}  # {}\n", entry, line.help);
   }
   return text;
 }
 
-std::vector<std::pair<std::string, std::string>> config_to_list(
-    const std::function<void(ConfigVisitor&)>& visit) {
+std::vector<std::pair<std::string, std::string>> config_to_list(const std::function<void(ConfigVisitor&)>& visit) {
   ConfigLister lister;
   visit(lister);
   std::vector<std::pair<std::string, std::string>> list;

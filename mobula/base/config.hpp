@@ -134,8 +134,7 @@ std::string config_to_yaml(T& source) {
 }
 
 /// Lists a struct's values as (dotted key, value text), in order: what a run's record stores.
-std::vector<std::pair<std::string, std::string>> config_to_list(
-    const std::function<void(ConfigVisitor&)>& visit);
+std::vector<std::pair<std::string, std::string>> config_to_list(const std::function<void(ConfigVisitor&)>& visit);
 template <class T>
 std::vector<std::pair<std::string, std::string>> config_to_list(T& source) {
   return config_to_list(

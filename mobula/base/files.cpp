@@ -19,8 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 [[noreturn]] void throw_open(const fs::path& path, int error_number) {
-  if (error_number == ENOENT)
-    throw Error(ErrorCode::not_found, fmt::format("{}: no such file", path.string()));
+  if (error_number == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", path.string()));
   throw_io(path.string(), error_number);
 }
 
@@ -167,10 +166,8 @@ void replace_symlink(const fs::path& target, const fs::path& link) {
 
 fs::path cache_directory() {
   if (const char* own = std::getenv("MOBULA_CACHE"); own != nullptr && *own != '\0') return own;
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
-    return fs::path(xdg) / "mobula";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
-    return fs::path(home) / ".cache/mobula";
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') return fs::path(xdg) / "mobula";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return fs::path(home) / ".cache/mobula";
   return fs::temp_directory_path() / "mobula-cache";
 }
 

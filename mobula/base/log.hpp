@@ -22,23 +22,19 @@ void write_log(LogLevel level, std::string_view text);
 
 template <class... Args>
 void log_debug(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::debug))
-    write_log(LogLevel::debug, fmt::format(format, std::forward<Args>(args)...));
+  if (log_enabled(LogLevel::debug)) write_log(LogLevel::debug, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::info))
-    write_log(LogLevel::info, fmt::format(format, std::forward<Args>(args)...));
+  if (log_enabled(LogLevel::info)) write_log(LogLevel::info, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
 void log_warning(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::warning))
-    write_log(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
+  if (log_enabled(LogLevel::warning)) write_log(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
 void log_error(fmt::format_string<Args...> format, Args&&... args) {
-  if (log_enabled(LogLevel::error))
-    write_log(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
+  if (log_enabled(LogLevel::error)) write_log(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace mobula

@@ -23,10 +23,7 @@ void set_progress_enabled(bool enabled) {
 }
 
 Progress::Progress(std::string_view label, std::uint64_t total)
-    : label_(label),
-      total_(total),
-      terminal_(::isatty(STDERR_FILENO) == 1),
-      start_(std::chrono::steady_clock::now()) {}
+    : label_(label), total_(total), terminal_(::isatty(STDERR_FILENO) == 1), start_(std::chrono::steady_clock::now()) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputc('\n', stderr);
@@ -74,8 +71,7 @@ std::string Progress::line(std::uint64_t done, std::string_view note) const {
     text += fmt::format(" {}/{} {:3.0f}%", done, total_, fraction * 100);
     if (rate > 0 && done < total_) {
       const double left = static_cast<double>(total_ - done) / rate;
-      text +=
-          fmt::format(", {} left", format_duration(std::chrono::seconds(static_cast<long long>(left + 0.5))));
+      text += fmt::format(", {} left", format_duration(std::chrono::seconds(static_cast<long long>(left + 0.5))));
     }
   } else {
     text += fmt::format(" {}", done);

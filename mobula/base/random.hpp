@@ -9,8 +9,7 @@
 namespace mobula {
 
 /// Returns the four 32-bit words of Philox 4x32-10 for one counter and key.
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
-                                    std::array<std::uint32_t, 2> key) noexcept;
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) noexcept;
 
 /// One stream of random numbers. Copying copies the position. Not thread-safe; give each thread its own
 /// stream. Meets the requirements of a C++ uniform random bit generator.

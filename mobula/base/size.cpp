@@ -71,15 +71,14 @@ std::string format_size(std::uint64_t bytes) {
 }
 
 std::chrono::nanoseconds parse_duration(std::string_view text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1e9},   {"ns", 1},     {"us", 1e3},   {"ms", 1e6},   {"s", 1e9},
-      {"m", 60e9}, {"min", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
+  static constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1e9},     {"ns", 1},     {"us", 1e3},
+                                                                   {"ms", 1e6},   {"s", 1e9},    {"m", 60e9},
+                                                                   {"min", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
   const Quantity quantity = split(text, "duration", kDurationExample);
   for (const auto& [unit, factor] : kUnits) {
     if (quantity.unit != unit) continue;
     const double nanoseconds = quantity.number * factor;
-    if (nanoseconds > 9e18)
-      throw_invalid(fmt::format("'{}' is longer than 290 years", text), kDurationExample);
+    if (nanoseconds > 9e18) throw_invalid(fmt::format("'{}' is longer than 290 years", text), kDurationExample);
     return std::chrono::nanoseconds(std::llround(nanoseconds));
   }
   throw_invalid(fmt::format("'{}' has an unknown unit '{}'", text, quantity.unit), kDurationExample);

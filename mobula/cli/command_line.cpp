@@ -67,12 +67,11 @@ int report_usage(const CLI::App& root, const CLI::ParseError& error) {
   std::string message = error.what();
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !remaining.empty()) {
     const bool option = remaining.front().rfind("-", 0) == 0;
-    message = fmt::format("{}: unknown {} '{}'", command_path(command),
-                          option ? "option" : (command_names(command).empty() ? "argument" : "command"),
-                          remaining.front());
+    message =
+        fmt::format("{}: unknown {} '{}'", command_path(command),
+                    option ? "option" : (command_names(command).empty() ? "argument" : "command"), remaining.front());
   }
-  std::fputs(describe(Error(ErrorCode::invalid_argument, message, usage_hint(command, remaining))).c_str(),
-             stderr);
+  std::fputs(describe(Error(ErrorCode::invalid_argument, message, usage_hint(command, remaining))).c_str(), stderr);
   return kWrongUsage;
 }
 
@@ -91,8 +90,7 @@ CommandLine::CommandLine()
 
 CLI::App& CommandLine::add(CLI::App* parent, std::string name, std::string description, std::string examples,
                            std::function<int()> run) {
-  CLI::App& command =
-      *(parent == nullptr ? root_ : *parent).add_subcommand(std::move(name), std::move(description));
+  CLI::App& command = *(parent == nullptr ? root_ : *parent).add_subcommand(std::move(name), std::move(description));
   if (!examples.empty()) command.footer("Examples:\n" + std::move(examples));
   add_global_options(command);
   command.callback([this, run = std::move(run)] { chosen_ = run; });
@@ -113,13 +111,10 @@ void CommandLine::add_global_options(CLI::App& command) {
   const std::string runtime = "Runtime";
   command.add_option("--engine", globals_.engine, "local, ray://local or ray://HOST:PORT [$MOBULA_ENGINE]")
       ->group(runtime);
-  command.add_option("--isolation", globals_.isolation, "thread or process [$MOBULA_ISOLATION]")
-      ->group(runtime);
+  command.add_option("--isolation", globals_.isolation, "thread or process [$MOBULA_ISOLATION]")->group(runtime);
   command.add_option("--num-cpus", globals_.num_cpus, "Processors to use [$MOBULA_NUM_CPUS]")->group(runtime);
-  command.add_option("--memory", globals_.memory, "Memory for objects, such as 4GB [$MOBULA_MEMORY]")
-      ->group(runtime);
-  command.add_option("--spill-dir", globals_.spill_dir, "Folder objects spill to [$MOBULA_SPILL_DIR]")
-      ->group(runtime);
+  command.add_option("--memory", globals_.memory, "Memory for objects, such as 4GB [$MOBULA_MEMORY]")->group(runtime);
+  command.add_option("--spill-dir", globals_.spill_dir, "Folder objects spill to [$MOBULA_SPILL_DIR]")->group(runtime);
 }
 
 void CommandLine::apply_globals() const {
@@ -161,8 +156,7 @@ int CommandLine::run(int argc, char** argv) {
     std::fputs(describe(error).c_str(), stderr);
     return exit_code(error.code());
   } catch (const std::bad_alloc&) {
-    std::fputs("error: out of memory\nhint: use a smaller model or batch, or a machine with more memory\n",
-               stderr);
+    std::fputs("error: out of memory\nhint: use a smaller model or batch, or a machine with more memory\n", stderr);
     return 1;
   } catch (const std::exception& error) {
     std::fputs(describe(error).c_str(), stderr);

@@ -59,16 +59,15 @@ void print_answers(const CLI::App& root, const std::vector<std::string>& words) 
 
 void add_completion_command(CommandLine& line) {
   auto shell = std::make_shared<std::string>();
-  CLI::App& completion =
-      line.add(nullptr, "completion", "Print the completion script of a shell",
-               "  mobula completion bash > ~/.local/share/bash-completion/completions/mobula\n"
-               "  mobula completion zsh > ~/.zsh/completions/_mobula\n"
-               "  mobula completion fish > ~/.config/fish/completions/mobula.fish",
-               [shell] {
-                 const bool bash = *shell == "bash";
-                 std::fputs(bash ? kBash : (*shell == "zsh" ? kZsh : kFish), stdout);
-                 return 0;
-               });
+  CLI::App& completion = line.add(nullptr, "completion", "Print the completion script of a shell",
+                                  "  mobula completion bash > ~/.local/share/bash-completion/completions/mobula\n"
+                                  "  mobula completion zsh > ~/.zsh/completions/_mobula\n"
+                                  "  mobula completion fish > ~/.config/fish/completions/mobula.fish",
+                                  [shell] {
+                                    const bool bash = *shell == "bash";
+                                    std::fputs(bash ? kBash : (*shell == "zsh" ? kZsh : kFish), stdout);
+                                    return 0;
+                                  });
   completion.add_option("shell", *shell, "bash, zsh or fish")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));

@@ -14,19 +14,16 @@ namespace {
 /// Returns the folder that holds libmobula_base.so: the plugins lie beside it, in a build and once installed.
 std::filesystem::path library_directory() {
   Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(&version), &info) == 0)
-    throw_internal("libmobula_base.so has no path");
+  if (::dladdr(reinterpret_cast<const void*>(&version), &info) == 0) throw_internal("libmobula_base.so has no path");
   return std::filesystem::canonical(info.dli_fname).parent_path();
 }
 
 }  // namespace
 
-int call_plugin(std::string_view plugin, const char* entry, const void* options,
-                const GlobalOptions& globals) {
+int call_plugin(std::string_view plugin, const char* entry, const void* options, const GlobalOptions& globals) {
   const std::filesystem::path path = library_directory() / fmt::format("lib{}.so", plugin);
   if (!std::filesystem::exists(path)) {
-    throw Error(ErrorCode::unavailable,
-                fmt::format("this build of Mobula has no {}", path.filename().string()),
+    throw Error(ErrorCode::unavailable, fmt::format("this build of Mobula has no {}", path.filename().string()),
                 "build with -DMOBULA_WITH_TORCH=ON and -DMOBULA_WITH_ARROW=ON");
   }
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);

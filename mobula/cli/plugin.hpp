@@ -21,12 +21,10 @@ using PluginEntry = int (*)(const void* options, const void* globals);
 
 /// Loads libPLUGIN.so from the folder of Mobula's libraries and calls `entry`. Throws Error(unavailable)
 /// where this build has no such plugin.
-int call_plugin(std::string_view plugin, const char* entry, const void* options,
-                const GlobalOptions& globals);
+int call_plugin(std::string_view plugin, const char* entry, const void* options, const GlobalOptions& globals);
 
 template <class Options>
-int run_in_plugin(std::string_view plugin, const char* entry, const Options& options,
-                  const GlobalOptions& globals) {
+int run_in_plugin(std::string_view plugin, const char* entry, const Options& options, const GlobalOptions& globals) {
   return call_plugin(plugin, entry, &options, globals);
 }
 

@@ -30,7 +30,7 @@ struct SamplingOptions {
   std::vector<std::pair<TokenId, double>> logit_bias;
   std::uint64_t seed = 0;
   bool ignore_eos = false;
-  std::size_t logprobs = 0;     ///< how many of the likeliest tokens to report beside the chosen one
+  std::size_t logprobs = 0;  ///< how many of the likeliest tokens to report beside the chosen one
   bool prompt_logprobs = false;
 
   /// Throws Error(invalid_argument) naming the field that is out of range.
