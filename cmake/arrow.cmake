@@ -1,6 +1,6 @@
 # Apache Arrow out of the PyPI wheel pyarrow: full library names, because the wheel has no development links.
 set(MOBULA_ARROW_DIR ${MOBULA_SITE_PACKAGES}/pyarrow CACHE PATH "Folder of the pyarrow package")
-file(GLOB arrow_libraries ${MOBULA_ARROW_DIR}/libarrow.so.* ${MOBULA_ARROW_DIR}/libparquet.so.*)
+file(GLOB arrow_libraries ${MOBULA_ARROW_DIR}/libarrow.so.* ${MOBULA_ARROW_DIR}/libarrow_compute.so.* ${MOBULA_ARROW_DIR}/libparquet.so.*)
 if(NOT arrow_libraries)
   message(FATAL_ERROR "Arrow is missing at ${MOBULA_ARROW_DIR}: run ./dev setup, or pass -DMOBULA_WITH_ARROW=OFF")
 endif()
