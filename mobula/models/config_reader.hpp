@@ -1,0 +1,42 @@
+/// Reads Hugging Face's config.json key by key, with ranges.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mobula/base/json.hpp"
+#include "mobula/nn/generate/engine.hpp"
+
+namespace mobula::models {
+
+/// Looks keys up in one JSON object. Absent and null keys give the fallback; a wrong type or a value out of
+/// range throws Error(invalid_argument) that names the key. Holds a reference to the object.
+class ConfigReader {
+ public:
+  /// Throws Error(invalid_argument) where `json` is no object.
+  explicit ConfigReader(const Json& json);
+
+  /// Tells whether the key is there and not null.
+  bool has(std::string_view key) const;
+  /// Returns an integer of [least, most].
+  std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t least = 1,
+                       std::int64_t most = std::int64_t{1} << 31) const;
+  /// Returns a finite number of [least, most].
+  double number(std::string_view key, double fallback, double least = 0.0, double most = 1e9) const;
+  bool boolean(std::string_view key, bool fallback) const;
+  std::string text(std::string_view key, std::string_view fallback) const;
+  /// Returns the ids under `key`: one number or a list of numbers.
+  std::vector<nn::TokenId> token_ids(std::string_view key, std::vector<nn::TokenId> fallback) const;
+  /// Returns the object under `key`, or nothing.
+  std::optional<ConfigReader> object(std::string_view key) const;
+  const Json& json() const noexcept { return *json_; }
+
+ private:
+  const Json* find(std::string_view key) const;
+  const Json* json_;
+};
+
+}  // namespace mobula::models
