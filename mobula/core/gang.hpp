@@ -40,6 +40,7 @@ struct GangEvent {
   std::string payload;      ///< message: its bytes; failed: the text of the exception that left the function
   int error_code = 0;       ///< failed: the ErrorCode of a mobula::Error
   std::string hint;         ///< failed: the hint of a mobula::Error
+  std::string error_type;   ///< failed: the type of the exception, such as "std::out_of_range"
   int exit_code = 0;        ///< died: where it exited
   int signal = 0;           ///< died: where a signal ended it
   std::string last_stderr;  ///< failed, died: the last lines (at most 4 KiB) of its standard error
