@@ -18,6 +18,9 @@ target_include_directories(mobula_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt
 target_link_directories(mobula_torch INTERFACE ${MOBULA_TORCH_DIR}/lib)
 # libtorch_cpu names CUDA's runtime and CUPTI; they lie in wheels of their own, found by its run path.
 target_link_options(mobula_torch INTERFACE -Wl,--allow-shlib-undefined)
-target_link_libraries(mobula_torch INTERFACE torch_cpu c10)
+# libtorch's loops run on its own OpenMP; with -fopenmp, at::parallel_for in our code shares that thread pool.
+target_compile_options(mobula_torch INTERFACE -fopenmp)
+file(GLOB torch_openmp ${MOBULA_TORCH_DIR}/lib/libgomp*.so*)
+target_link_libraries(mobula_torch INTERFACE torch_cpu c10 ${torch_openmp})
 list(APPEND CMAKE_BUILD_RPATH ${MOBULA_TORCH_DIR}/lib)
 list(APPEND CMAKE_INSTALL_RPATH ${MOBULA_TORCH_DIR}/lib)

@@ -11,8 +11,7 @@ namespace mobula::models {
 namespace {
 
 [[noreturn]] void refuse(std::string_view key, const Json& value, std::string_view expected) {
-  throw_invalid(
-      fmt::format("config.json: {} is {}, expected {}", key, to_line(value).substr(0, 80), expected));
+  throw_invalid(fmt::format("config.json: {} is {}, expected {}", key, to_line(value).substr(0, 80), expected));
 }
 
 nn::TokenId token_id(std::string_view key, const Json& value) {
@@ -73,8 +72,7 @@ std::string ConfigReader::text(std::string_view key, std::string_view fallback) 
   return value->get<std::string>();
 }
 
-std::vector<nn::TokenId> ConfigReader::token_ids(std::string_view key,
-                                                 std::vector<nn::TokenId> fallback) const {
+std::vector<nn::TokenId> ConfigReader::token_ids(std::string_view key, std::vector<nn::TokenId> fallback) const {
   const auto found = json_->find(std::string(key));
   if (found == json_->end()) return fallback;
   if (found->is_null()) return {};  // written as null: no such token

@@ -1,46 +1,115 @@
 #include "mobula/models/registry.hpp"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <map>
+#include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/models/config_reader.hpp"
 #include "mobula/models/gpt2/model.hpp"
+#include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
 namespace {
 
-using Factory = std::unique_ptr<nn::CausalLm> (*)(const Json& config, std::uint64_t seed);
+struct Family {
+  std::unique_ptr<nn::CausalLm> (*make)(const Json& config, nn::ParameterSource& source);
+  /// What checkpoints of the bare model leave out of parameter names.
+  std::string prefix;
+  /// Ends of names of tensors that old checkpoints hold and nobody needs.
+  std::vector<std::string> ignorable;
+};
 
-const std::map<std::string, Factory>& factories() {
-  static const std::map<std::string, Factory> all = {
+const std::map<std::string, Family>& families() {
+  static const std::map<std::string, Family> all = {
       {"gpt2",
-       [](const Json& config, std::uint64_t seed) -> std::unique_ptr<nn::CausalLm> {
-         return std::make_unique<Gpt2>(Gpt2Config::from_json(config), seed);
-       }},
+       {[](const Json& config, nn::ParameterSource& source) -> std::unique_ptr<nn::CausalLm> {
+          return std::make_unique<Gpt2>(Gpt2Config::from_json(config), source);
+        },
+        "transformer.",
+        {".attn.bias", ".attn.masked_bias"}}},
   };
   return all;
+}
+
+const Family& find_family(const Json& config) {
+  const std::string family = ConfigReader(config).text("model_type", "");
+  const auto found = families().find(family);
+  if (found == families().end()) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("config.json: model_type '{}' is no causal language model we know", family),
+                suggest(family, causal_lm_families()));
+  }
+  return found->second;
+}
+
+bool tied(const Json& config) {
+  return ConfigReader(config).boolean("tie_word_embeddings", true);
 }
 
 }  // namespace
 
 std::unique_ptr<nn::CausalLm> make_causal_lm(const Json& config, std::uint64_t seed) {
-  const std::string family = ConfigReader(config).text("model_type", "");
-  const auto found = factories().find(family);
-  if (found == factories().end()) {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("config.json: model_type '{}' is no causal language model we know", family),
-                suggest(family, causal_lm_families()));
-  }
-  return found->second(config, seed);
+  nn::FreshParameters source(seed);
+  return make_causal_lm(config, source);
+}
+
+std::unique_ptr<nn::CausalLm> make_causal_lm(const Json& config, nn::ParameterSource& source) {
+  return find_family(config).make(config, source);
 }
 
 std::vector<std::string> causal_lm_families() {
   std::vector<std::string> names;
-  for (const auto& [name, factory] : factories()) names.push_back(name);
+  for (const auto& [name, family] : families()) names.push_back(name);
   return names;
+}
+
+std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& directory, const LoadOptions& options) {
+  Json config = nn::read_json_file(directory / "config.json");
+  const Family& family = find_family(config);
+  const auto generation = directory / "generation_config.json";
+  if (std::filesystem::exists(generation)) {
+    const Json json = nn::read_json_file(generation);
+    if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
+  }
+  const nn::CheckpointTensors tensors(directory);
+  nn::CheckpointParameters source(tensors,
+                                  {.type = options.type, .writable = options.trainable, .prefix = family.prefix});
+  auto model = family.make(config, source);
+  std::vector<std::string> ignorable = family.ignorable;
+  if (tied(config)) ignorable.push_back("lm_head.weight");
+  source.check_all_used(ignorable);
+  if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
+  return model;
+}
+
+void load_parameters(nn::Module& model, const std::filesystem::path& directory) {
+  const nn::CheckpointTensors tensors(directory);
+  nn::CheckpointParameters source(tensors, {});
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : model.parameters()) {
+    at::Tensor target = tensor;
+    target.copy_(source.get(name, tensor.sizes(), {}));
+  }
+}
+
+void save_causal_lm(const nn::CausalLm& model, const std::filesystem::path& directory) {
+  Json config = model.config();
+  const auto& parameters = model.parameters();
+  config["dtype"] = parameters.front().tensor.scalar_type() == at::kBFloat16 ? "bfloat16"
+                    : parameters.front().tensor.scalar_type() == at::kHalf   ? "float16"
+                                                                             : "float32";
+  Json generation = {{"_from_model_config", true}};
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    if (config.contains(key) && !config[key].is_null()) generation[key] = config[key];
+  }
+  nn::write_safetensors(directory / "model.safetensors", parameters);
+  write_file_atomic(directory / "config.json", config.dump(2) + "\n");
+  write_file_atomic(directory / "generation_config.json", generation.dump(2) + "\n");
 }
 
 }  // namespace mobula::models

@@ -12,13 +12,12 @@ namespace mobula::nn {
 Module::~Module() = default;
 
 const at::Tensor& Module::parameter(std::string_view name) const {
-  const auto found = std::find_if(parameters_.begin(), parameters_.end(),
-                                  [&](const NamedTensor& p) { return p.name == name; });
+  const auto found =
+      std::find_if(parameters_.begin(), parameters_.end(), [&](const NamedTensor& p) { return p.name == name; });
   if (found != parameters_.end()) return found->tensor;
   std::vector<std::string> names;
   for (const NamedTensor& p : parameters_) names.push_back(p.name);
-  throw Error(ErrorCode::not_found, fmt::format("the model has no parameter '{}'", name),
-              suggest(name, names));
+  throw Error(ErrorCode::not_found, fmt::format("the model has no parameter '{}'", name), suggest(name, names));
 }
 
 std::int64_t Module::num_parameters() const {

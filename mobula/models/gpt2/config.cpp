@@ -30,8 +30,7 @@ Gpt2Config Gpt2Config::from_json(const Json& json) {
   config.eos_token_ids = reader.token_ids("eos_token_id", config.eos_token_ids);
   nn::parse_activation(config.activation_function);
   if (config.n_embd % config.n_head != 0) {
-    throw_invalid(
-        fmt::format("config.json: n_embd {} is not a multiple of n_head {}", config.n_embd, config.n_head));
+    throw_invalid(fmt::format("config.json: n_embd {} is not a multiple of n_head {}", config.n_embd, config.n_head));
   }
   if (reader.boolean("add_cross_attention", false)) {
     throw Error(ErrorCode::unsupported, "config.json: add_cross_attention is not supported for gpt2");

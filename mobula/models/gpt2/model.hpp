@@ -4,19 +4,21 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "mobula/models/gpt2/config.hpp"
 #include "mobula/nn/causal_lm.hpp"
 #include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/parameter_source.hpp"
 
 namespace mobula::models {
 
 class Gpt2 final : public nn::CausalLm {
  public:
-  /// Makes a model with GPT-2's starting values: normal with the configuration's range, residual projections
-  /// scaled by 1 / sqrt(2 * layers), biases 0. The values depend on `seed` and the parameter's name only.
-  Gpt2(Gpt2Config config, std::uint64_t seed);
+  /// Makes a model whose parameters come from `source`. Fresh ones start as GPT-2's do: normal with the
+  /// configuration's range, residual projections scaled by 1 / sqrt(2 * layers), biases 0.
+  Gpt2(Gpt2Config config, nn::ParameterSource& source);
 
   const nn::CausalLmInfo& info() const override { return info_; }
   Json config() const override { return config_.to_json(); }
@@ -38,9 +40,9 @@ class Gpt2 final : public nn::CausalLm {
     double attention_scale;
   };
 
-  Norm add_norm(const std::string& name);
-  Projection add_projection(const std::string& name, std::int64_t in, std::int64_t out, double deviation,
-                            std::uint64_t seed);
+  Norm add_norm(nn::ParameterSource& source, const std::string& name);
+  Projection add_projection(nn::ParameterSource& source, const std::string& name, std::int64_t in, std::int64_t out,
+                            double deviation);
   at::Tensor hidden(const at::Tensor& ids_BT);
   at::Tensor project(const at::Tensor& x, const Projection& projection) const;
   at::Tensor drop(const at::Tensor& x, double p);

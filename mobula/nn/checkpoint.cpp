@@ -1,0 +1,155 @@
+#include "mobula/nn/checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/nearest.hpp"
+
+namespace mobula::nn {
+namespace {
+
+constexpr std::size_t kMaxJson = std::size_t{16} << 20;
+constexpr std::size_t kMaxIndex = std::size_t{256} << 20;
+
+// Returns shard names out of the index, each once. The map is long, so it is read with fast look-up.
+std::map<std::string, std::vector<std::string>> read_index(const std::filesystem::path& path) {
+  const auto corrupt = [&](const std::string& what) {
+    return Error(ErrorCode::corrupt, fmt::format("{}: {}", path.string(), what));
+  };
+  const nlohmann::json index = nlohmann::json::parse(read_file(path, kMaxIndex), nullptr, /*allow_exceptions=*/false);
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw corrupt("expected an object with 'weight_map'");
+  }
+  std::map<std::string, std::vector<std::string>> names_of;
+  for (const auto& [name, shard] : index["weight_map"].items()) {
+    if (!shard.is_string()) throw corrupt(fmt::format("weight_map['{}'] is no file name", name));
+    const auto file = shard.get<std::string>();
+    // A shard lies beside its index: anything else would let a checkpoint name files elsewhere.
+    if (file.empty() || file.find('/') != std::string::npos || file == "." || file == "..") {
+      throw corrupt(fmt::format("weight_map['{}'] names '{}', expected a file in the same folder", name, file));
+    }
+    names_of[file].push_back(name);
+  }
+  return names_of;
+}
+
+}  // namespace
+
+Json read_json_file(const std::filesystem::path& path) {
+  Json json = parse_json(read_file(path, kMaxJson), path.string());
+  if (!json.is_object()) throw Error(ErrorCode::corrupt, fmt::format("{}: expected a JSON object", path.string()));
+  return json;
+}
+
+CheckpointTensors::CheckpointTensors(const std::filesystem::path& directory) : directory_(directory) {
+  const auto single = directory / "model.safetensors";
+  const auto index = directory / "model.safetensors.index.json";
+  if (std::filesystem::exists(single)) {
+    add_file(single);
+    return;
+  }
+  if (!std::filesystem::exists(index)) {
+    throw Error(ErrorCode::not_found,
+                fmt::format("{}: no model.safetensors and no model.safetensors.index.json", directory.string()),
+                "name the folder of a checkpoint in Hugging Face's layout");
+  }
+  for (const auto& [file, names] : read_index(index)) {
+    if (!std::filesystem::exists(directory / file)) {
+      throw Error(ErrorCode::not_found, fmt::format("{}: the shard is missing", (directory / file).string()),
+                  fmt::format("{} names it", index.string()));
+    }
+    add_file(directory / file);
+    for (const std::string& name : names) {
+      if (files_.back()->find(name) == nullptr) {
+        throw Error(ErrorCode::corrupt, fmt::format("{}: no tensor '{}', which the index says it holds",
+                                                    (directory / file).string(), name));
+      }
+    }
+  }
+}
+
+void CheckpointTensors::add_file(const std::filesystem::path& path) {
+  files_.push_back(std::make_unique<SafetensorsFile>(path));
+  for (const SafetensorsEntry& entry : files_.back()->entries()) {
+    const auto [place, fresh] = file_of_.emplace(entry.name, files_.back().get());
+    if (!fresh) {
+      throw Error(ErrorCode::corrupt, fmt::format("tensor '{}' is in {} and in {}", entry.name,
+                                                  place->second->path().string(), path.string()));
+    }
+  }
+}
+
+std::vector<std::string> CheckpointTensors::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : file_of_) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool CheckpointTensors::contains(std::string_view name) const {
+  return file_of_.contains(std::string(name));
+}
+
+at::Tensor CheckpointTensors::tensor(std::string_view name) const {
+  const auto found = file_of_.find(std::string(name));
+  if (found == file_of_.end()) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: the checkpoint has no tensor '{}'", directory_.string(), name),
+                suggest(name, names()));
+  }
+  return found->second->tensor(name);
+}
+
+at::ScalarType CheckpointTensors::main_type() const {
+  std::map<at::ScalarType, std::uint64_t> bytes;
+  for (const auto& file : files_) {
+    for (const SafetensorsEntry& entry : file->entries()) bytes[entry.type] += entry.end - entry.begin;
+  }
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? at::kFloat : most->first;
+}
+
+CheckpointParameters::CheckpointParameters(const CheckpointTensors& tensors, Options options)
+    : tensors_(tensors), options_(std::move(options)) {}
+
+at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef shape, Initial) {
+  std::string stored = name;
+  if (!tensors_.contains(stored) && !options_.prefix.empty() && name.starts_with(options_.prefix)) {
+    const std::string bare = name.substr(options_.prefix.size());
+    if (tensors_.contains(bare)) stored = bare;
+  }
+  at::Tensor value = tensors_.tensor(stored);
+  if (value.sizes() != shape) {
+    throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
+                                                tensors_.directory().string(), stored, fmt::join(value.sizes(), ", "),
+                                                fmt::join(shape, ", ")));
+  }
+  if (!value.is_floating_point()) {
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: tensor '{}' holds {}, expected floating-point numbers", tensors_.directory().string(),
+                            stored, c10::toString(value.scalar_type())));
+  }
+  used_.insert(stored);
+  const at::ScalarType type = options_.type.value_or(value.scalar_type());
+  if (value.scalar_type() != type) return value.to(type);
+  return options_.writable ? value.clone() : value;
+}
+
+void CheckpointParameters::check_all_used(const std::vector<std::string>& ignorable_suffixes) const {
+  for (const std::string& name : tensors_.names()) {
+    const bool ignorable = std::any_of(ignorable_suffixes.begin(), ignorable_suffixes.end(),
+                                       [&](const std::string& suffix) { return name.ends_with(suffix); });
+    if (!ignorable && !used_.contains(name)) {
+      throw Error(
+          ErrorCode::corrupt,
+          fmt::format("{}: tensor '{}' belongs to no parameter of the model", tensors_.directory().string(), name),
+          "is config.json that of another checkpoint?");
+    }
+  }
+}
+
+}  // namespace mobula::nn

@@ -1,0 +1,72 @@
+/// Checkpoint folders in Hugging Face's layout: config.json, generation_config.json, and model.safetensors or shards with
+/// model.safetensors.index.json.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "mobula/base/json.hpp"
+#include "mobula/nn/parameter_source.hpp"
+#include "mobula/nn/safetensors.hpp"
+
+namespace mobula::nn {
+
+/// Reads a JSON object of at most 16 MiB. Throws Error naming the file.
+Json read_json_file(const std::filesystem::path& path);
+
+/// The tensors of a checkpoint folder, whatever files they are spread over. Thread-safe.
+class CheckpointTensors {
+ public:
+  /// Opens the folder's safetensors files. Throws Error(not_found) where there are none or a shard is missing,
+  /// Error(corrupt) where index and shards disagree.
+  explicit CheckpointTensors(const std::filesystem::path& directory);
+
+  const std::filesystem::path& directory() const noexcept { return directory_; }
+  /// Returns all names, sorted.
+  std::vector<std::string> names() const;
+  bool contains(std::string_view name) const;
+  /// Returns the tensor over the mapped file; it must not be written to. Throws Error(not_found).
+  at::Tensor tensor(std::string_view name) const;
+  /// Returns the type that most of the tensors' bytes have.
+  at::ScalarType main_type() const;
+
+ private:
+  void add_file(const std::filesystem::path& path);
+
+  std::filesystem::path directory_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::unordered_map<std::string, const SafetensorsFile*> file_of_;
+};
+
+/// Gives a model its parameters out of a checkpoint.
+class CheckpointParameters final : public ParameterSource {
+ public:
+  struct Options {
+    std::optional<at::ScalarType> type;  ///< converts floating-point parameters; default: as in the file
+    bool writable = false;               ///< copies what would otherwise be mapped read-only
+    std::string prefix;                  ///< such as "transformer.": also found where the file leaves it out
+  };
+  /// Keeps a reference to `tensors`.
+  CheckpointParameters(const CheckpointTensors& tensors, Options options);
+
+  at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
+
+  /// Throws Error(corrupt) naming a tensor of the checkpoint that nobody asked for, leaving out names that end with one
+  /// of `ignorable_suffixes`.
+  void check_all_used(const std::vector<std::string>& ignorable_suffixes) const;
+
+ private:
+  const CheckpointTensors& tensors_;
+  Options options_;
+  std::unordered_set<std::string> used_;
+};
+
+}  // namespace mobula::nn

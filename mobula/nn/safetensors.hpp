@@ -1,0 +1,70 @@
+/// The safetensors format (https://github.com/huggingface/safetensors): 8 bytes of header length, a JSON header, then the
+/// tensors' bytes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "mobula/base/files.hpp"
+#include "mobula/nn/module.hpp"
+
+namespace mobula::nn {
+
+/// Where one tensor lies in a file.
+struct SafetensorsEntry {
+  std::string name;
+  at::ScalarType type = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0;  ///< bytes after the header
+  std::uint64_t end = 0;
+};
+
+/// Parses and checks the header of a file whose whole content is `file`: its length, JSON, types, shapes, and that the
+/// tensors cover the data without overlap or hole. `name` leads messages. Throws Error(corrupt), or Error(unsupported)
+/// for a type that libtorch lacks. Never reads outside `file`. Fills `metadata` where it is not null.
+std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view name,
+                                                std::map<std::string, std::string>* metadata = nullptr);
+
+/// A safetensors file mapped into memory. Immutable and thread-safe.
+class SafetensorsFile {
+ public:
+  /// Maps and checks the file. Throws Error(not_found), Error(io), or what parse_safetensors throws.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  SafetensorsFile(const SafetensorsFile&) = delete;
+  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+
+  /// Returns the tensors in the order of their bytes.
+  const std::vector<SafetensorsEntry>& entries() const noexcept { return entries_; }
+  const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+  /// Returns the tensor's entry, or null.
+  const SafetensorsEntry* find(std::string_view name) const;
+  /// Returns a tensor over the mapped bytes, without copying; it keeps the mapping alive and must not be written to. Bytes
+  /// that are not aligned to their type are copied. Throws Error(not_found).
+  at::Tensor tensor(std::string_view name) const;
+
+ private:
+  std::filesystem::path path_;
+  std::shared_ptr<MappedFile> mapping_;
+  std::map<std::string, std::string> metadata_;
+  std::vector<SafetensorsEntry> entries_;
+  std::unordered_map<std::string_view, std::size_t> by_name_;
+  const std::byte* data_ = nullptr;
+};
+
+/// Writes tensors (any strides, CPU) with their bytes aligned to 64; the file appears under its name when it is complete.
+/// Throws Error(io), Error(invalid_argument) for a name that occurs twice.
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace mobula::nn
