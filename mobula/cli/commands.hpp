@@ -6,5 +6,6 @@
 namespace mobula::cli {
 
 void add_completion_command(CommandLine& line);
+void add_quickstart_command(CommandLine& line);
 
 }  // namespace mobula::cli

@@ -1,7 +1,10 @@
 #include "mobula/cli/commands.hpp"
+#include "mobula/core/gang.hpp"
 
 int main(int argc, char** argv) {
+  mobula::serve_if_worker();
   mobula::cli::CommandLine line;
+  mobula::cli::add_quickstart_command(line);
   mobula::cli::add_completion_command(line);
   return line.run(argc, argv);
 }
