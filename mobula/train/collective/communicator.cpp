@@ -16,9 +16,13 @@ constexpr std::size_t kPage = 4096;
 /// What a rank puts up for the others in one round of an operation.
 constexpr std::size_t kStageBytes = std::size_t{256} << 10;
 
-std::size_t round_up(std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+std::size_t round_up(std::size_t bytes) {
+  return (bytes + kPage - 1) / kPage * kPage;
+}
 
-std::size_t counters_bytes(int size) { return round_up(static_cast<std::size_t>(size) * sizeof(SharedCounter)); }
+std::size_t counters_bytes(int size) {
+  return round_up(static_cast<std::size_t>(size) * sizeof(SharedCounter));
+}
 
 }  // namespace
 
@@ -36,7 +40,8 @@ Communicator::Communicator(std::span<std::byte> shared, int rank, int size)
 }
 
 std::span<std::byte> Communicator::stage(int rank) const {
-  const auto index = static_cast<std::size_t>(parity_) * static_cast<std::size_t>(size_) + static_cast<std::size_t>(rank);
+  const auto index =
+      static_cast<std::size_t>(parity_) * static_cast<std::size_t>(size_) + static_cast<std::size_t>(rank);
   return shared_.subspan(counters_bytes(size_) + index * kStageBytes, kStageBytes);
 }
 

@@ -74,7 +74,8 @@ TEST(Communicator, GathersAndSumsDoubles) {
                           const double mine[2] = {ranks.rank() + 0.5, static_cast<double>(round)};
                           const auto all = ranks.all_gather(mine);
                           for (std::size_t rank = 0; rank < 3; ++rank) {
-                            if (all[2 * rank] != static_cast<double>(rank) + 0.5 || all[2 * rank + 1] != round) return false;
+                            if (all[2 * rank] != static_cast<double>(rank) + 0.5 || all[2 * rank + 1] != round)
+                              return false;
                           }
                         }
                         std::vector<double> many(2000, ranks.rank() + 1.0);
