@@ -1,0 +1,70 @@
+#include <fmt/format.h>
+
+#include "mobula/base/error.hpp"
+#include "mobula/text/loader/components.hpp"
+#include "mobula/text/models/bpe.hpp"
+#include "mobula/text/pre_tokenizers/byte_level.hpp"
+#include "mobula/text/tokenizer_impl.hpp"
+
+namespace mobula::text {
+namespace {
+
+constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
+constexpr std::size_t kMaxDepth = 64;
+
+void read_added_tokens(const JsonValue& list, Tokenizer::Impl& impl) {
+  // Ids follow from the order, as in the library: a token that the model has keeps the model's id, the others
+  // are numbered on from the largest.
+  auto next = static_cast<TokenId>(impl.model->size());
+  for (const JsonValue& entry : list.items()) {
+    AddedToken token;
+    token.content = entry.at("content").string();
+    token.single_word = entry.flag("single_word", false);
+    token.lstrip = entry.flag("lstrip", false);
+    token.rstrip = entry.flag("rstrip", false);
+    token.normalized = entry.flag("normalized", true);
+    token.special = entry.flag("special", false);
+    entry.at("id").integer(kMaxTokenId);
+    if (token.content.empty()) continue;
+    token.id = impl.added.find(token.content);
+    if (token.id < 0) token.id = impl.model->find(token.content);
+    if (token.id < 0) token.id = next++;
+    std::string normalized = token.content;
+    impl.added.add(std::move(token), std::move(normalized));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<const Tokenizer::Impl> read_tokenizer(std::string_view json, std::string_view name) {
+  if (json.size() > kMaxFileBytes) {
+    throw Error(ErrorCode::resource,
+                fmt::format("{}: a tokenizer file of {} bytes is refused", name, json.size()));
+  }
+  auto impl = std::make_unique<Tokenizer::Impl>();
+  impl->json = json;
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  simdjson::error_code error = parser.allocate(json.size() + 64, kMaxDepth);
+  if (error == simdjson::SUCCESS) error = parser.parse(impl->json).get(root);
+  if (error != simdjson::SUCCESS) {
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: not valid JSON: {}", name, simdjson::error_message(error)));
+  }
+  const JsonValue value(root, fmt::format("{}: ", name));
+  if (!value.is_object()) throw Error(ErrorCode::corrupt, fmt::format("{}: expected a JSON object", name));
+  impl->model = read_model(value.at("model"));
+  if (const auto list = value.find("added_tokens")) read_added_tokens(*list, *impl);
+  if (const auto steps = value.find("pre_tokenizer")) read_pre_tokenizer(*steps, impl->pre_tokenizers);
+  if (const auto decoder = value.find("decoder")) impl->decoder = read_decoder(*decoder);
+  if (!impl->pre_tokenizers.empty()) {
+    // Spelling bytes out only to look them up again is left out where the model can do without.
+    auto* last = dynamic_cast<ByteLevelPreTokenizer*>(impl->pre_tokenizers.back().get());
+    auto* bpe = dynamic_cast<BpeModel*>(impl->model.get());
+    if (last != nullptr && bpe != nullptr && bpe->use_raw_bytes()) last->keep_raw_bytes();
+  }
+  impl->prepare_decoding();
+  return impl;
+}
+
+}  // namespace mobula::text

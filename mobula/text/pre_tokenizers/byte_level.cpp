@@ -1,0 +1,40 @@
+#include "mobula/text/pre_tokenizers/byte_level.hpp"
+
+#include "mobula/text/byte_alphabet.hpp"
+#include "mobula/text/pre_tokenizers/pattern_scanner.hpp"
+#include "mobula/text/pre_tokenizers/rewrite_pieces.hpp"
+#include "mobula/text/unicode/utf8.hpp"
+
+namespace mobula::text {
+
+void ByteLevelPreTokenizer::apply(PieceList& list) const {
+  if (add_prefix_space_) {
+    rewrite_pieces(list, [](std::string_view view, const Piece&, PieceWriter& writer) {
+      if (!view.empty() && view.front() != ' ') writer.prepend(" ");
+      writer.keep_rest();
+    });
+  }
+  if (use_regex_) {
+    std::vector<Piece> pieces;
+    pieces.reserve(list.pieces.size() + list.text.text.size() / 4);
+    for (const Piece& piece : list.pieces) {
+      if (piece.token >= 0) {
+        pieces.push_back(piece);
+      } else {
+        scan(ScanPattern::gpt2, list.view(piece), piece.begin, pieces);
+      }
+    }
+    list.pieces = std::move(pieces);
+  }
+  if (raw_bytes_) return;
+  rewrite_pieces(list, [](std::string_view view, const Piece&, PieceWriter& writer) {
+    std::string spelling;
+    for (std::size_t at = 0; at < view.size(); ++at) {
+      spelling.clear();
+      append_utf8(spelling, byte_to_character(static_cast<std::uint8_t>(view[at])));
+      writer.replace(1, spelling);
+    }
+  });
+}
+
+}  // namespace mobula::text

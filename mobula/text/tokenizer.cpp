@@ -1,0 +1,159 @@
+#include "mobula/text/tokenizer.hpp"
+
+#include <fmt/format.h>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/json.hpp"
+#include "mobula/text/loader/components.hpp"
+#include "mobula/text/tokenizer_impl.hpp"
+#include "mobula/text/unicode/utf8.hpp"
+
+namespace mobula::text {
+
+Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+
+std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+  const bool folder = std::filesystem::is_directory(path);
+  const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
+  if (folder && !std::filesystem::exists(file)) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json in this folder", path.string()),
+                "save one with transformers' PreTrainedTokenizerFast, or name the file itself");
+  }
+  const MappedFile mapped(file);
+  return parse(mapped.text(), file.string());
+}
+
+std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json, std::string_view name) {
+  return std::make_shared<const Tokenizer>(read_tokenizer(json, name));
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  std::vector<TokenId> ids;
+  (void)add_special_tokens;
+  impl_->encode(text, ids);
+  return ids;
+}
+
+Encoding Tokenizer::encode_full(std::string_view text, std::optional<std::string_view> pair,
+                                bool add_special_tokens) const {
+  (void)pair;
+  (void)add_special_tokens;
+  return impl_->encode_full(text, 0);
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  const std::size_t size = vocab_size();
+  for (const TokenId id : ids) {
+    if (id < 0 || static_cast<std::size_t>(id) >= size) {
+      throw_invalid(fmt::format("token id {} is outside the vocabulary of {} ids", id, size));
+    }
+  }
+  if (!impl_->decoded_begin.empty()) {
+    std::string bytes;
+    bytes.reserve(ids.size() * 5);
+    for (const TokenId id : ids) {
+      const auto index = static_cast<std::size_t>(id);
+      if (skip_special_tokens && impl_->special_ids[index]) continue;
+      const std::uint32_t begin = impl_->decoded_begin[index];
+      bytes.append(impl_->decoded_bytes, begin, impl_->decoded_begin[index + 1] - begin);
+    }
+    if (is_valid_utf8(bytes)) return bytes;
+    std::string text;
+    text.reserve(bytes.size());
+    append_repaired_utf8(text, bytes);
+    return text;
+  }
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const TokenId id : ids) {
+    if (skip_special_tokens && impl_->special_ids[static_cast<std::size_t>(id)]) continue;
+    if (const AddedToken* token = impl_->added.find(id)) {
+      tokens.emplace_back(impl_->added.decoded(*token));
+    } else if (const auto text = impl_->model->token(id)) {
+      tokens.emplace_back(*text);
+    }
+  }
+  if (impl_->decoder != nullptr) impl_->decoder->apply(tokens);
+  std::string text;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0 && impl_->decoder == nullptr) text += ' ';
+    text += tokens[i];
+  }
+  return text;
+}
+
+std::size_t Tokenizer::vocab_size() const {
+  return impl_->special_ids.size();
+}
+
+std::optional<TokenId> Tokenizer::token_to_id(std::string_view token) const {
+  TokenId id = impl_->added.find(token);
+  if (id < 0) id = impl_->model->find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
+std::optional<std::string> Tokenizer::id_to_token(TokenId id) const {
+  if (const AddedToken* token = impl_->added.find(id)) return token->content;
+  const auto token = impl_->model->token(id);
+  return token ? std::optional(std::string(*token)) : std::nullopt;
+}
+
+bool Tokenizer::is_special(TokenId id) const {
+  return id >= 0 && static_cast<std::size_t>(id) < impl_->special_ids.size() &&
+         impl_->special_ids[static_cast<std::size_t>(id)];
+}
+
+std::string Tokenizer::to_json() const {
+  return impl_->json;
+}
+
+void Tokenizer::save(const std::filesystem::path& directory, std::string_view chat_template) const {
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
+  for (const auto& [id, token] : impl_->added.all()) {
+    if (!token.special) continue;
+    const auto is = [&](std::initializer_list<std::string_view> names) {
+      return std::find(names.begin(), names.end(), token.content) != names.end();
+    };
+    if (is({"<unk>", "[UNK]"})) config["unk_token"] = token.content;
+    if (is({"<s>", "<|begin_of_text|>", "<bos>"})) config["bos_token"] = token.content;
+    if (is({"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>"}))
+      config["eos_token"] = token.content;
+    if (is({"<pad>", "[PAD]"})) config["pad_token"] = token.content;
+    if (is({"[CLS]"})) config["cls_token"] = token.content;
+    if (is({"[SEP]"})) config["sep_token"] = token.content;
+    if (is({"[MASK]", "<mask>"})) config["mask_token"] = token.content;
+  }
+  if (!chat_template.empty()) config["chat_template"] = chat_template;
+  std::filesystem::create_directories(directory);
+  write_file_atomic(directory / "tokenizer.json", impl_->json);
+  write_file_atomic(directory / "tokenizer_config.json",
+                    config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens)
+    : tokenizer_(std::move(tokenizer)), skip_special_tokens_(skip_special_tokens) {}
+
+std::string StreamDecoder::push(TokenId id) {
+  ids_.push_back(id);
+  // ids_[0, prefix_) were given out and stay as context for decoders that look back; given_ is the length of
+  // their text.
+  std::string text = tokenizer_->decode(ids_, skip_special_tokens_);
+  if (text.size() <= given_ || text.ends_with("\xEF\xBF\xBD")) return {};
+  std::string fresh = text.substr(given_);
+  ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(prefix_));
+  prefix_ = ids_.size();
+  given_ = tokenizer_->decode(ids_, skip_special_tokens_).size();
+  return fresh;
+}
+
+std::string StreamDecoder::finish() {
+  std::string text = tokenizer_->decode(ids_, skip_special_tokens_);
+  std::string rest = text.size() > given_ ? text.substr(given_) : std::string();
+  ids_.clear();
+  prefix_ = given_ = 0;
+  return rest;
+}
+
+}  // namespace mobula::text

@@ -1,0 +1,104 @@
+#include "mobula/text/tokenizer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/text/bpe_trainer.hpp"
+
+namespace mobula::text {
+namespace {
+
+using Ids = std::vector<TokenId>;
+
+TEST(ByteTokenizer, GivesEveryByteItsOwnNumber) {
+  const auto tokenizer = make_byte_tokenizer();
+  EXPECT_EQ(tokenizer->vocab_size(), 256U);
+  EXPECT_EQ(tokenizer->encode("A \xC3\xA9\n"), (Ids{65, 32, 0xC3, 0xA9, 10}));
+  EXPECT_EQ(tokenizer->decode(Ids{0xC3, 0xA9, 33}), "\xC3\xA9!");
+}
+
+TEST(ByteTokenizer, ReadsInvalidUtf8AsReplacementCharacters) {
+  const auto tokenizer = make_byte_tokenizer();
+  // A lead byte with one of its two continuations is one maximal subpart; a stray continuation is another.
+  EXPECT_EQ(tokenizer->encode("a\xE2\x82z\x80"), (Ids{'a', 0xEF, 0xBF, 0xBD, 'z', 0xEF, 0xBF, 0xBD}));
+  EXPECT_EQ(tokenizer->decode(Ids{0xE2, 0x82, 'z'}), "\xEF\xBF\xBDz");
+}
+
+TEST(CharacterTokenizer, SortsCharactersBehindTheUnknownToken) {
+  const auto tokenizer = make_character_tokenizer(
+      "b\xC3\xA9"
+      "a\nb");
+  EXPECT_EQ(tokenizer->vocab_size(), 5U);
+  EXPECT_EQ(tokenizer->encode("ab\xC3\xA9\nx"), (Ids{2, 3, 4, 1, 0}));
+  EXPECT_EQ(tokenizer->decode(Ids{2, 3, 4, 1}), "ab\xC3\xA9\n");
+  EXPECT_TRUE(tokenizer->is_special(0));
+}
+
+TEST(CharacterTokenizer, RefusesEmptyText) {
+  EXPECT_THROW(make_character_tokenizer(""), Error);
+}
+
+TEST(Tokenizer, NamesAnIdOutsideTheVocabulary) {
+  const auto tokenizer = make_byte_tokenizer();
+  try {
+    tokenizer->decode(Ids{1, 256});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_NE(error.message().find("256"), std::string::npos);
+  }
+}
+
+TEST(Tokenizer, TellsWhereEachTokenCameFrom) {
+  const auto tokenizer = make_byte_tokenizer();
+  const Encoding encoding = tokenizer->encode_full("a\xC3\xA9\xFF!");
+  // Both bytes of the e with acute stand for the whole character, and the invalid byte for its replacement.
+  const std::vector<std::pair<std::size_t, std::size_t>> expected = {{0, 1}, {1, 3}, {1, 3}, {3, 4},
+                                                                     {3, 4}, {3, 4}, {4, 5}};
+  EXPECT_EQ(encoding.offsets, expected);
+}
+
+TEST(StreamDecoder, HoldsBackIncompleteCharacters) {
+  StreamDecoder decoder(make_byte_tokenizer());
+  EXPECT_EQ(decoder.push('a'), "a");
+  EXPECT_EQ(decoder.push(0xE2), "");
+  EXPECT_EQ(decoder.push(0x82), "");
+  EXPECT_EQ(decoder.push(0xAC), "\xE2\x82\xAC");
+  EXPECT_EQ(decoder.push(0xE2), "");
+  EXPECT_EQ(decoder.finish(), "\xEF\xBF\xBD");
+}
+
+TEST(TrainBpe, MergesTheMostFrequentPairFirst) {
+  const auto tokenizer = train_bpe("low low low lower lowest", {.vocab_size = 260, .special_tokens = {}});
+  // "lo" and "ow" are equally frequent; the pair of smaller ids wins.
+  EXPECT_EQ(tokenizer->id_to_token(256), "lo");
+  EXPECT_EQ(tokenizer->id_to_token(257), "low");
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode("low\n lowest")), "low\n lowest");
+}
+
+TEST(TrainBpe, RefusesAVocabularyWithoutRoomForTheBytes) {
+  EXPECT_THROW(train_bpe("text", {.vocab_size = 100}), Error);
+  EXPECT_THROW(train_bpe("", {}), Error);
+}
+
+TEST(Tokenizer, LoadsWhatItSaved) {
+  const TemporaryDirectory folder("tokenizer");
+  const std::string text = "the cat sat on the mat, the cat's hat.\n";
+  const auto tokenizer = train_bpe(text, {.vocab_size = 280});
+  tokenizer->save(folder.path(), "{{ messages }}");
+  const auto loaded = Tokenizer::load(folder.path());
+  EXPECT_EQ(loaded->encode(text), tokenizer->encode(text));
+  EXPECT_EQ(loaded->encode("<|endoftext|>the"), (Ids{0, *loaded->token_to_id("the")}));
+  EXPECT_NE(read_file(folder.path() / "tokenizer_config.json").find("{{ messages }}"), std::string::npos);
+}
+
+TEST(Tokenizer, SaysThatAFolderHasNoTokenizer) {
+  const TemporaryDirectory folder("tokenizer");
+  EXPECT_THROW(Tokenizer::load(folder.path()), Error);
+}
+
+}  // namespace
+}  // namespace mobula::text

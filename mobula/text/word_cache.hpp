@@ -1,0 +1,153 @@
+/// A bounded memory of words and their ids, so that common words are tokenized once.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <vector>
+
+#include "mobula/text/tokenizer.hpp"
+
+namespace mobula::text {
+
+/// A two-way table of short words of at most kMaxIds tokens; a new word takes the place of an old one. 2 MiB,
+/// touched as it fills. Not thread-safe: each encoding thread borrows one from a WordCachePool.
+class WordCache {
+ public:
+  static constexpr std::size_t kMaxBytes = 24;
+  static constexpr std::size_t kMaxIds = 8;
+
+  WordCache() : memory_(std::calloc(kSlots + 1, sizeof(Entry))) {
+    if (memory_ == nullptr) throw std::bad_alloc();
+    entries_ =
+        reinterpret_cast<Entry*>((reinterpret_cast<std::uintptr_t>(memory_) + 63) & ~std::uintptr_t{63});
+  }
+  WordCache(const WordCache&) = delete;
+  WordCache& operator=(const WordCache&) = delete;
+  ~WordCache() { std::free(memory_); }
+
+  /// A word's bytes as three numbers.
+  struct Key {
+    std::array<std::uint64_t, 3> words;
+    std::uint64_t hash;
+    std::uint8_t length;
+  };
+  /// Makes the key of a word of 1 to kMaxBytes bytes; `readable` bytes may be read from its begin.
+  static Key key(std::string_view word, std::size_t readable) {
+    Key key;
+    key.length = static_cast<std::uint8_t>(word.size());
+    if (readable >= kMaxBytes) {
+      std::memcpy(key.words.data(), word.data(), kMaxBytes);
+      const std::size_t bits = word.size() * 8;
+      for (std::size_t i = 0; i < 3; ++i) {
+        const std::size_t begin = i * 64;
+        if (bits <= begin) {
+          key.words[i] = 0;
+        } else if (bits < begin + 64) {
+          key.words[i] &= (std::uint64_t{1} << (bits - begin)) - 1;
+        }
+      }
+    } else {
+      key.words = {};
+      std::memcpy(key.words.data(), word.data(), word.size());
+    }
+    const auto product = static_cast<unsigned __int128>(key.words[0] ^ 0x9E3779B97F4A7C15U) *
+                         ((key.words[1] ^ std::rotl(key.words[2], 29)) * 0xA0761D6478BD642FU ^
+                          (0xD6E8FEB86659FD93U + key.length));
+    key.hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+    return key;
+  }
+
+  /// Appends the ids of a word; returns false where it isn't known.
+  bool find(const Key& key, std::vector<TokenId>& out) const {
+    const Entry* entry = &entries_[(key.hash >> 20) & (kSlots - 2)];
+    for (int way = 0; way < 2; ++way, ++entry) {
+      if (entry->length == key.length && entry->words == key.words) {
+        out.insert(out.end(), entry->ids.begin(), entry->ids.begin() + entry->count);
+        return true;
+      }
+    }
+    return false;
+  }
+  /// Remembers a word and its ids; more than kMaxIds are not remembered.
+  void insert(const Key& key, const TokenId* ids, std::size_t count) {
+    if (count > kMaxIds) return;
+    Entry* entry = &entries_[(key.hash >> 20) & (kSlots - 2)];
+    if (entry->length != 0) entry[1] = entry[0];
+    entry->words = key.words;
+    entry->length = key.length;
+    entry->count = static_cast<std::uint8_t>(count);
+    std::memcpy(entry->ids.data(), ids, count * sizeof(TokenId));
+  }
+
+ private:
+  struct Entry {
+    std::array<std::uint64_t, 3> words;
+    std::array<TokenId, kMaxIds> ids;
+    std::uint8_t length;  ///< 0 where free
+    std::uint8_t count;
+  };
+  static_assert(sizeof(Entry) == 64);
+  static constexpr std::size_t kSlots = 1 << 15;
+
+  void* memory_;
+  Entry* entries_;  ///< on cache lines
+};
+
+/// Lends word caches to threads; at most kNumCaches are kept.
+class WordCachePool {
+ public:
+  WordCachePool() = default;
+  WordCachePool(const WordCachePool&) = delete;
+  WordCachePool& operator=(const WordCachePool&) = delete;
+  ~WordCachePool() {
+    for (auto& slot : slots_) delete slot.load();
+  }
+
+  /// A borrowed cache, given back at the end.
+  class Loan {
+   public:
+    explicit Loan(WordCachePool& pool) : pool_(pool), cache_(pool.take()) {}
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    ~Loan() { pool_.give(std::move(cache_)); }
+    WordCache& operator*() { return *cache_; }
+    WordCache* operator->() { return cache_.get(); }
+
+   private:
+    WordCachePool& pool_;
+    std::unique_ptr<WordCache> cache_;
+  };
+
+ private:
+  static constexpr std::size_t kNumCaches = 16;
+
+  static std::size_t first_slot() {
+    static std::atomic<std::size_t> next{0};
+    thread_local const std::size_t mine = next++;
+    return mine % kNumCaches;
+  }
+  std::unique_ptr<WordCache> take() {
+    const std::size_t first = first_slot();
+    for (std::size_t i = 0; i < 2;
+         ++i) {  // its own slot and the next: looking further costs more than it saves
+      if (WordCache* cache = slots_[(first + i) % kNumCaches].exchange(nullptr))
+        return std::unique_ptr<WordCache>(cache);
+    }
+    return std::make_unique<WordCache>();
+  }
+  void give(std::unique_ptr<WordCache> cache) {
+    WordCache* expected = nullptr;
+    if (slots_[first_slot()].compare_exchange_strong(expected, cache.get())) cache.release();
+  }
+
+  std::array<std::atomic<WordCache*>, kNumCaches> slots_{};
+};
+
+}  // namespace mobula::text
