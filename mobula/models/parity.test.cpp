@@ -1,0 +1,163 @@
+// Every family against transformers: checkpoints drawn afresh at each run (the seed is printed; MOBULA_TEST_SEED fixes
+// it), logits, loss, gradients, greedy text; and what we write, loaded by transformers.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/subprocess.hpp"
+#include "mobula/models/registry.hpp"
+#include "mobula/nn/safetensors.hpp"
+
+namespace mobula::models {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kTolerance = 1e-4;
+
+int reference(const std::vector<std::string>& arguments) {
+  const std::string python = MOBULA_TEST_PYTHON;
+  if (!fs::exists(python)) {
+    ADD_FAILURE() << python << " is missing: ./dev setup installs the Python peers that tests compare with";
+    return 1;
+  }
+  std::vector<std::string> command = {python, MOBULA_TEST_SOURCE "/mobula/models/reference.py"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return Subprocess(command).wait();
+}
+
+// The checkpoints that transformers wrote, made once a run.
+class Parity : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const char* fixed = std::getenv("MOBULA_TEST_SEED");
+    const unsigned seed =
+        fixed != nullptr ? static_cast<unsigned>(std::stoul(fixed)) : std::random_device()() % 1000000;
+    std::cout << "MOBULA_TEST_SEED=" << seed << std::endl;
+    folder_ = new TemporaryDirectory("mobula-parity");
+    ASSERT_EQ(reference({"make", folder_->path().string(), std::to_string(seed)}), 0);
+    for (const auto& entry : fs::directory_iterator(folder_->path())) {
+      if (entry.is_directory()) cases_.push_back(entry.path());
+    }
+    ASSERT_FALSE(cases_.empty());
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+
+  static at::Tensor greedy(nn::CausalLm& model, const at::Tensor& ids_BT, std::int64_t count) {
+    const at::NoGradGuard no_grad;
+    std::vector<std::int64_t> ids;
+    const at::Tensor first = ids_BT[0];
+    for (std::int64_t i = 0; i < 5; ++i) ids.push_back(first[i].item<std::int64_t>());
+    for (std::int64_t i = 0; i < count; ++i) {
+      ids.push_back(model.logits(at::tensor(ids, at::kLong).unsqueeze(0))[0][-1].argmax().item<std::int64_t>());
+    }
+    return at::tensor(std::vector<std::int64_t>(ids.begin() + 5, ids.end()), at::kLong);
+  }
+
+  static inline TemporaryDirectory* folder_ = nullptr;
+  static inline std::vector<fs::path> cases_;
+};
+
+double difference(const at::Tensor& a, const at::Tensor& b) {
+  return a.to(at::kFloat).sub(b).abs().max().item<double>();
+}
+
+TEST_F(Parity, GivesTransformersLogitsLossGradientsAndGreedyText) {
+  for (const fs::path& path : cases_) {
+    SCOPED_TRACE(path.filename().string());
+    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const auto model = load_causal_lm(path, {.trainable = true});
+    const at::Tensor ids = expected.tensor("ids");
+    EXPECT_LE(difference(model->logits(ids), expected.tensor("logits")), kTolerance);
+    const std::int64_t last = ids.size(1) - 1;
+    const at::Tensor loss = model->loss(ids.narrow(1, 0, last), ids.narrow(1, 1, last));
+    EXPECT_NEAR(loss.item<double>(), expected.tensor("loss").item<double>(), kTolerance);
+    loss.backward();
+    for (const auto& [name, tensor] : model->parameters()) {
+      const at::Tensor wanted = expected.tensor("grad." + name);
+      ASSERT_TRUE(tensor.grad().defined()) << name;
+      const double scale = std::max(wanted.abs().max().item<double>(), 1e-3);
+      EXPECT_LE(difference(tensor.grad(), wanted) / scale, kTolerance) << name;
+    }
+    EXPECT_TRUE(greedy(*model, ids, expected.tensor("greedy").numel()).equal(expected.tensor("greedy")));
+
+    const auto rounded = load_causal_lm(path, {.type = at::kBFloat16});
+    const double scale = expected.tensor("logits").abs().max().item<double>();
+    EXPECT_LE(difference(rounded->logits(ids).detach(), expected.tensor("logits")) / scale, 0.05);
+  }
+}
+
+TEST_F(Parity, WritesCheckpointsThatTransformersLoads) {
+  std::vector<std::string> arguments = {"check"};
+  for (const fs::path& path : cases_) {
+    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const auto loaded = load_causal_lm(path);
+    // Fresh parameters under the same configuration, so that nothing of the original file can come through.
+    const auto model = make_causal_lm(loaded->config(), 3);
+    const fs::path out = folder_->path() / (path.filename().string() + "-ours");
+    save_causal_lm(*model, out);
+    const at::NoGradGuard no_grad;
+    const at::Tensor ids = expected.tensor("ids").clone();
+    nn::write_safetensors(out / "ours.safetensors",
+                          {{"ids", ids}, {"logits", model->logits(ids)}, {"greedy", greedy(*model, ids, 8)}});
+    arguments.push_back(out.string());
+  }
+  EXPECT_EQ(reference(arguments), 0);
+}
+
+TEST(CausalLmCheckpoint, IsRefusedWithMissingMisshapenOrForeignTensors) {
+  const TemporaryDirectory source, broken;
+  const Json config = {{"model_type", "gpt2"}, {"vocab_size", 11}, {"n_positions", 8},
+                       {"n_embd", 6},          {"n_layer", 1},     {"n_head", 2}};
+  save_causal_lm(*make_causal_lm(config, 1), source.path());
+  fs::copy_file(source.path() / "config.json", broken.path() / "config.json");
+  using Tensors = std::vector<nn::NamedTensor>;
+  const auto load_with = [&](const std::function<void(Tensors&)>& change) {
+    const nn::SafetensorsFile file(source.path() / "model.safetensors");
+    Tensors tensors;
+    for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
+    change(tensors);
+    nn::write_safetensors(broken.path() / "model.safetensors", tensors);
+    try {
+      load_causal_lm(broken.path());
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return std::string("accepted");
+  };
+  const auto refuses = [&](const std::string& name, const std::function<void(Tensors&)>& change) {
+    const std::string message = load_with(change);
+    EXPECT_NE(message.find(name), std::string::npos) << message;
+  };
+  EXPECT_EQ(load_with([](Tensors&) {}), "accepted");
+  refuses("transformer.wte.weight",
+          [](Tensors& t) { std::erase_if(t, [](const auto& x) { return x.name == "transformer.wte.weight"; }); });
+  refuses("stranger", [](Tensors& t) { t.push_back({"stranger", t.front().tensor}); });
+  refuses("transformer.wpe.weight", [](Tensors& t) {
+    for (auto& x : t) {
+      if (x.name == "transformer.wpe.weight") x.tensor = x.tensor.flatten();
+    }
+  });
+  // The bare model's names, as old checkpoints have them.
+  EXPECT_EQ(load_with([](Tensors& t) {
+              for (auto& x : t) x.name = x.name.substr(x.name.find('.') + 1);
+            }),
+            "accepted");
+}
+
+}  // namespace
+}  // namespace mobula::models
