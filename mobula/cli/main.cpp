@@ -6,5 +6,6 @@ int main(int argc, char** argv) {
   mobula::cli::CommandLine line;
   mobula::cli::add_quickstart_command(line);
   mobula::cli::add_completion_command(line);
+  mobula::cli::add_runs_commands(line);
   return line.run(argc, argv);
 }

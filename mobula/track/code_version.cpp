@@ -44,8 +44,7 @@ std::optional<Checkout> find_checkout(fs::path folder) {
       if (!text.starts_with("gitdir: ")) return std::nullopt;
       const fs::path git_folder = folder / text.substr(8);
       const fs::path common = git_folder / "commondir";
-      return Checkout{folder, git_folder,
-                      fs::exists(common) ? git_folder / read_trimmed(common) : git_folder};
+      return Checkout{folder, git_folder, fs::exists(common) ? git_folder / read_trimmed(common) : git_folder};
     }
     if (!folder.has_parent_path() || folder.parent_path() == folder) return std::nullopt;
     folder = folder.parent_path();
@@ -74,8 +73,7 @@ std::string read_commit(const Checkout& checkout) {
     if (name.find("..") != std::string::npos) return {};
     fs::path loose = checkout.git_folder / name;
     if (!fs::exists(loose)) loose = checkout.common_folder / name;
-    value = fs::exists(loose) ? read_trimmed(loose)
-                              : find_packed_ref(checkout.common_folder / "packed-refs", name);
+    value = fs::exists(loose) ? read_trimmed(loose) : find_packed_ref(checkout.common_folder / "packed-refs", name);
   }
   return is_object_id(value) ? value : std::string();
 }
@@ -92,8 +90,7 @@ std::optional<bool> ask_git(const fs::path& work_tree) {
     ::posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0);
   }
   pid_t child = 0;
-  const int failure =
-      ::posix_spawnp(&child, "git", &actions, nullptr, const_cast<char**>(arguments), environ);
+  const int failure = ::posix_spawnp(&child, "git", &actions, nullptr, const_cast<char**>(arguments), environ);
   ::posix_spawn_file_actions_destroy(&actions);
   if (failure != 0) return std::nullopt;
   int status = 0;
@@ -120,8 +117,7 @@ std::optional<bool> is_dirty(const Checkout& checkout) {
 
 std::string CodeVersion::to_string() const {
   if (commit.empty()) return fmt::format("mobula {}", version());
-  return fmt::format("{}{} mobula {}", commit.substr(0, 12), dirty ? (*dirty ? "+dirty" : "") : "+unknown",
-                     version());
+  return fmt::format("{}{} mobula {}", commit.substr(0, 12), dirty ? (*dirty ? "+dirty" : "") : "+unknown", version());
 }
 
 CodeVersion read_code_version(const fs::path& directory) {

@@ -9,7 +9,7 @@ namespace mobula::track {
 
 /// The state of a checkout.
 struct CodeVersion {
-  std::string commit;  ///< 40 or 64 hexadecimal digits; empty outside a checkout or before its first commit
+  std::string commit;         ///< 40 or 64 hexadecimal digits; empty outside a checkout or before its first commit
   std::optional<bool> dirty;  ///< tracked files differ from the commit; nothing where that could not be told
 
   /// Returns "1a2b3c4d5e6f+dirty mobula 0.1.0": twelve digits, "+dirty" or "+unknown", and Mobula's version.

@@ -26,9 +26,7 @@ class CodeVersionTest : public testing::Test {
     git("commit -q -m first");
   }
   fs::path work_tree() const { return directory_.path() / "project"; }
-  void write(std::string_view name, std::string_view text) const {
-    std::ofstream(work_tree() / name) << text;
-  }
+  void write(std::string_view name, std::string_view text) const { std::ofstream(work_tree() / name) << text; }
   void git(std::string_view arguments, std::string_view folder = "project") const {
     const std::string command =
         "GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -c user.name=t -c user.email=t@t -C " +
@@ -37,8 +35,8 @@ class CodeVersionTest : public testing::Test {
   }
   std::string output(std::string_view arguments) const {
     const fs::path file = directory_.path() / "output";
-    const std::string command = "git -C " + work_tree().string() + " " + std::string(arguments) + " >" +
-                                file.string() + " 2>/dev/null";
+    const std::string command =
+        "git -C " + work_tree().string() + " " + std::string(arguments) + " >" + file.string() + " 2>/dev/null";
     EXPECT_EQ(std::system(command.c_str()), 0) << arguments;
     std::string text = read_file(file);
     while (!text.empty() && text.back() == '\n') text.pop_back();

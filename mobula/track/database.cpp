@@ -17,15 +17,14 @@ constexpr int kBusyTimeoutMilliseconds = 30'000;
   switch (result & 0xff) {
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
-      throw Error(
-          ErrorCode::corrupt, fmt::format("{}: not a store of runs, or damaged ({})", where, reason),
-          "move the file away to start a new one, or restore a copy (its -wal and -shm files belong to it)");
+      throw Error(ErrorCode::corrupt, fmt::format("{}: not a store of runs, or damaged ({})", where, reason),
+                  "move the file away to start a new one, or restore a copy (its -wal and -shm files belong to it)");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      throw Error(ErrorCode::unavailable,
-                  fmt::format("{}: another process has held the store for {} s", where,
-                              kBusyTimeoutMilliseconds / 1000),
-                  "look for a stopped process that has it open");
+      throw Error(
+          ErrorCode::unavailable,
+          fmt::format("{}: another process has held the store for {} s", where, kBusyTimeoutMilliseconds / 1000),
+          "look for a stopped process that has it open");
     case SQLITE_FULL:
       throw Error(ErrorCode::io, fmt::format("{}: no space left on the disk", where), "free some space");
     case SQLITE_CANTOPEN:
@@ -92,8 +91,7 @@ void Database::bind(sqlite3_stmt* statement, int position, std::string_view text
 }
 
 void Database::bind(sqlite3_stmt* statement, int position, double number) {
-  check(std::isnan(number) ? sqlite3_bind_null(statement, position)
-                           : sqlite3_bind_double(statement, position, number));
+  check(std::isnan(number) ? sqlite3_bind_null(statement, position) : sqlite3_bind_double(statement, position, number));
 }
 
 void Database::check(int result) const {

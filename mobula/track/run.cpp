@@ -24,8 +24,8 @@ std::uint64_t measure(const fs::path& path) {
     return bytes;
   }
   std::uint64_t total = 0;
-  for (auto entry = fs::recursive_directory_iterator(path, failure);
-       entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
+  for (auto entry = fs::recursive_directory_iterator(path, failure); entry != fs::recursive_directory_iterator();
+       entry.increment(failure)) {
     std::error_code vanished;  // a folder may change while it is measured
     if (!entry->is_regular_file(vanished)) continue;
     const std::uintmax_t bytes = entry->file_size(vanished);

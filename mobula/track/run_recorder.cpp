@@ -56,9 +56,8 @@ void RunRecorder::flush() {
     std::rethrow_exception(failure_);
   }
   if (num_dropped_ > 0) {
-    throw Error(ErrorCode::io,
-                fmt::format("run {}: {} metric points were lost while the store could not be written",
-                            run_id_, std::exchange(num_dropped_, 0)));
+    throw Error(ErrorCode::io, fmt::format("run {}: {} metric points were lost while the store could not be written",
+                                           run_id_, std::exchange(num_dropped_, 0)));
   }
 }
 
@@ -81,8 +80,7 @@ void RunRecorder::work() {
       }
       lock.lock();
       if (failure) {
-        batch.insert(batch.end(), std::make_move_iterator(queue_.begin()),
-                     std::make_move_iterator(queue_.end()));
+        batch.insert(batch.end(), std::make_move_iterator(queue_.begin()), std::make_move_iterator(queue_.end()));
         queue_ = std::move(batch);
         failure_ = failure;
         ++num_failures_;
@@ -136,20 +134,17 @@ void RunRecorder::apply(const ArtifactRecord& record) {
 }
 
 void RunRecorder::apply(const TruncateRecord& record) {
-  database_->execute(
-      "DELETE FROM points WHERE step > ? AND metric_id IN (SELECT id FROM metrics WHERE run_id = ?)",
-      record.step, run_id_);
+  database_->execute("DELETE FROM points WHERE step > ? AND metric_id IN (SELECT id FROM metrics WHERE run_id = ?)",
+                     record.step, run_id_);
 }
 
 void RunRecorder::apply(const FinishRecord& record) {
-  database_->execute("UPDATE runs SET status = ?, end_time = ? WHERE id = ?", record.status, record.time,
-                     run_id_);
+  database_->execute("UPDATE runs SET status = ?, end_time = ? WHERE id = ?", record.status, record.time, run_id_);
 }
 
 std::int64_t RunRecorder::metric_id(const std::string& name) {
   if (const auto known = metric_ids_.find(name); known != metric_ids_.end()) return known->second;
-  database_->execute("INSERT INTO metrics (run_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", run_id_,
-                     name);
+  database_->execute("INSERT INTO metrics (run_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", run_id_, name);
   Rows rows = database_->query("SELECT id FROM metrics WHERE run_id = ? AND name = ?", run_id_, name);
   rows.next();
   return metric_ids_[name] = rows.integer(0);

@@ -38,8 +38,7 @@ struct FinishRecord {
   std::string status;
   double time;
 };
-using Record =
-    std::variant<PointRecord, ParamRecord, TagRecord, ArtifactRecord, TruncateRecord, FinishRecord>;
+using Record = std::variant<PointRecord, ParamRecord, TagRecord, ArtifactRecord, TruncateRecord, FinishRecord>;
 
 /// Writes one run's records in the order they came, a transaction a batch, over a connection of its own.
 /// Thread-safe.

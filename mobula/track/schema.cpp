@@ -76,8 +76,7 @@ bool check_version(Database& database) {
                 "use the Mobula that wrote it, or set MOBULA_TRACK to another file");
   }
   if (application != 0 || read_number(database, "SELECT count(*) FROM sqlite_master") != 0) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: an SQLite file of another program, not a store of runs", file),
+    throw Error(ErrorCode::corrupt, fmt::format("{}: an SQLite file of another program, not a store of runs", file),
                 "set MOBULA_TRACK to another file");
   }
   return false;

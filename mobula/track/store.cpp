@@ -23,8 +23,7 @@ namespace {
 constexpr std::size_t kIdLength = 12;
 constexpr std::size_t kShortestPrefix = 4;
 
-#define RUN_COLUMNS \
-  "SELECT id, name, status, start_time, end_time, folder, code_version, host, process FROM runs "
+#define RUN_COLUMNS "SELECT id, name, status, start_time, end_time, folder, code_version, host, process FROM runs "
 
 double now() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -72,8 +71,7 @@ class SqliteStore : public Store {
     {
       Transaction transaction(*connection);
       if (resume) {
-        Rows rows =
-            connection->query("SELECT id FROM runs WHERE folder = ? ORDER BY start_time DESC LIMIT 1", place);
+        Rows rows = connection->query("SELECT id FROM runs WHERE folder = ? ORDER BY start_time DESC LIMIT 1", place);
         if (rows.next()) id = rows.text(0);
       }
       if (id.empty()) {
@@ -102,23 +100,20 @@ class SqliteStore : public Store {
   RunInfo find_run(std::string_view id_or_name) override {
     const std::lock_guard lock(mutex_);
     if (auto run = find_one(RUN_COLUMNS "WHERE id = ?", id_or_name)) return *run;
-    if (auto run = find_one(RUN_COLUMNS "WHERE name = ? ORDER BY start_time DESC LIMIT 1", id_or_name))
-      return *run;
+    if (auto run = find_one(RUN_COLUMNS "WHERE name = ? ORDER BY start_time DESC LIMIT 1", id_or_name)) return *run;
     if (id_or_name.size() >= kShortestPrefix) {
-      Rows rows =
-          database_.query(RUN_COLUMNS "WHERE substr(id, 1, ?) = ? LIMIT 2", id_or_name.size(), id_or_name);
+      Rows rows = database_.query(RUN_COLUMNS "WHERE substr(id, 1, ?) = ? LIMIT 2", id_or_name.size(), id_or_name);
       const std::vector<RunInfo> runs = read_runs(rows);
       if (runs.size() == 1) return runs.front();
       if (runs.size() > 1) {
-        throw_invalid(fmt::format("'{}' is the beginning of several runs' ids: {}, {} ...", id_or_name,
-                                  runs[0].id, runs[1].id),
-                      "write more of the id");
+        throw_invalid(
+            fmt::format("'{}' is the beginning of several runs' ids: {}, {} ...", id_or_name, runs[0].id, runs[1].id),
+            "write more of the id");
       }
     }
     if (!id_or_name.empty()) {
       const std::string folder = full_path(fs::path(id_or_name));
-      if (auto run = find_one(RUN_COLUMNS "WHERE folder = ? ORDER BY start_time DESC LIMIT 1", folder))
-        return *run;
+      if (auto run = find_one(RUN_COLUMNS "WHERE folder = ? ORDER BY start_time DESC LIMIT 1", folder)) return *run;
     }
     throw_not_found(id_or_name);
   }
@@ -186,8 +181,7 @@ class SqliteStore : public Store {
   std::vector<Artifact> artifacts(std::string_view run_id) override {
     const std::lock_guard lock(mutex_);
     std::vector<Artifact> result;
-    Rows rows =
-        database_.query("SELECT name, path, bytes FROM artifacts WHERE run_id = ? ORDER BY name", run_id);
+    Rows rows = database_.query("SELECT name, path, bytes FROM artifacts WHERE run_id = ? ORDER BY name", run_id);
     while (rows.next()) {
       result.push_back({rows.text(0), rows.text(1), static_cast<std::uint64_t>(rows.integer(2))});
     }

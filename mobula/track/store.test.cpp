@@ -341,9 +341,8 @@ TEST_F(StoreTest, ReportsAStoreThatBreaksUnderARun) {
   run_sql(file(), "DROP TABLE params");
   run->log_params({{"lr", "1"}});
   EXPECT_EQ(code_of([&] { run->flush(); }), ErrorCode::io);
-  run_sql(
-      file(),
-      "CREATE TABLE params (run_id TEXT, position INTEGER, key TEXT, value TEXT, PRIMARY KEY (run_id, key))");
+  run_sql(file(),
+          "CREATE TABLE params (run_id TEXT, position INTEGER, key TEXT, value TEXT, PRIMARY KEY (run_id, key))");
   run->flush();
   EXPECT_EQ(store->params(run->id()).size(), 1u);
 }
