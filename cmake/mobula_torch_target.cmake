@@ -15,4 +15,8 @@ function(mobula_torch_target include_directory library_directory)
   # libtorch_cpu names CUDA's runtime and CUPTI; they lie in wheels of their own, found by its run path.
   target_link_options(mobula_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${library_directory})
   target_link_libraries(mobula_torch INTERFACE torch_cpu c10 ${openmp})
+  if(MOBULA_WITH_CUDA)
+    # Nothing names a symbol of these: their kernels register themselves when they are loaded.
+    target_link_libraries(mobula_torch INTERFACE -Wl,--no-as-needed torch_cuda c10_cuda -Wl,--as-needed)
+  endif()
 endfunction()
