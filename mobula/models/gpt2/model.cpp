@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/nn/kernels/norm_head_cross_entropy.hpp"
+#include "mobula/nn/kernels/prenorm_block.hpp"
+#include "mobula/nn/kernels/token_position_embedding.hpp"
 #include "mobula/nn/layers/attention.hpp"
 #include "mobula/nn/layers/cross_entropy.hpp"
 #include "mobula/nn/layers/embedding.hpp"
@@ -75,27 +78,57 @@ at::Tensor Gpt2::drop(const at::Tensor& x, double p) {
   return is_training() ? nn::dropout(x, p, dropout_stream()) : x;
 }
 
-at::Tensor Gpt2::hidden(const at::Tensor& ids_BT) {
+bool Gpt2::drops() const {
+  return is_training() && (config_.embd_pdrop > 0 || config_.attn_pdrop > 0 || config_.resid_pdrop > 0);
+}
+
+at::Tensor Gpt2::embed(const at::Tensor& ids_BT) {
   if (ids_BT.size(1) > info_.context) {
     throw_invalid(
         fmt::format("a sequence of {} tokens is longer than the model's context of {}", ids_BT.size(1), info_.context));
   }
-  const double eps = config_.layer_norm_epsilon;
-  at::Tensor x_BTC = drop(nn::token_and_position_embedding(wte_, wpe_, ids_BT), config_.embd_pdrop);
-  for (const Block& block : blocks_) {
-    const at::Tensor qkv_BT3C =
-        project(nn::layer_norm(x_BTC, block.ln_1.weight, block.ln_1.bias, eps), block.attention_in);
-    const at::Tensor attended_BTC =
-        nn::causal_self_attention(qkv_BT3C, {.num_heads = config_.n_head,
-                                             .scale = block.attention_scale,
-                                             .dropout = is_training() ? config_.attn_pdrop : 0.0,
-                                             .stream = &dropout_stream()});
-    x_BTC = at::add(x_BTC, drop(project(attended_BTC, block.attention_out), config_.resid_pdrop));
-    const at::Tensor normed_BTC = nn::layer_norm(x_BTC, block.ln_2.weight, block.ln_2.bias, eps);
-    const at::Tensor inner_BTF = nn::activate(project(normed_BTC, block.mlp_in), activation_);
-    x_BTC = at::add(x_BTC, drop(project(inner_BTF, block.mlp_out), config_.resid_pdrop));
+  if (!drops() && nn::kernels::can_run_token_position_embedding(wte_, wpe_, ids_BT)) {
+    return nn::kernels::token_position_embedding(wte_, wpe_, ids_BT);
   }
-  return nn::layer_norm(x_BTC, ln_f_.weight, ln_f_.bias, eps);
+  return drop(nn::token_and_position_embedding(wte_, wpe_, ids_BT), config_.embd_pdrop);
+}
+
+at::Tensor Gpt2::run_block(const at::Tensor& x_BTC, const Block& block) {
+  const double eps = config_.layer_norm_epsilon;
+  if (!drops() && activation_ == nn::Activation::gelu_tanh) {
+    const nn::kernels::PrenormBlockParameters whole = {
+        block.ln_1.weight,          block.ln_1.bias,          block.attention_in.weight, block.attention_in.bias,
+        block.attention_out.weight, block.attention_out.bias, block.ln_2.weight,         block.ln_2.bias,
+        block.mlp_in.weight,        block.mlp_in.bias,        block.mlp_out.weight,      block.mlp_out.bias};
+    const nn::kernels::PrenormBlockOptions options = {.num_heads = config_.n_head,
+                                                      .attention_scale = block.attention_scale,
+                                                      .epsilon = eps,
+                                                      .precision = precision()};
+    if (nn::kernels::can_run_prenorm_block(x_BTC, whole, options)) {
+      return nn::kernels::prenorm_block(x_BTC, whole, options);
+    }
+  }
+  const at::Tensor qkv_BT3C =
+      project(nn::layer_norm(x_BTC, block.ln_1.weight, block.ln_1.bias, eps), block.attention_in);
+  const at::Tensor attended_BTC =
+      nn::causal_self_attention(qkv_BT3C, {.num_heads = config_.n_head,
+                                           .scale = block.attention_scale,
+                                           .dropout = is_training() ? config_.attn_pdrop : 0.0,
+                                           .stream = &dropout_stream()});
+  const at::Tensor middle_BTC = at::add(x_BTC, drop(project(attended_BTC, block.attention_out), config_.resid_pdrop));
+  const at::Tensor normed_BTC = nn::layer_norm(middle_BTC, block.ln_2.weight, block.ln_2.bias, eps);
+  const at::Tensor inner_BTF = nn::activate(project(normed_BTC, block.mlp_in), activation_);
+  return at::add(middle_BTC, drop(project(inner_BTF, block.mlp_out), config_.resid_pdrop));
+}
+
+at::Tensor Gpt2::residual_stream(const at::Tensor& ids_BT) {
+  at::Tensor x_BTC = embed(ids_BT);
+  for (const Block& block : blocks_) x_BTC = run_block(x_BTC, block);
+  return x_BTC;
+}
+
+at::Tensor Gpt2::hidden(const at::Tensor& ids_BT) {
+  return nn::layer_norm(residual_stream(ids_BT), ln_f_.weight, ln_f_.bias, config_.layer_norm_epsilon);
 }
 
 at::Tensor Gpt2::logits(const at::Tensor& ids_BT) {
@@ -103,7 +136,13 @@ at::Tensor Gpt2::logits(const at::Tensor& ids_BT) {
 }
 
 at::Tensor Gpt2::loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) {
-  return nn::tied_head_cross_entropy(hidden(ids_BT), head_, targets_BT, precision());
+  const at::Tensor x_BTC = residual_stream(ids_BT);
+  const double eps = config_.layer_norm_epsilon;
+  if (nn::kernels::can_run_norm_head_cross_entropy(x_BTC, ln_f_.weight, ln_f_.bias, head_, precision())) {
+    return nn::kernels::norm_head_cross_entropy(x_BTC, ln_f_.weight, ln_f_.bias, eps, head_, targets_BT, precision());
+  }
+  return nn::tied_head_cross_entropy(nn::layer_norm(x_BTC, ln_f_.weight, ln_f_.bias, eps), head_, targets_BT,
+                                     precision());
 }
 
 }  // namespace mobula::models

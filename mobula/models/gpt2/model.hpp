@@ -43,6 +43,12 @@ class Gpt2 final : public nn::CausalLm {
   Norm add_norm(nn::ParameterSource& source, const std::string& name);
   Projection add_projection(nn::ParameterSource& source, const std::string& name, std::int64_t in, std::int64_t out,
                             double deviation);
+  /// Tells whether this forward pass draws dropout: then it goes layer by layer.
+  bool drops() const;
+  at::Tensor embed(const at::Tensor& ids_BT);
+  at::Tensor run_block(const at::Tensor& x_BTC, const Block& block);
+  /// Returns the blocks' output, before the last norm.
+  at::Tensor residual_stream(const at::Tensor& ids_BT);
   at::Tensor hidden(const at::Tensor& ids_BT);
   at::Tensor project(const at::Tensor& x, const Projection& projection) const;
   at::Tensor drop(const at::Tensor& x, double p);
