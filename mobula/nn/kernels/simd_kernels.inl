@@ -11,11 +11,12 @@
 namespace mobula::nn::kernels {
 namespace {
 
-#include "mobula/nn/kernels/simd_vector.inl"
-// They use what stands above them.
+// clang-format off: each uses what stands above it.
 #include "mobula/nn/kernels/simd_attention.inl"
 #include "mobula/nn/kernels/simd_gemm.inl"
 #include "mobula/nn/kernels/simd_rows.inl"
+#include "mobula/nn/kernels/simd_vector.inl"
+// clang-format on
 
 }  // namespace
 
