@@ -11,12 +11,13 @@
 namespace mobula::nn::kernels {
 namespace {
 
-// clang-format off: each uses what stands above it.
-#include "mobula/nn/kernels/simd_attention.inl"
-#include "mobula/nn/kernels/simd_gemm.inl"
-#include "mobula/nn/kernels/simd_rows.inl"
 #include "mobula/nn/kernels/simd_vector.inl"
-// clang-format on
+
+#include "mobula/nn/kernels/simd_gemm.inl"
+
+#include "mobula/nn/kernels/simd_rows.inl"
+
+#include "mobula/nn/kernels/simd_attention.inl"
 
 }  // namespace
 
