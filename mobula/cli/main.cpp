@@ -5,6 +5,7 @@ int main(int argc, char** argv) {
   mobula::serve_if_worker();
   mobula::cli::CommandLine line;
   mobula::cli::add_quickstart_command(line);
+  mobula::cli::add_train_command(line);
   mobula::cli::add_completion_command(line);
   mobula::cli::add_runs_commands(line);
   return line.run(argc, argv);

@@ -98,8 +98,11 @@ void load_parameters(nn::Module& model, const std::filesystem::path& directory) 
 }
 
 void save_causal_lm(const nn::CausalLm& model, const std::filesystem::path& directory) {
-  Json config = model.config();
-  const auto& parameters = model.parameters();
+  save_parameters(model.config(), model.parameters(), directory);
+}
+
+void save_parameters(Json config, const std::vector<nn::NamedTensor>& parameters,
+                     const std::filesystem::path& directory) {
   config["dtype"] = parameters.front().tensor.scalar_type() == at::kBFloat16 ? "bfloat16"
                     : parameters.front().tensor.scalar_type() == at::kHalf   ? "float16"
                                                                              : "float32";

@@ -45,5 +45,8 @@ void load_parameters(nn::Module& model, const std::filesystem::path& directory);
 /// Writes config.json, generation_config.json and model.safetensors, which transformers loads. The folder is made where
 /// it is missing; each file is whole or absent. Tokenizer files are not touched.
 void save_causal_lm(const nn::CausalLm& model, const std::filesystem::path& directory);
+/// The same from a copy of a model's config() and parameters(): how checkpoints are written while the model trains on.
+void save_parameters(Json config, const std::vector<nn::NamedTensor>& parameters,
+                     const std::filesystem::path& directory);
 
 }  // namespace mobula::models

@@ -2,13 +2,7 @@
 
 #include <algorithm>
 
-// Compiled once for each width of vectors, chosen when the library is loaded. The sanitizers' runtime isn't up yet at that
-// moment, so their builds keep the plain version.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MOBULA_VECTOR_CLONES [[gnu::target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")]]
-#else
-#define MOBULA_VECTOR_CLONES
-#endif
+#include "mobula/train/collective/vector_clones.hpp"
 
 namespace mobula::train {
 namespace {

@@ -51,16 +51,14 @@ void ModelConfig::validate() const {
 }
 
 void TokenizerConfig::visit(ConfigVisitor& visitor) {
-  visitor.field("kind", kind, "byte, char (the characters of the text) or bpe (needs a path)");
-  visitor.field("path", path, "tokenizer.json, or a folder that holds one");
+  visitor.field("kind", kind, "byte, char (the characters of the text) or bpe (byte-level, trained on the text)");
+  visitor.field("path", path, "tokenizer.json, or a folder that holds one, instead of a new tokenizer");
+  visitor.field("vocab_size", vocab_size, "ids of a bpe tokenizer that is trained on the text");
 }
 
 void TokenizerConfig::validate() const {
   require_one_of("tokenizer.kind", kind, {"byte", "char", "bpe"});
-  if (kind == "bpe" && path.empty()) {
-    throw_invalid("tokenizer.kind is bpe, but tokenizer.path is empty",
-                  "name a tokenizer.json, or choose tokenizer.kind byte or char");
-  }
+  require(vocab_size >= 257 && vocab_size <= (1 << 24), "tokenizer.vocab_size", vocab_size, "257 to 16777216");
 }
 
 void LoopConfig::visit(ConfigVisitor& visitor) {

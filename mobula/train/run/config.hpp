@@ -36,7 +36,8 @@ struct ModelConfig {
 
 struct TokenizerConfig {
   std::string kind = "char";  ///< byte, char, bpe
-  std::string path;           ///< tokenizer.json or its folder; for bpe, and instead of a kind
+  std::string path;           ///< tokenizer.json or its folder, instead of one made from the text
+  std::int64_t vocab_size = 2048;
   void visit(ConfigVisitor& visitor);
   void validate() const;
 };

@@ -40,7 +40,8 @@ TEST(RunConfig, RefusesWhatCanNotWorkAndNamesTheKey) {
   EXPECT_NE(refusal("train: {min_lr: 1}").find("train.min_lr"), std::string::npos);
   EXPECT_NE(refusal("model: {hidden: 130, heads: 4}").find("multiple of model.heads"), std::string::npos);
   EXPECT_NE(refusal("{train: {batch_size: 2}, scaling: {workers: 3}}").find("3 workers"), std::string::npos);
-  EXPECT_NE(refusal("tokenizer: {kind: bpe}").find("tokenizer.path is empty"), std::string::npos);
+  EXPECT_NE(refusal("tokenizer: {kind: bpe, vocab_size: 200}").find("tokenizer.vocab_size is 200"), std::string::npos);
+  EXPECT_NE(refusal("tokenizer: {kind: word}").find("byte, char, bpe"), std::string::npos);
   EXPECT_NE(refusal("data: {format: xml}").find("data.format"), std::string::npos);
 }
 

@@ -75,11 +75,6 @@ void run_rank(GangMember& member) {
   function(context);
 }
 
-/// Whether another start may help. An exception comes again; what depends on other machines may not.
-bool may_pass(ErrorCode code) {
-  return code == ErrorCode::unavailable || code == ErrorCode::timeout;
-}
-
 }  // namespace
 
 /// Watches one gang after the other and keeps what they report.
@@ -236,14 +231,14 @@ Json Trainer::fit() {
           "the same command with --resume goes on");
     }
     if (!end) throw_internal("the workers ended without a result");
-    if (end->kind == GangEvent::Kind::failed && !may_pass(static_cast<ErrorCode>(end->error_code))) {
+    if (end->kind == GangEvent::Kind::failed) {
+      // An exception would come again.
       watch.event("failed", end->payload, {{"rank", end->rank}});
       throw Error(static_cast<ErrorCode>(end->error_code), end->payload, end->hint)
           .with_context(fmt::format("rank {} of {}", end->rank, scaling_.workers));
     }
 
-    const std::string death = fmt::format(
-        "rank {} {}", end->rank, end->kind == GangEvent::Kind::died ? describe_death(*end) : "failed: " + end->payload);
+    const std::string death = fmt::format("rank {} {}", end->rank, describe_death(*end));
     restarts_in_place = watch.highest_step > step_at_last_death ? 1 : restarts_in_place + 1;
     step_at_last_death = watch.highest_step;
     if (restarts_in_place > scaling_.max_restarts) {
