@@ -17,6 +17,7 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/subprocess.hpp"
 #include "mobula/models/registry.hpp"
+#include "mobula/nn/generate/batch_engine.hpp"
 #include "mobula/nn/safetensors.hpp"
 
 namespace mobula::models {
@@ -72,6 +73,48 @@ class Parity : public testing::Test {
   static inline std::vector<fs::path> cases_;
 };
 
+double difference(const at::Tensor& a, const at::Tensor& b);
+
+// The decode loop, with its own kernels and cache: the same greedy text and the same scores of every prompt.
+void expect_engine_agrees(const fs::path& path, const at::Tensor& ids_BT, const nn::SafetensorsFile& expected) {
+  const auto engine = nn::make_generation_engine(load_causal_lm(path));
+  std::vector<nn::TokenId> written;
+  const auto prompt = [&](std::int64_t row, std::int64_t length) {
+    const at::Tensor ids = ids_BT[row].narrow(0, 0, length);
+    return std::vector<nn::TokenId>(ids.data_ptr<std::int64_t>(), ids.data_ptr<std::int64_t>() + length);
+  };
+  const at::Tensor greedy = expected.tensor("greedy");
+  engine->submit(
+      {.prompt = prompt(0, 5),
+       .sampling = {.max_tokens = static_cast<std::size_t>(greedy.numel()), .temperature = 0, .ignore_eos = true},
+       .on_token = [&](const nn::TokenEvent& event) {
+         written.push_back(event.id);
+         return true;
+       }});
+  std::vector<std::vector<double>> scores(static_cast<std::size_t>(ids_BT.size(0)));
+  for (std::int64_t b = 0; b < ids_BT.size(0); ++b) {
+    engine->submit({.prompt = prompt(b, ids_BT.size(1)),
+                    .sampling = {.max_tokens = 0, .prompt_logprobs = true},
+                    .on_token = [&, b](const nn::TokenEvent& event) {
+                      scores[static_cast<std::size_t>(b)] = event.prompt_logprobs;
+                      return true;
+                    }});
+  }
+  while (engine->step()) {
+  }
+  EXPECT_EQ(written, std::vector<nn::TokenId>(greedy.data_ptr<std::int64_t>(),
+                                              greedy.data_ptr<std::int64_t>() + greedy.numel()));
+  const at::Tensor logprobs = expected.tensor("logits").log_softmax(-1);
+  for (std::int64_t b = 0; b < ids_BT.size(0); ++b) {
+    ASSERT_EQ(scores[static_cast<std::size_t>(b)].size(), static_cast<std::size_t>(ids_BT.size(1)));
+    for (std::int64_t t = 1; t < ids_BT.size(1); ++t) {
+      const double wanted = logprobs[b][t - 1][ids_BT[b][t].item<std::int64_t>()].item<double>();
+      EXPECT_NEAR(scores[static_cast<std::size_t>(b)][static_cast<std::size_t>(t)], wanted, kTolerance)
+          << b << " " << t;
+    }
+  }
+}
+
 double difference(const at::Tensor& a, const at::Tensor& b) {
   return a.to(at::kFloat).sub(b).abs().max().item<double>();
 }
@@ -94,6 +137,8 @@ TEST_F(Parity, GivesTransformersLogitsLossGradientsAndGreedyText) {
       EXPECT_LE(difference(tensor.grad(), wanted) / scale, kTolerance) << name;
     }
     EXPECT_TRUE(greedy(*model, ids, expected.tensor("greedy").numel()).equal(expected.tensor("greedy")));
+
+    expect_engine_agrees(path, ids, expected);
 
     const auto rounded = load_causal_lm(path, {.type = at::kBFloat16});
     const double scale = expected.tensor("logits").abs().max().item<double>();

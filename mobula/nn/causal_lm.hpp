@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
+#include "mobula/nn/decoder/spec.hpp"
 #include "mobula/nn/generate/engine.hpp"
 #include "mobula/nn/module.hpp"
 #include "mobula/nn/precision.hpp"
@@ -41,6 +42,10 @@ class CausalLm : public Module {
   /// Returns the mean negative log-likelihood (natural logarithm, fp32 scalar) of `targets_BT` (int64; -100
   /// is left out). Differentiable. The targets are those of the same position: the caller shifts.
   virtual at::Tensor loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) = 0;
+
+  /// Returns the model as the decode loop runs it; the tensors are the parameters themselves where their layout allows.
+  /// Throws Error(unsupported) for a family that can't be run that way.
+  virtual DecoderModel decoder_model() const = 0;
 
   /// Sets the precision of the computation; the default is fp32. Parameters keep their type.
   void set_precision(Precision precision) noexcept { precision_ = precision; }

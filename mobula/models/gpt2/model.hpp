@@ -24,6 +24,7 @@ class Gpt2 final : public nn::CausalLm {
   Json config() const override { return config_.to_json(); }
   at::Tensor logits(const at::Tensor& ids_BT) override;
   at::Tensor loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) override;
+  nn::DecoderModel decoder_model() const override;
 
  private:
   struct Norm {

@@ -5,13 +5,13 @@
 
 #include <string_view>
 
+#include "mobula/nn/layers/activation_kind.hpp"
+
 namespace mobula::nn {
 
 /// Gaussian error linear unit by its tanh approximation (Hendrycks & Gimpel 2016): GPT-2's "gelu_new".
 /// Differentiable.
 at::Tensor gelu_tanh(const at::Tensor& x);
-
-enum class Activation { gelu, gelu_tanh, quick_gelu, relu, silu };
 
 /// Parses Hugging Face's spellings (gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu, silu,
 /// swish); throws Error(unsupported) for others.

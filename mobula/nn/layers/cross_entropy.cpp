@@ -8,8 +8,7 @@ namespace mobula::nn {
 
 at::Tensor tied_head_cross_entropy(const at::Tensor& x_BTC, const at::Tensor& embedding_VC,
                                    const at::Tensor& targets_BT, Precision precision) {
-  const at::Tensor logits_BTV =
-      linear(x_BTC, embedding_VC, {}, WeightLayout::out_in, precision).to(at::kFloat);
+  const at::Tensor logits_BTV = linear(x_BTC, embedding_VC, {}, WeightLayout::out_in, precision).to(at::kFloat);
   return at::cross_entropy_loss(logits_BTV.flatten(0, -2), targets_BT.flatten());
 }
 

@@ -17,16 +17,14 @@ std::uint64_t hash_name(std::string_view name) {
 
 }  // namespace
 
-at::Tensor normal_tensor(at::IntArrayRef shape, double standard_deviation, std::uint64_t seed,
-                         std::string_view name) {
+at::Tensor normal_tensor(at::IntArrayRef shape, double standard_deviation, std::uint64_t seed, std::string_view name) {
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(at::kFloat));
   float* values = tensor.data_ptr<float>();
   const std::uint64_t stream = hash_name(name);
   at::parallel_for(0, tensor.numel(), 4096, [&](std::int64_t begin, std::int64_t end) {
     Random random(seed, stream);
     random.seek(static_cast<std::uint64_t>(begin) * 2);  // normal() takes two draws
-    for (std::int64_t i = begin; i < end; ++i)
-      values[i] = static_cast<float>(random.normal() * standard_deviation);
+    for (std::int64_t i = begin; i < end; ++i) values[i] = static_cast<float>(random.normal() * standard_deviation);
   });
   return tensor;
 }

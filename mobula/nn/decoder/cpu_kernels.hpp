@@ -1,0 +1,77 @@
+/// The arithmetic of decoding on CPUs, compiled for several instruction sets and chosen at run time.
+///
+/// Every result depends on its own row and its own weights only, added up in an order that neither the number of rows nor
+/// the number of threads changes: a request gets the same bits alone and in a batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "mobula/nn/layers/activation_kind.hpp"
+
+namespace mobula::nn {
+
+enum class WeightType { fp32, bf16 };
+inline constexpr int kNumWeightTypes = 2;
+
+/// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other.
+struct WeightView {
+  const void* data = nullptr;
+  const float* bias = nullptr;  ///< num_out numbers, or null
+  std::int64_t num_out = 0;
+  std::int64_t num_in = 0;
+};
+
+/// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed.
+struct MatmulKernel {
+  /// Returns the bytes that packing `num_rows` rows takes.
+  std::size_t (*packed_bytes)(std::int64_t num_rows, std::int64_t num_in);
+  /// Packs rows of `x`, each `stride` floats after the last.
+  void (*pack)(const float* x, std::int64_t stride, std::int64_t num_rows, std::int64_t num_in, void* packed);
+  /// Writes outputs [begin, end) of every row to `y`, rows `y_stride` floats apart.
+  void (*run)(const void* packed, std::int64_t num_rows, const WeightView& weight, std::int64_t begin, std::int64_t end,
+              float* y, std::int64_t y_stride);
+};
+
+/// Positions that one block of the key-value cache holds.
+inline constexpr std::int64_t kKvBlock = 32;
+inline constexpr std::int64_t kMaxHeadDim = 512;
+
+/// One query position and one key-value head, with the query heads that share it.
+struct AttentionTask {
+  const float* query = nullptr;  ///< head after head, head_dim floats each
+  float* out = nullptr;          ///< as `query`
+  std::int64_t num_query_heads = 1;
+  std::int64_t head_dim = 0;
+  float scale = 1.0f;
+  float softcap = 0.0f;                  ///< scores become softcap * tanh(score / softcap); 0: left as they are
+  float alibi_slope = 0.0f;              ///< added per position of distance (negated); of the first query head
+  const float* const* blocks = nullptr;  ///< the sequence's cache blocks
+  std::int64_t offset = 0;  ///< where in a block this layer and head begin: keys [head_dim][kKvBlock], then
+                            ///< values [kKvBlock][padded head_dim]
+  std::int64_t first = 0;   ///< visible positions [first, last]
+  std::int64_t last = 0;
+};
+
+struct CpuKernels {
+  std::string_view name;
+  MatmulKernel matmul[kNumWeightTypes];
+  void (*attend)(const AttentionTask& task);
+  /// Normalises one row of n floats; `weight` and `bias` may be null. `out` may be `x`.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);
+  /// x / sqrt(mean(x²) + eps) * (weight + offset).
+  void (*rms_norm)(const float* x, const float* weight, float offset, std::int64_t n, float eps, float* out);
+  void (*activate)(Activation activation, float* x, std::int64_t n);
+  /// Returns log(sum(exp(x))).
+  double (*log_sum_exp)(const float* x, std::int64_t n);
+};
+
+/// Returns the kernels for this machine: the first of amx, avx512, avx2, baseline that it can run, or the one that
+/// $MOBULA_CPU_KERNELS names. Throws Error(invalid_argument) for a name the machine can't run.
+const CpuKernels& cpu_kernels();
+
+/// Returns the kernels of that name, or null where this machine can't run them.
+const CpuKernels* find_cpu_kernels(std::string_view name);
+
+}  // namespace mobula::nn

@@ -1,0 +1,224 @@
+#include "mobula/nn/decoder/cpu_kernels.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/random.hpp"
+
+namespace mobula::nn {
+namespace {
+
+std::vector<float> random_floats(std::size_t count, std::uint64_t stream) {
+  Random random(11, stream);
+  std::vector<float> values(count);
+  for (float& v : values) v = static_cast<float>(random.normal());
+  return values;
+}
+
+std::uint16_t to_bf16(float x) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &x, 4);
+  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+float from_bf16(std::uint16_t half) {
+  const std::uint32_t bits = std::uint32_t{half} << 16;
+  float x = 0;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+// Every set of kernels that this machine can run.
+class EveryCpuKernels : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    kernels_ = find_cpu_kernels(GetParam());
+    if (kernels_ == nullptr) GTEST_SKIP() << "this machine can't run " << GetParam();
+  }
+
+  std::vector<float> multiply(WeightType type, const std::vector<float>& x, std::int64_t rows, const WeightView& weight,
+                              std::int64_t begin, std::int64_t end) const {
+    const MatmulKernel& kernel = kernels_->matmul[static_cast<int>(type)];
+    std::vector<std::byte> packed(kernel.packed_bytes(rows, weight.num_in));
+    kernel.pack(x.data(), weight.num_in, rows, weight.num_in, packed.data());
+    std::vector<float> y(static_cast<std::size_t>(rows * weight.num_out), -1.0f);
+    kernel.run(packed.data(), rows, weight, begin, end, y.data(), weight.num_out);
+    return y;
+  }
+
+  const CpuKernels* kernels_ = nullptr;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sets, EveryCpuKernels, testing::Values("baseline", "avx2", "avx512", "amx"),
+                         [](const auto& info) { return std::string(info.param); });
+
+struct Shape {
+  std::int64_t rows, in, out;
+};
+
+TEST_P(EveryCpuKernels, MultipliesOddShapesAsInDoublePrecision) {
+  for (const auto& [rows, in, out] :
+       {Shape{1, 1, 1}, {1, 16, 7}, {3, 33, 19}, {5, 64, 32}, {17, 96, 40}, {37, 131, 65}, {64, 256, 100}}) {
+    const auto x = random_floats(static_cast<std::size_t>(rows * in), 1);
+    const auto w = random_floats(static_cast<std::size_t>(out * in), 2);
+    const auto bias = random_floats(static_cast<std::size_t>(out), 3);
+    std::vector<std::uint16_t> half(w.size());
+    for (std::size_t i = 0; i < w.size(); ++i) half[i] = to_bf16(w[i]);
+    const WeightView single{w.data(), bias.data(), out, in}, rounded{half.data(), bias.data(), out, in};
+    const auto y = multiply(WeightType::fp32, x, rows, single, 0, out);
+    const auto z = multiply(WeightType::bf16, x, rows, rounded, 0, out);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t o = 0; o < out; ++o) {
+        double exact = bias[o], exact_half = bias[o], size = 0;
+        for (std::int64_t i = 0; i < in; ++i) {
+          exact += static_cast<double>(x[r * in + i]) * w[o * in + i];
+          exact_half += static_cast<double>(from_bf16(to_bf16(x[r * in + i]))) * from_bf16(half[o * in + i]);
+          size += std::abs(static_cast<double>(x[r * in + i]) * w[o * in + i]);
+        }
+        ASSERT_NEAR(y[r * out + o], exact, 1e-6 * (size + 1)) << rows << "x" << in << "x" << out;
+        ASSERT_NEAR(z[r * out + o], exact_half, 1e-6 * (size + 1)) << rows << "x" << in << "x" << out;
+      }
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, GivesARowTheSameBitsAloneInABatchAndInPartsOfTheOutputs) {
+  constexpr std::int64_t kRows = 37, kIn = 100, kOut = 90;
+  const auto x = random_floats(kRows * kIn, 4);
+  const auto w = random_floats(kOut * kIn, 5);
+  std::vector<std::uint16_t> half(w.size());
+  for (std::size_t i = 0; i < w.size(); ++i) half[i] = to_bf16(w[i]);
+  for (const WeightType type : {WeightType::fp32, WeightType::bf16}) {
+    const WeightView weight{type == WeightType::fp32 ? static_cast<const void*>(w.data()) : half.data(), nullptr, kOut,
+                            kIn};
+    const auto all = multiply(type, x, kRows, weight, 0, kOut);
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const std::vector<float> row(x.begin() + r * kIn, x.begin() + (r + 1) * kIn);
+      const auto left = multiply(type, row, 1, weight, 0, 32), right = multiply(type, row, 1, weight, 32, kOut);
+      ASSERT_EQ(0, std::memcmp(left.data(), all.data() + r * kOut, 32 * sizeof(float)));
+      ASSERT_EQ(0, std::memcmp(right.data() + 32, all.data() + r * kOut + 32, (kOut - 32) * sizeof(float)));
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, AttendsAsTheDefinitionSays) {
+  for (const std::int64_t dim : {5, 16, 64, 80}) {
+    constexpr std::int64_t kPositions = 70, kHeads = 2;
+    const std::int64_t padded = (dim + 15) / 16 * 16;
+    const auto keys = random_floats(static_cast<std::size_t>(kPositions * dim), 6),
+               values = random_floats(static_cast<std::size_t>(kPositions * dim), 7);
+    const auto query = random_floats(static_cast<std::size_t>(kHeads * dim), 8);
+    constexpr std::int64_t kOffset = 3;
+    // What no position was written to holds NaN.
+    std::vector<std::vector<float>> blocks(
+        3, std::vector<float>(static_cast<std::size_t>(kOffset + (dim + padded) * kKvBlock),
+                              std::numeric_limits<float>::quiet_NaN()));
+    std::vector<const float*> addresses;
+    for (const auto& block : blocks) addresses.push_back(block.data());
+    for (std::int64_t p = 0; p < kPositions; ++p) {
+      float* base = blocks[static_cast<std::size_t>(p / kKvBlock)].data() + kOffset;
+      for (std::int64_t d = 0; d < dim; ++d) {
+        base[d * kKvBlock + p % kKvBlock] = keys[p * dim + d];
+        base[dim * kKvBlock + p % kKvBlock * padded + d] = values[p * dim + d];
+      }
+    }
+    for (const auto& [first, last] :
+         {std::pair<std::int64_t, std::int64_t>{0, 0}, {0, 31}, {0, 69}, {33, 64}, {69, 69}}) {
+      for (const float softcap : {0.0f, 2.0f}) {
+        std::vector<float> out(query.size());
+        AttentionTask task{.query = query.data(),
+                           .out = out.data(),
+                           .num_query_heads = kHeads,
+                           .head_dim = dim,
+                           .scale = 0.3f,
+                           .softcap = softcap,
+                           .alibi_slope = 0.01f,
+                           .blocks = addresses.data(),
+                           .offset = kOffset,
+                           .first = first,
+                           .last = last};
+        kernels_->attend(task);
+        for (std::int64_t h = 0; h < kHeads; ++h) {
+          std::vector<double> weight, exact(static_cast<std::size_t>(dim));
+          double total = 0;
+          for (std::int64_t p = first; p <= last; ++p) {
+            double score = 0;
+            for (std::int64_t d = 0; d < dim; ++d) score += static_cast<double>(query[h * dim + d]) * keys[p * dim + d];
+            score *= 0.3f;
+            if (softcap > 0) score = softcap * std::tanh(score / softcap);
+            weight.push_back(std::exp(score - 0.01f * static_cast<double>(last - p)));
+            total += weight.back();
+          }
+          for (std::int64_t d = 0; d < dim; ++d) {
+            for (std::int64_t p = first; p <= last; ++p) exact[d] += weight[p - first] / total * values[p * dim + d];
+            ASSERT_NEAR(out[h * dim + d], exact[d], 2e-5) << dim << " " << first << " " << last;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, NormalisesRows) {
+  for (const std::int64_t n : {1, 15, 16, 50, 333}) {
+    const auto x = random_floats(static_cast<std::size_t>(n), 9),
+               weight = random_floats(static_cast<std::size_t>(n), 10),
+               bias = random_floats(static_cast<std::size_t>(n), 12);
+    std::vector<float> layer(x.size()), rms(x.size());
+    kernels_->layer_norm(x.data(), weight.data(), bias.data(), n, 1e-5f, layer.data());
+    kernels_->rms_norm(x.data(), weight.data(), 1.0f, n, 1e-5f, rms.data());
+    double mean = 0, variance = 0, squares = 0;
+    for (const float v : x) mean += v / static_cast<double>(n);
+    for (const float v : x) variance += (v - mean) * (v - mean) / static_cast<double>(n);
+    for (const float v : x) squares += static_cast<double>(v) * v / static_cast<double>(n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      ASSERT_NEAR(layer[i], (x[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i], 1e-5);
+      ASSERT_NEAR(rms[i], x[i] / std::sqrt(squares + 1e-5) * (weight[i] + 1.0), 1e-5);
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, ActivatesAsTheStandardLibraryWould) {
+  std::vector<float> x;
+  for (float v = -20; v <= 20; v += 0.37f) x.push_back(v);
+  const auto check = [&](Activation activation, auto exact) {
+    std::vector<float> y = x;
+    kernels_->activate(activation, y.data(), static_cast<std::int64_t>(y.size()));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      ASSERT_NEAR(y[i], exact(static_cast<double>(x[i])), 1e-6 * (1 + std::abs(x[i]))) << x[i];
+  };
+  check(Activation::gelu, [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))); });
+  check(Activation::gelu_tanh,
+        [](double v) { return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))); });
+  check(Activation::quick_gelu, [](double v) { return v / (1 + std::exp(-1.702 * v)); });
+  check(Activation::relu, [](double v) { return v > 0 ? v : 0; });
+  check(Activation::silu, [](double v) { return v / (1 + std::exp(-v)); });
+}
+
+TEST_P(EveryCpuKernels, AddsExponentialsUpWithoutOverflow) {
+  std::vector<float> x = random_floats(5000, 13);
+  double total = 0;
+  for (float& v : x) {
+    v += 1000;
+    total += std::exp(static_cast<double>(v) - 1000);
+  }
+  EXPECT_NEAR(kernels_->log_sum_exp(x.data(), 5000), 1000 + std::log(total), 1e-6);
+  x[7] = -std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(std::isfinite(kernels_->log_sum_exp(x.data(), 5000)));
+  x[7] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(std::isfinite(kernels_->log_sum_exp(x.data(), 5000)));
+}
+
+TEST(CpuKernels, AreFoundByNameOrNotAtAll) {
+  EXPECT_NE(find_cpu_kernels("baseline"), nullptr);
+  EXPECT_EQ(find_cpu_kernels("sse9"), nullptr);
+  EXPECT_FALSE(cpu_kernels().name.empty());
+}
+
+}  // namespace
+}  // namespace mobula::nn

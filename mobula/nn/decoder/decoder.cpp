@@ -1,0 +1,315 @@
+#include "mobula/nn/decoder/decoder.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "mobula/base/error.hpp"
+
+namespace mobula::nn {
+namespace {
+
+const float* data(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
+}
+
+at::Tensor as_float(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.detach().to(at::kFloat).contiguous() : at::Tensor();
+}
+
+float* sized(std::vector<float>& buffer, std::int64_t count) {
+  if (static_cast<std::int64_t>(buffer.size()) < count) buffer.resize(static_cast<std::size_t>(count));
+  return buffer.data();
+}
+
+}  // namespace
+
+Decoder::Decoder(DecoderModel model, const CpuKernels* kernels)
+    : model_(std::move(model)), kernels_(kernels != nullptr ? *kernels : cpu_kernels()) {
+  const DecoderSpec& spec = model_.spec;
+  if (spec.head_dim > kMaxHeadDim) {
+    throw Error(ErrorCode::unsupported, fmt::format("heads of {} are wider than {}", spec.head_dim, kMaxHeadDim));
+  }
+  layout_ = {static_cast<std::int64_t>(model_.layers.size()), spec.num_kv_heads, spec.head_dim};
+  for (const DecoderLayer& layer : model_.layers) {
+    Layer made;
+    made.attention_norm = make_norm(layer.attention_norm);
+    made.query_norm = make_norm(layer.query_norm);
+    made.key_norm = make_norm(layer.key_norm);
+    made.attention_out_norm = make_norm(layer.attention_out_norm);
+    made.mlp_norm = make_norm(layer.mlp_norm);
+    made.mlp_out_norm = make_norm(layer.mlp_out_norm);
+    for (const LinearWeights& part : layer.qkv) made.qkv.push_back(make_matrix(part));
+    made.attention_out = make_matrix(layer.attention_out);
+    if (layer.gate.weight.defined()) made.gate = make_matrix(layer.gate);
+    made.up = make_matrix(layer.up);
+    made.down = make_matrix(layer.down);
+    layers_.push_back(std::move(made));
+  }
+  embedding_norm_ = make_norm(model_.embedding_norm);
+  final_norm_ = make_norm(model_.final_norm);
+  head_ = make_matrix(model_.head);
+  model_.position_embedding = as_float(model_.position_embedding);
+  model_.token_embedding = model_.token_embedding.detach();
+}
+
+Decoder::~Decoder() = default;
+
+Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights) {
+  Matrix matrix;
+  matrix.weight = weights.weight.detach().contiguous();
+  if (matrix.weight.scalar_type() == at::kBFloat16) {
+    matrix.type = WeightType::bf16;
+  } else {
+    matrix.weight = matrix.weight.to(at::kFloat);
+    matrix.type = WeightType::fp32;
+  }
+  matrix.bias = as_float(weights.bias);
+  matrix.view = {.data = matrix.weight.const_data_ptr(),
+                 .bias = data(matrix.bias),
+                 .num_out = matrix.weight.size(0),
+                 .num_in = matrix.weight.size(1)};
+  return matrix;
+}
+
+Decoder::Norm Decoder::make_norm(const NormWeights& weights) {
+  return {as_float(weights.weight), as_float(weights.bias)};
+}
+
+void Decoder::embed(std::span<const DecoderRow> rows) {
+  const DecoderSpec& spec = model_.spec;
+  float* x = sized(x_, static_cast<std::int64_t>(rows.size()) * spec.hidden);
+  const auto scale = static_cast<float>(spec.embedding_scale);
+  const bool half = model_.token_embedding.scalar_type() != at::kFloat;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    float* out = x + static_cast<std::int64_t>(r) * spec.hidden;
+    const at::Tensor wide = half ? model_.token_embedding[rows[r].token].to(at::kFloat) : at::Tensor();
+    const float* vector = half ? data(wide) : data(model_.token_embedding) + rows[r].token * spec.hidden;
+    for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = vector[i] * scale;
+    if (model_.position_embedding.defined()) {
+      const float* position = data(model_.position_embedding) + rows[r].position * spec.hidden;
+      for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] += position[i];
+    }
+  }
+  if (embedding_norm_.weight.defined()) normalize(embedding_norm_, x, x, static_cast<std::int64_t>(rows.size()));
+}
+
+void Decoder::normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const {
+  const DecoderSpec& spec = model_.spec;
+  at::parallel_for(0, num_rows, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const float* row = x + r * spec.hidden;
+      if (spec.norm == NormKind::layer) {
+        kernels_.layer_norm(row, data(norm.weight), data(norm.bias), spec.hidden, static_cast<float>(spec.norm_eps),
+                            out + r * spec.hidden);
+      } else {
+        kernels_.rms_norm(row, data(norm.weight), static_cast<float>(spec.norm_offset), spec.hidden,
+                          static_cast<float>(spec.norm_eps), out + r * spec.hidden);
+      }
+    }
+  });
+}
+
+void Decoder::add_normalized(const Norm& norm, float* x, const float* addend, std::int64_t num_rows) {
+  if (norm.weight.defined()) {
+    float* scaled = sized(last_, num_rows * model_.spec.hidden);
+    normalize(norm, addend, scaled, num_rows);
+    addend = scaled;
+  }
+  for (std::int64_t i = 0; i < num_rows * model_.spec.hidden; ++i) x[i] += addend[i];
+}
+
+void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Matrix* const> matrices,
+                       std::span<float* const> outs, std::span<const std::int64_t> strides) {
+  const Matrix& first = *matrices[0];
+  const MatmulKernel& kernel = kernels_.matmul[static_cast<int>(first.type)];
+  const std::int64_t num_in = first.view.num_in;
+  const std::size_t bytes = kernel.packed_bytes(num_rows, num_in);
+  // Tiles want their rows on cache lines.
+  if (packed_.size() < bytes + 64) packed_.resize(bytes + 64);
+  void* packed = packed_.data() + (64 - reinterpret_cast<std::uintptr_t>(packed_.data()) % 64) % 64;
+  kernel.pack(x, num_in, num_rows, num_in, packed);
+  // Outputs are dealt out in runs of kRun across all the matrices.
+  constexpr std::int64_t kRun = 32;
+  std::int64_t num_runs = 0;
+  for (const Matrix* matrix : matrices) num_runs += (matrix->view.num_out + kRun - 1) / kRun;
+  at::parallel_for(0, num_runs, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t passed = 0;
+    for (std::size_t m = 0; m < matrices.size(); ++m) {
+      const WeightView& view = matrices[m]->view;
+      const std::int64_t runs = (view.num_out + kRun - 1) / kRun;
+      const std::int64_t from = std::max<std::int64_t>(begin - passed, 0) * kRun;
+      const std::int64_t to = std::min(std::min(end - passed, runs) * kRun, view.num_out);
+      if (from < to) kernel.run(packed, num_rows, view, from, to, outs[m], strides[m]);
+      passed += runs;
+    }
+  });
+}
+
+void Decoder::multiply(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out) {
+  const Matrix* const matrices[] = {&matrix};
+  float* const outs[] = {out};
+  const std::int64_t strides[] = {matrix.view.num_out};
+  multiply(x, num_rows, matrices, outs, strides);
+}
+
+void Decoder::rotate(const RotarySpec& rotary, std::int64_t position, float* head) const {
+  const std::int64_t half = rotary.dim / 2;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float angle = static_cast<float>(position) * rotary.frequencies[static_cast<std::size_t>(i)];
+    const float c = std::cos(angle) * rotary.amplitude, s = std::sin(angle) * rotary.amplitude;
+    float& a = rotary.interleaved ? head[2 * i] : head[i];
+    float& b = rotary.interleaved ? head[2 * i + 1] : head[i + half];
+    const float old = a;
+    a = old * c - b * s;
+    b = b * c + old * s;
+  }
+}
+
+void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
+  const DecoderSpec& spec = model_.spec;
+  const DecoderLayer& layer = model_.layers[index];
+  const Layer& made = layers_[index];
+  const auto num_rows = static_cast<std::int64_t>(rows.size());
+  const std::int64_t query_width = spec.num_heads * spec.head_dim, kv_width = spec.num_kv_heads * spec.head_dim;
+  const std::int64_t stride = query_width + 2 * kv_width;
+  float* qkv = sized(qkv_, num_rows * stride);
+  std::vector<const Matrix*> matrices;
+  std::vector<float*> outs;
+  std::vector<std::int64_t> strides;
+  std::int64_t column = 0;
+  for (const Matrix& matrix : made.qkv) {
+    matrices.push_back(&matrix);
+    outs.push_back(qkv + column);
+    strides.push_back(stride);
+    column += matrix.view.num_out;
+  }
+  multiply(normed_.data(), num_rows, matrices, outs, strides);
+
+  const auto finish_head = [&](float* head, const Norm& norm, std::int64_t position) {
+    if (norm.weight.defined()) {
+      kernels_.rms_norm(head, data(norm.weight), static_cast<float>(spec.norm_offset), spec.head_dim,
+                        static_cast<float>(spec.norm_eps), head);
+    }
+    if (layer.rotary.dim > 0) rotate(layer.rotary, position, head);
+  };
+  at::parallel_for(0, num_rows, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const DecoderRow& row = rows[static_cast<std::size_t>(r)];
+      float* base = qkv + r * stride;
+      for (std::int64_t h = 0; h < spec.num_heads; ++h) {
+        finish_head(base + h * spec.head_dim, made.query_norm, row.position);
+      }
+      for (std::int64_t h = 0; h < spec.num_kv_heads; ++h) {
+        finish_head(base + query_width + h * spec.head_dim, made.key_norm, row.position);
+      }
+    }
+  });
+  // Positions of one sequence come in order, and the first of a block clears it: one thread a head.
+  at::parallel_for(0, spec.num_kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      const DecoderRow& row = rows[static_cast<std::size_t>(r)];
+      const float* base = qkv + r * stride + query_width;
+      for (std::int64_t h = begin; h < end; ++h) {
+        row.sequence->write(layout_, row.position, static_cast<std::int64_t>(index), h, base + h * spec.head_dim,
+                            base + kv_width + h * spec.head_dim);
+      }
+    }
+  });
+
+  float* attended = sized(attended_, num_rows * query_width);
+  // With ALiBi every query head has a slope of its own.
+  const std::int64_t group = layer.alibi_slopes.empty() ? spec.num_heads / spec.num_kv_heads : 1;
+  const std::int64_t num_groups = spec.num_heads / group;
+  at::parallel_for(0, num_rows * num_groups, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t r = item / num_groups, g = item % num_groups;
+      const std::int64_t head = g * group;
+      const DecoderRow& row = rows[static_cast<std::size_t>(r)];
+      AttentionTask task;
+      task.query = qkv + r * stride + head * spec.head_dim;
+      task.out = attended + r * query_width + head * spec.head_dim;
+      task.num_query_heads = group;
+      task.head_dim = spec.head_dim;
+      task.scale = static_cast<float>(layer.attention_scale);
+      task.softcap = static_cast<float>(spec.attention_softcap);
+      if (!layer.alibi_slopes.empty()) task.alibi_slope = layer.alibi_slopes[static_cast<std::size_t>(head)];
+      task.blocks = row.sequence->blocks();
+      task.offset = layout_.offset(static_cast<std::int64_t>(index), head * spec.num_kv_heads / spec.num_heads);
+      task.first = layer.window > 0 ? std::max<std::int64_t>(0, row.position - layer.window + 1) : 0;
+      task.last = row.position;
+      kernels_.attend(task);
+    }
+  });
+  multiply(attended, num_rows, made.attention_out, sized(out_, num_rows * spec.hidden));
+}
+
+void Decoder::mlp(const float* x, std::size_t index, std::int64_t num_rows) {
+  const DecoderSpec& spec = model_.spec;
+  const Layer& made = layers_[index];
+  float* up = sized(inner_, num_rows * spec.inner);
+  if (made.gate.weight.defined()) {
+    float* gate = sized(gate_, num_rows * spec.inner);
+    const Matrix* const matrices[] = {&made.gate, &made.up};
+    float* const outs[] = {gate, up};
+    const std::int64_t strides[] = {spec.inner, spec.inner};
+    multiply(x, num_rows, matrices, outs, strides);
+    at::parallel_for(0, num_rows * spec.inner, 16384, [&](std::int64_t begin, std::int64_t end) {
+      kernels_.activate(spec.activation, gate + begin, end - begin);
+      for (std::int64_t i = begin; i < end; ++i) up[i] *= gate[i];
+    });
+  } else {
+    multiply(x, num_rows, made.up, up);
+    at::parallel_for(0, num_rows * spec.inner, 16384, [&](std::int64_t begin, std::int64_t end) {
+      kernels_.activate(spec.activation, up + begin, end - begin);
+    });
+  }
+  multiply(up, num_rows, made.down, sized(gate_, num_rows * std::max(spec.hidden, spec.inner)));
+}
+
+std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
+  const DecoderSpec& spec = model_.spec;
+  const auto num_rows = static_cast<std::int64_t>(rows.size());
+  for (const DecoderRow& row : rows) row.sequence->reserve(layout_, row.position + 1);
+  embed(rows);
+  float* x = x_.data();
+  float* normed = sized(normed_, num_rows * spec.hidden);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    normalize(layer.attention_norm, x, normed, num_rows);
+    attention(rows, i);
+    if (spec.parallel_residual) {
+      // The MLP reads x before attention is added, through its own norm or attention's.
+      if (layer.mlp_norm.weight.defined()) normalize(layer.mlp_norm, x, normed, num_rows);
+      mlp(normed, i, num_rows);
+      add_normalized(layer.attention_out_norm, x, out_.data(), num_rows);
+    } else {
+      add_normalized(layer.attention_out_norm, x, out_.data(), num_rows);
+      normalize(layer.mlp_norm, x, normed, num_rows);
+      mlp(normed, i, num_rows);
+    }
+    add_normalized(layer.mlp_out_norm, x, gate_.data(), num_rows);
+  }
+  std::int64_t wanted = 0;
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    if (!rows[static_cast<std::size_t>(r)].wants_logits) continue;
+    std::copy_n(x + r * spec.hidden, spec.hidden, normed + wanted++ * spec.hidden);
+  }
+  if (wanted == 0) return {};
+  normalize(final_norm_, normed, normed, wanted);
+  float* logits = sized(logits_, wanted * spec.vocab_size);
+  multiply(normed, wanted, head_, logits);
+  if (spec.logit_scale != 1.0) {
+    for (std::int64_t i = 0; i < wanted * spec.vocab_size; ++i) logits[i] *= static_cast<float>(spec.logit_scale);
+  }
+  if (spec.logit_softcap > 0) {
+    const auto cap = static_cast<float>(spec.logit_softcap);
+    for (std::int64_t i = 0; i < wanted * spec.vocab_size; ++i) logits[i] = cap * std::tanh(logits[i] / cap);
+  }
+  return {logits, static_cast<std::size_t>(wanted * spec.vocab_size)};
+}
+
+}  // namespace mobula::nn

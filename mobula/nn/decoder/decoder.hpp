@@ -1,0 +1,76 @@
+/// Runs a DecoderModel on rows of tokens that may belong to many sequences at many positions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "mobula/nn/decoder/cpu_kernels.hpp"
+#include "mobula/nn/decoder/kv_cache.hpp"
+#include "mobula/nn/decoder/spec.hpp"
+
+namespace mobula::nn {
+
+/// One token to be read.
+struct DecoderRow {
+  TokenId token = 0;
+  std::int64_t position = 0;
+  KvSequence* sequence = nullptr;  ///< holds all earlier positions, or they stand earlier in the same call
+  bool wants_logits = false;
+};
+
+/// Computes next-token scores step by step. A row's result doesn't depend on the rows beside it, bit for bit. Keeps the
+/// model's tensors alive. Not thread-safe; uses libtorch's threads.
+class Decoder {
+ public:
+  /// `kernels` null: those of this machine. Throws Error(unsupported) for tensors whose type has no kernel.
+  explicit Decoder(DecoderModel model, const CpuKernels* kernels = nullptr);
+  ~Decoder();
+
+  const DecoderSpec& spec() const noexcept { return model_.spec; }
+  const KvLayout& layout() const noexcept { return layout_; }
+
+  /// Reads the rows, extends their sequences' caches, and returns the scores of those that want them: one row of
+  /// vocab_size floats each, in order, valid until the next call.
+  std::span<const float> forward(std::span<const DecoderRow> rows);
+
+ private:
+  struct Matrix {
+    WeightView view;
+    WeightType type = WeightType::fp32;
+    at::Tensor weight, bias;  // keep the memory alive
+  };
+  struct Norm {
+    at::Tensor weight, bias;  // fp32, contiguous
+  };
+  struct Layer {
+    Norm attention_norm, query_norm, key_norm, attention_out_norm, mlp_norm, mlp_out_norm;
+    std::vector<Matrix> qkv;
+    Matrix attention_out, gate, up, down;
+  };
+
+  static Matrix make_matrix(const LinearWeights& weights);
+  static Norm make_norm(const NormWeights& weights);
+  void embed(std::span<const DecoderRow> rows);
+  void normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const;
+  void add_normalized(const Norm& norm, float* x, const float* addend, std::int64_t num_rows);
+  /// Multiplies `num_rows` rows of x by each matrix; matrix i writes to outs[i].
+  void multiply(const float* x, std::int64_t num_rows, std::span<const Matrix* const> matrices,
+                std::span<float* const> outs, std::span<const std::int64_t> strides);
+  void multiply(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out);
+  void attention(std::span<const DecoderRow> rows, std::size_t index);
+  void mlp(const float* x, std::size_t index, std::int64_t num_rows);
+  void rotate(const RotarySpec& rotary, std::int64_t position, float* head) const;
+
+  DecoderModel model_;
+  const CpuKernels& kernels_;
+  KvLayout layout_;
+  std::vector<Layer> layers_;
+  Norm embedding_norm_, final_norm_;
+  Matrix head_;
+  std::vector<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, last_, logits_;
+  std::vector<std::byte> packed_;
+};
+
+}  // namespace mobula::nn

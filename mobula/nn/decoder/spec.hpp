@@ -1,0 +1,79 @@
+/// A decoder-only transformer as data: what the decode loop needs to run any family.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "mobula/nn/layers/activation_kind.hpp"
+
+namespace mobula::nn {
+
+enum class NormKind { layer, rms };
+
+/// Rotary position embedding (Su et al., "RoFormer", 2021).
+struct RotarySpec {
+  std::int64_t dim = 0;            ///< leading numbers of a head that are rotated; 0: none
+  bool interleaved = false;        ///< pairs are neighbours (GPT-J) instead of halves apart (GPT-NeoX, Llama)
+  std::vector<float> frequencies;  ///< dim / 2 angles per position
+  float amplitude = 1.0f;          ///< what cosine and sine are multiplied by (yarn, longrope)
+};
+
+struct DecoderSpec {
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t inner = 0;
+  std::int64_t context = 0;
+  NormKind norm = NormKind::rms;
+  double norm_eps = 1e-5;
+  double norm_offset = 0.0;  ///< added to RMSNorm's weights (Gemma: 1)
+  Activation activation = Activation::silu;
+  bool parallel_residual = false;  ///< attention and MLP read the same input (GPT-J, GPT-NeoX)
+  double embedding_scale = 1.0;
+  double attention_softcap = 0.0;  ///< 0: none
+  double logit_softcap = 0.0;      ///< 0: none
+  double logit_scale = 1.0;
+};
+
+struct NormWeights {
+  at::Tensor weight, bias;  ///< undefined where there is none
+};
+
+/// y = x · weightᵀ + bias, weight [out, in].
+struct LinearWeights {
+  at::Tensor weight, bias;  ///< bias may be undefined
+};
+
+struct DecoderLayer {
+  NormWeights attention_norm;
+  /// Query, key and value, stacked in this order: one matrix for all three, or three.
+  std::vector<LinearWeights> qkv;
+  NormWeights query_norm, key_norm;  ///< over each head; undefined where there is none
+  LinearWeights attention_out;
+  NormWeights attention_out_norm;  ///< on what attention adds (Gemma 2); undefined where there is none
+  NormWeights mlp_norm;            ///< undefined: the MLP reads what attention reads
+  LinearWeights gate;              ///< undefined: MLP without a gate
+  LinearWeights up, down;
+  NormWeights mlp_out_norm;  ///< on what the MLP adds; undefined where there is none
+  double attention_scale = 1.0;
+  std::int64_t window = 0;  ///< a position sees this many, itself included; 0: all
+  RotarySpec rotary;
+  std::vector<float> alibi_slopes;  ///< one a head; empty: no ALiBi
+};
+
+/// The whole model; tensors may lie over a mapped file.
+struct DecoderModel {
+  DecoderSpec spec;
+  at::Tensor token_embedding;     ///< [vocab, hidden]
+  at::Tensor position_embedding;  ///< [context, hidden]; undefined: none
+  NormWeights embedding_norm;     ///< undefined: none
+  std::vector<DecoderLayer> layers;
+  NormWeights final_norm;
+  LinearWeights head;  ///< [vocab, hidden]
+};
+
+}  // namespace mobula::nn

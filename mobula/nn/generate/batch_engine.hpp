@@ -1,0 +1,28 @@
+/// The generation engine of this process: requests of all lengths share the steps of one model.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "mobula/nn/causal_lm.hpp"
+#include "mobula/nn/generate/engine.hpp"
+
+namespace mobula::nn {
+
+struct EngineOptions {
+  std::size_t max_batch = 64;         ///< requests that run at once; others wait
+  std::size_t max_step_tokens = 512;  ///< tokens read in one step, so that long prompts don't hold up the others
+  std::size_t cache_bytes = std::size_t{4} << 30;  ///< for keys and values, those of finished requests included
+  bool prefix_cache = true;                        ///< requests that begin alike share their keys and values
+
+  /// Throws Error(invalid_argument) naming the field that is out of range.
+  void validate() const;
+};
+
+/// Makes an engine that runs `model` on this machine's processors. The engine keeps the parameters alive; they must not
+/// change while it runs. A request's tokens and log-probabilities are the same bits alone, beside others, and with the
+/// prefix cache on or off. Throws Error(unsupported) where the family can't be run that way.
+std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<const CausalLm> model,
+                                                         const EngineOptions& options = {});
+
+}  // namespace mobula::nn
