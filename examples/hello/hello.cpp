@@ -1,6 +1,8 @@
 #include <mobula/core.hpp>
 
-int square(int x) { return x * x; }
+int square(int x) {
+  return x * x;
+}
 
 struct Counter {
   int n = 0;

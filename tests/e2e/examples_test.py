@@ -1,0 +1,37 @@
+"""Every example gives the same answer with threads and with worker processes."""
+import subprocess
+import unittest
+
+from mobula_program import BIN
+
+EXPECTED = {
+    "monte_carlo_pi": r"pi is about 3\.14\d{4} \(4000000 samples\)",
+    "epidemic": r"day  60: .* recovered",
+    "grid_search": r"best of 60: degree \d+, penalty [0-9.]+, error 0\.2\d+",
+    "parameter_server": r"round  30: loss 0\.\d+, \d+ of 4000 right",
+    "crawl": r"crawled \d+ of 2000 pages over \d+ links, checksum \d+",
+}
+
+
+class Examples(unittest.TestCase):
+    def answer(self, name, *flags):
+        done = subprocess.run([str(BIN / "examples" / name), *flags], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, f"{name} {flags}: {done.stderr}")
+        return done.stdout
+
+    def test_threads_and_processes_agree(self):
+        for name, pattern in EXPECTED.items():
+            with self.subTest(name):
+                threads = self.answer(name)
+                self.assertRegex(threads.strip().splitlines()[-1], pattern)
+                self.assertEqual(self.answer(name, "--isolation", "process"), threads)
+
+    def test_one_worker_and_many_agree(self):
+        self.assertEqual(self.answer("crawl", "--num-cpus", "1"), self.answer("crawl", "--num-cpus", "4"))
+
+    def test_hello_succeeds(self):
+        self.assertEqual(self.answer("hello"), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
