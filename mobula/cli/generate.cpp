@@ -1,0 +1,49 @@
+#include "mobula/cli/generate.hpp"
+
+#include <memory>
+
+#include "mobula/cli/commands.hpp"
+#include "mobula/cli/plugin.hpp"
+
+namespace mobula::cli {
+
+void add_generate_command(CommandLine& line) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App& command = line.add(
+      nullptr, "generate", "Continue prompts with a language model",
+      "  mobula generate --model runs/quickstart/best --prompt 'To be' --max-tokens 40\n"
+      "  mobula generate --model runs/quickstart/best --prompt 'To be' --temperature 0 --stop '\\n' --json\n"
+      "  mobula generate --model DIR --input prompts.jsonl --output answers.jsonl --top-p 0.9 --seed 7",
+      [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_generate", *options, line.globals()); });
+  command.add_option("--model", options->model, "Folder of a checkpoint")->required();
+  command.add_option("--prompt", options->prompt, "Text to continue");
+  command.add_option("--ids", options->ids, "Token ids to continue, separated by commas")->delimiter(',');
+  command.add_option("--input", options->input, "File of prompts, a JSON object {\"prompt\": ...} a line");
+  command.add_option("--output", options->output, "File for the answers, a JSON object a line");
+  command.add_option("--max-tokens", options->max_tokens, "Most tokens to write")->capture_default_str();
+  command.add_option("--temperature", options->temperature, "0 takes the likeliest token")->capture_default_str();
+  command.add_option("--top-k", options->top_k, "Draw from the k likeliest (0: all)")->capture_default_str();
+  command.add_option("--top-p", options->top_p, "Draw from the likeliest that have this probability together")
+      ->capture_default_str();
+  command.add_option("--min-p", options->min_p, "Leave out what is less likely than this times the likeliest")
+      ->capture_default_str();
+  command
+      .add_option("--typical-p", options->typical_p, "Draw from the most typical that have this probability together")
+      ->capture_default_str();
+  command
+      .add_option("--repetition-penalty", options->repetition_penalty, "Above 1: what stood before gets less likely")
+      ->capture_default_str();
+  command.add_option("--presence-penalty", options->presence_penalty, "Taken off the score of what was written")
+      ->capture_default_str();
+  command.add_option("--frequency-penalty", options->frequency_penalty, "Taken off for each time it was written")
+      ->capture_default_str();
+  command.add_option("--no-repeat-ngram", options->no_repeat_ngram, "Write no run of n tokens twice (0: off)")
+      ->capture_default_str();
+  command.add_option("--seed", options->seed, "Seed of the random numbers")->capture_default_str();
+  command.add_option("--stop", options->stop, "Text that ends the answer; may be given several times")
+      ->allow_extra_args(false);
+  command.add_option("--dtype", options->dtype, "fp32, bf16, int8 or int4 (default: the checkpoint's)");
+  command.add_flag("--ignore-eos", options->ignore_eos, "Go on after an end-of-text token");
+}
+
+}  // namespace mobula::cli

@@ -1,0 +1,42 @@
+/// What the commands on language models share: the model, its tokenizer, a generation engine, and Ctrl-C.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mobula/nn/causal_lm.hpp"
+#include "mobula/nn/generate/engine.hpp"
+#include "mobula/text/tokenizer.hpp"
+
+namespace mobula::cli {
+
+/// Loads the checkpoint folder `model` in `dtype` (fp32, bf16, or empty: its own). Throws Error that names what is wrong.
+std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype);
+
+/// Loads a model and makes an engine of it; `dtype` as for load_language_model, or int8 or int4.
+std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype);
+
+/// Loads the tokenizer of a checkpoint folder, or returns null where it has none. Throws Error(invalid_argument) where it
+/// has ids that a model with `vocab_size` lacks.
+std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size);
+
+/// Reads one JSON array of token ids a line. Throws Error naming the line.
+std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path);
+
+/// While it lives, the first Ctrl-C (or SIGTERM) is only remembered; a second one ends the process.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  ~InterruptGuard();
+
+  /// Tells whether it came.
+  static bool interrupted() noexcept;
+  /// Throws Error(cancelled) where it came.
+  static void check();
+};
+
+}  // namespace mobula::cli

@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/json.hpp"
+#include "mobula/cli/language_model.hpp"
+#include "mobula/models/registry.hpp"
+#include "mobula/nn/generate/batch_engine.hpp"
+
+namespace mobula::cli {
+namespace {
+
+volatile std::sig_atomic_t signal_seen = 0;
+
+void remember_signal(int number) {
+  signal_seen = 1;
+  std::signal(number, SIG_DFL);
+}
+
+}  // namespace
+
+std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype) {
+  models::LoadOptions options;
+  if (dtype == "fp32") {
+    options.type = at::kFloat;
+  } else if (dtype == "bf16") {
+    options.type = at::kBFloat16;
+  } else if (!dtype.empty()) {
+    throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
+  }
+  if (!std::filesystem::is_directory(model)) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model),
+                "--model names the folder of a checkpoint: config.json, model.safetensors, tokenizer.json");
+  }
+  return models::load_causal_lm(model, options);
+}
+
+std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype) {
+  return nn::make_generation_engine(load_language_model(model, dtype));
+}
+
+std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size) {
+  const auto path = std::filesystem::path(model) / "tokenizer.json";
+  if (!std::filesystem::exists(path)) return nullptr;
+  auto tokenizer = text::Tokenizer::load(path);
+  if (tokenizer->vocab_size() > vocab_size) {
+    throw_invalid(fmt::format("{}: the tokenizer has {} ids, the model's vocabulary {}", path.string(),
+                              tokenizer->vocab_size(), vocab_size),
+                  "tokenizer and model belong to different checkpoints");
+  }
+  return tokenizer;
+}
+
+std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  if (!file) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", path.string()));
+  std::vector<std::vector<nn::TokenId>> rows;
+  std::string line;
+  while (std::getline(file, line)) {
+    const std::string place = fmt::format("{}:{}", path.string(), rows.size() + 1);
+    const Json json = parse_json(line, place, 2);
+    if (!json.is_array()) throw_invalid(fmt::format("{}: expected an array of token ids", place));
+    rows.emplace_back();
+    for (const Json& id : json) {
+      if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX) {
+        throw_invalid(fmt::format("{}: {} is no token id", place, to_line(id)));
+      }
+      rows.back().push_back(id.get<nn::TokenId>());
+    }
+  }
+  return rows;
+}
+
+InterruptGuard::InterruptGuard() {
+  signal_seen = 0;
+  std::signal(SIGINT, remember_signal);
+  std::signal(SIGTERM, remember_signal);
+}
+
+InterruptGuard::~InterruptGuard() {
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+}
+
+bool InterruptGuard::interrupted() noexcept {
+  return signal_seen != 0;
+}
+
+void InterruptGuard::check() {
+  if (interrupted()) throw Error(ErrorCode::cancelled, "stopped by the user");
+}
+
+}  // namespace mobula::cli

@@ -1,0 +1,25 @@
+/// Options of `mobula score` and `mobula logits`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mobula::cli {
+
+struct ScoreOptions {
+  std::string model;
+  std::vector<std::int32_t> ids;
+  std::optional<std::string> text;
+  std::string input;  ///< one JSON array of ids a line
+  std::string dtype;  ///< empty: the checkpoint's own
+};
+
+struct LogitsOptions {
+  std::string model;
+  std::vector<std::int32_t> ids;
+  std::string dtype;
+};
+
+}  // namespace mobula::cli
