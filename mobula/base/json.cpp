@@ -2,16 +2,24 @@
 
 #include <fmt/format.h>
 
+#include <vector>
+
 #include "mobula/base/error.hpp"
 
 namespace mobula {
 
-Json parse_json(std::string_view text, std::string_view name, std::size_t max_depth) {
+Json parse_json(std::string_view text, std::string_view name, const JsonLimits& limits) {
+  std::vector<std::size_t> members;  // of the objects around the current place
   // nlohmann reports the depth of the value whose event it is at; refusing there bounds the recursion of its
   // users.
-  const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > static_cast<int>(max_depth)) {
-      throw Error(ErrorCode::corrupt, fmt::format("{}: JSON nested deeper than {} levels", name, max_depth));
+  const auto bounded = [&](int depth, Json::parse_event_t event, Json&) {
+    if (depth > static_cast<int>(limits.max_depth)) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: JSON nested deeper than {} levels", name, limits.max_depth));
+    }
+    if (event == Json::parse_event_t::object_start) members.push_back(0);
+    if (event == Json::parse_event_t::object_end) members.pop_back();
+    if (event == Json::parse_event_t::key && ++members.back() > limits.max_members) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: an object of more than {} members", name, limits.max_members));
     }
     return true;
   };

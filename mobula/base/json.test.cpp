@@ -31,5 +31,11 @@ TEST(Json, RefusesWhatIsTooDeep) {
   EXPECT_THROW(parse_json("\"\xff\"", "x"), Error);
 }
 
+TEST(Json, BoundsTheMembersOfOneObject) {
+  const JsonLimits limits{.max_members = 2};
+  EXPECT_NO_THROW(parse_json(R"([{"a":1,"b":{"c":1,"d":2}},{"e":1,"f":2}])", "x", limits));
+  EXPECT_THROW(parse_json(R"({"a":1,"b":2,"c":3})", "x", limits), Error);
+}
+
 }  // namespace
 }  // namespace mobula

@@ -229,7 +229,10 @@ asio::awaitable<bool> Connection::answer(Parser& parser) {
   });
   const auto queue = queue_;
   {
-    auto exchange = std::make_shared<Exchange>(std::move(request), queue);
+    auto exchange =
+        std::make_shared<Exchange>(std::move(request), queue, [weak = weak_from_this()](std::function<void()> work) {
+          if (const auto self = weak.lock()) asio::post(*self->io_, std::move(work));
+        });
     if (large) {
       asio::post(context_->offload, [context = context_, exchange = std::move(exchange)]() mutable {
         call_handler(*context, exchange);

@@ -68,8 +68,9 @@ class AnswerQueue {
 /// reference goes without an answer, the client gets 500, or sees its stream break off.
 class Exchange {
  public:
-  Exchange(Request request, std::shared_ptr<AnswerQueue> queue)
-      : request_(std::move(request)), queue_(std::move(queue)) {}
+  /// `post` runs a function on the connection's thread, or drops it once the connection is gone.
+  Exchange(Request request, std::shared_ptr<AnswerQueue> queue, std::function<void(std::function<void()>)> post)
+      : request_(std::move(request)), queue_(std::move(queue)), post_(std::move(post)) {}
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange();
@@ -85,6 +86,9 @@ class Exchange {
   void finish();
   /// Breaks a streamed answer off, so that the client sees it is not whole.
   void abort() { queue_->abort(); }
+  /// Runs `work` on the connection's thread, after what was posted before; drops it where the client has gone. For engines
+  /// that leave the making of text to the HTTP threads.
+  void post(std::function<void()> work) { post_(std::move(work)); }
   /// Returns false once nobody listens any more.
   bool is_open() const { return queue_->is_open(); }
   /// Sets what to do when the client goes away before the answer's end: called once, on any thread, at once where that has
@@ -94,6 +98,7 @@ class Exchange {
  private:
   const Request request_;
   const std::shared_ptr<AnswerQueue> queue_;
+  const std::function<void(std::function<void()>)> post_;
 };
 
 }  // namespace mobula::serve::http

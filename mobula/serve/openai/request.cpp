@@ -1,0 +1,261 @@
+#include "mobula/serve/openai/request.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include "mobula/serve/openai/api_error.hpp"
+#include "mobula/serve/openai/field_reader.hpp"
+
+namespace mobula::serve::openai {
+namespace {
+
+constexpr std::int64_t kMaxTokens = INT64_MAX;
+constexpr std::int64_t kMaxChoices = 128;
+constexpr std::int64_t kMaxBestOf = 20;
+constexpr std::int64_t kMaxLogprobs = 20;
+constexpr std::size_t kMaxPrompts = 256;
+constexpr std::size_t kMaxMessages = 4096;
+constexpr std::size_t kMaxStops = 16;
+constexpr std::size_t kMaxStopBytes = 1024;
+constexpr std::size_t kMaxBiases = 1024;
+constexpr std::size_t kMaxMembers = 2048;
+
+Json parse_body(std::string_view body) {
+  return parse_json(body, "the body", {.max_depth = 16, .max_members = kMaxMembers});
+}
+
+[[noreturn]] void refuse(std::string message, std::string field) {
+  throw ApiError(400, std::move(message), std::move(field), "invalid_value");
+}
+
+std::vector<std::string> read_stop(FieldReader& fields) {
+  const Json* value = fields.find("stop");
+  if (value == nullptr) return {};
+  std::vector<std::string> stops;
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  for (const Json& stop : list) {
+    if (!stop.is_string() || stop.get_ref<const std::string&>().empty() ||
+        stop.get_ref<const std::string&>().size() > kMaxStopBytes) {
+      refuse(fmt::format("'stop' must be a string of 1 to {} bytes or an array of them, not {}", kMaxStopBytes,
+                         quote(stop)),
+             "stop");
+    }
+    stops.push_back(stop.get<std::string>());
+  }
+  if (stops.size() > kMaxStops) refuse(fmt::format("'stop' holds more than {} strings", kMaxStops), "stop");
+  return stops;
+}
+
+std::vector<std::pair<nn::TokenId, double>> read_logit_bias(FieldReader& fields) {
+  const Json* value = fields.find("logit_bias");
+  if (value == nullptr) return {};
+  if (!value->is_object()) refuse("'logit_bias' must be an object of token ids and numbers", "logit_bias");
+  if (value->size() > kMaxBiases)
+    refuse(fmt::format("'logit_bias' has more than {} entries", kMaxBiases), "logit_bias");
+  std::vector<std::pair<nn::TokenId, double>> biases;
+  for (const auto& [key, bias] : value->items()) {
+    nn::TokenId id = -1;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id < 0) {
+      refuse(fmt::format("'logit_bias' has the key {}, which is no token id", quote(key)), "logit_bias");
+    }
+    if (!bias.is_number() || bias.get<double>() < -100 || bias.get<double>() > 100) {
+      refuse(fmt::format("'logit_bias' of {} must be a number from -100 to 100, not {}", id, quote(bias)),
+             "logit_bias");
+    }
+    biases.emplace_back(id, bias.get<double>());
+  }
+  return biases;
+}
+
+GenerationParameters read_parameters(FieldReader& fields) {
+  GenerationParameters result;
+  auto model = fields.string("model");
+  if (!model) throw ApiError(400, "you must provide a 'model'; GET /v1/models lists it", "model", "missing_parameter");
+  result.model = std::move(*model);
+  nn::SamplingOptions& sampling = result.sampling;
+  sampling.temperature = fields.number("temperature", 0, 2).value_or(sampling.temperature);
+  sampling.top_p = fields.number("top_p", 0, 1).value_or(sampling.top_p);
+  if (sampling.top_p <= 0) refuse("'top_p' must be greater than 0; use temperature 0 for greedy decoding", "top_p");
+  sampling.presence_penalty = fields.number("presence_penalty", -2, 2).value_or(0);
+  sampling.frequency_penalty = fields.number("frequency_penalty", -2, 2).value_or(0);
+  sampling.top_k = static_cast<std::size_t>(
+      std::max<std::int64_t>(0, fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0)));
+  sampling.min_p = fields.number("min_p", 0, 1).value_or(sampling.min_p);
+  sampling.typical_p = fields.number("typical_p", 0, 1).value_or(sampling.typical_p);
+  if (sampling.typical_p <= 0) refuse("'typical_p' must be greater than 0", "typical_p");
+  sampling.repetition_penalty = fields.number("repetition_penalty", 0.01, 10).value_or(sampling.repetition_penalty);
+  sampling.no_repeat_ngram = static_cast<std::size_t>(fields.integer("no_repeat_ngram_size", 0, 1024).value_or(0));
+  sampling.ignore_eos = fields.boolean("ignore_eos").value_or(false);
+  sampling.logit_bias = read_logit_bias(fields);
+  result.stop = read_stop(fields);
+  result.num_choices = static_cast<std::size_t>(fields.integer("n", 1, kMaxChoices).value_or(1));
+  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX)) result.seed = static_cast<std::uint64_t>(*seed);
+  result.stream = fields.boolean("stream").value_or(false);
+  if (const Json* value = fields.find("stream_options")) {
+    if (!result.stream) refuse("'stream_options' is only allowed with 'stream': true", "stream_options");
+    FieldReader options(*value, "stream_options");
+    result.include_usage = options.boolean("include_usage").value_or(false);
+    options.only("include_obfuscation", {"false"});
+    options.finish();
+  }
+  fields.label("user");
+  return result;
+}
+
+bool is_token_array(const Json& value) {
+  return value.is_array() && !value.empty() &&
+         std::all_of(value.begin(), value.end(), [](const Json& id) { return id.is_number_integer(); });
+}
+
+std::vector<nn::TokenId> read_tokens(const Json& value) {
+  std::vector<nn::TokenId> ids;
+  ids.reserve(value.size());
+  for (const Json& id : value) {
+    const bool fits = id.is_number_unsigned() && id.get<std::uint64_t>() <= std::numeric_limits<nn::TokenId>::max();
+    if (!fits) refuse(fmt::format("'prompt' holds {}, which is no token id", quote(id)), "prompt");
+    ids.push_back(id.get<nn::TokenId>());
+  }
+  return ids;
+}
+
+void read_prompts(FieldReader& fields, CompletionRequest& request) {
+  const Json* value = fields.find("prompt");
+  if (value == nullptr) throw ApiError(400, "you must provide a 'prompt'", "prompt", "missing_parameter");
+  const auto add = [&](const Json& prompt) {
+    if (prompt.is_string()) {
+      request.prompts.emplace_back(prompt.get<std::string>());
+    } else if (is_token_array(prompt)) {
+      request.prompts.emplace_back(read_tokens(prompt));
+    } else {
+      refuse(
+          fmt::format("'prompt' must be a string, an array of token ids, or an array of these, not {}", quote(prompt)),
+          "prompt");
+    }
+  };
+  if (!value->is_array() || is_token_array(*value)) {
+    add(*value);
+    return;
+  }
+  if (value->empty() || value->size() > kMaxPrompts) {
+    refuse(fmt::format("'prompt' must hold 1 to {} prompts, not {}", kMaxPrompts, value->size()), "prompt");
+  }
+  for (const Json& prompt : *value) add(prompt);
+}
+
+std::string read_content(const Json& content, const std::string& field) {
+  if (content.is_string()) return content.get<std::string>();
+  if (!content.is_array()) refuse(fmt::format("'{}' must be a string or an array of text parts", field), field);
+  std::string text;
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    FieldReader part(content[i], fmt::format("{}[{}]", field, i));
+    part.only("type", {"\"text\""});
+    const auto words = part.string("text");
+    if (!words) refuse(fmt::format("'{}' needs a 'text'", part.path_of("text")), part.path_of("text"));
+    part.finish();
+    if (i > 0) text += '\n';
+    text += *words;
+  }
+  return text;
+}
+
+Json read_messages(FieldReader& fields) {
+  const Json* value = fields.find("messages");
+  if (value == nullptr) throw ApiError(400, "you must provide 'messages'", "messages", "missing_parameter");
+  if (!value->is_array() || value->empty() || value->size() > kMaxMessages) {
+    refuse(fmt::format("'messages' must be an array of 1 to {} messages", kMaxMessages), "messages");
+  }
+  Json messages = Json::array();
+  for (std::size_t i = 0; i < value->size(); ++i) {
+    FieldReader message((*value)[i], fmt::format("messages[{}]", i));
+    std::string role = message.string("role").value_or("");
+    if (role == "developer") role = "system";
+    if (role != "system" && role != "user" && role != "assistant") {
+      refuse(fmt::format("'{}' must be system, developer, user or assistant, not {}", message.path_of("role"),
+                         quote(role)),
+             message.path_of("role"));
+    }
+    const Json* content = message.find("content");
+    if (content == nullptr)
+      refuse(fmt::format("'{}' is missing", message.path_of("content")), message.path_of("content"));
+    Json read = {{"role", role}, {"content", read_content(*content, message.path_of("content"))}};
+    if (auto name = message.string("name")) read["name"] = std::move(*name);
+    for (const char* unsupported : {"tool_calls", "function_call", "audio", "refusal"}) message.only(unsupported, {});
+    message.finish();
+    messages.push_back(std::move(read));
+  }
+  return messages;
+}
+
+}  // namespace
+
+CompletionRequest parse_completion_request(std::string_view body) {
+  const Json json = parse_body(body);
+  FieldReader fields(json, "");
+  CompletionRequest request;
+  request.parameters = read_parameters(fields);
+  read_prompts(fields, request);
+  GenerationParameters& parameters = request.parameters;
+  request.echo = fields.boolean("echo").value_or(false);
+  parameters.sampling.max_tokens = static_cast<std::size_t>(fields.integer("max_tokens", 0, kMaxTokens).value_or(16));
+  if (const auto count = fields.integer("logprobs", 0, kMaxLogprobs)) {
+    request.logprobs = true;
+    parameters.sampling.logprobs = static_cast<std::size_t>(*count);
+  }
+  parameters.sampling.prompt_logprobs = request.echo && request.logprobs;
+  const auto num_choices = static_cast<std::int64_t>(parameters.num_choices);
+  request.best_of =
+      static_cast<std::size_t>(fields.integer("best_of", 1, std::max(kMaxBestOf, num_choices)).value_or(num_choices));
+  if (request.best_of < parameters.num_choices) refuse("'best_of' must be at least 'n'", "best_of");
+  if (request.best_of > parameters.num_choices && parameters.stream) {
+    refuse("'best_of' beyond 'n' can't be streamed: the best is known at the end", "best_of");
+  }
+  fields.only("suffix", {"\"\""});
+  fields.finish();
+  return request;
+}
+
+ChatRequest parse_chat_request(std::string_view body) {
+  const Json json = parse_body(body);
+  FieldReader fields(json, "");
+  ChatRequest request;
+  request.parameters = read_parameters(fields);
+  request.messages = read_messages(fields);
+  nn::SamplingOptions& sampling = request.parameters.sampling;
+  const auto old_limit = fields.integer("max_tokens", 1, kMaxTokens);
+  const auto limit = fields.integer("max_completion_tokens", 1, kMaxTokens);
+  if (old_limit && limit && *old_limit != *limit) {
+    refuse("'max_tokens' and 'max_completion_tokens' differ; use the latter alone", "max_tokens");
+  }
+  // Without a limit the answer may fill the context.
+  sampling.max_tokens = static_cast<std::size_t>(limit ? *limit : old_limit.value_or(kMaxTokens));
+  request.logprobs = fields.boolean("logprobs").value_or(false);
+  if (const auto count = fields.integer("top_logprobs", 0, kMaxLogprobs)) {
+    if (!request.logprobs) refuse("'top_logprobs' needs 'logprobs': true", "top_logprobs");
+    sampling.logprobs = static_cast<std::size_t>(*count);
+  }
+  fields.only("response_format", {R"({"type":"text"})"});
+  fields.only("modalities", {R"(["text"])"});
+  fields.only("tools", {"[]"});
+  fields.only("tool_choice", {R"("none")", R"("auto")"});
+  fields.only("parallel_tool_calls", {"true", "false"});  // about calls that don't happen
+  fields.only("functions", {"[]"});
+  fields.only("function_call", {R"("none")", R"("auto")"});
+  fields.only("store", {"false"});
+  fields.only("metadata", {"{}"});
+  fields.only("service_tier", {R"("auto")", R"("default")"});
+  for (const char* unsupported : {"audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"}) {
+    fields.only(unsupported, {});
+  }
+  fields.label("safety_identifier");
+  fields.label("prompt_cache_key");
+  fields.finish();
+  return request;
+}
+
+}  // namespace mobula::serve::openai
