@@ -19,10 +19,6 @@ struct Config::State {
   std::string origin;
 };
 
-namespace {
-
-constexpr std::size_t kMaxConfigBytes = 1 << 20;
-
 std::string expand_environment(const std::string& text, const std::string& where) {
   std::string result;
   size_t at = 0;
@@ -50,6 +46,10 @@ std::string expand_environment(const std::string& text, const std::string& where
     at = close + 1;
   }
 }
+
+namespace {
+
+constexpr std::size_t kMaxConfigBytes = 1 << 20;
 
 class ConfigReader final : public ConfigVisitor {
  public:

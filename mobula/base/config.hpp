@@ -125,6 +125,10 @@ class Config {
   std::unique_ptr<State> state_;
 };
 
+/// Replaces ${VAR} and ${VAR:-default} by the environment's values. Throws Error(invalid_argument), led by `where`, for a
+/// variable that is not set and has no default.
+std::string expand_environment(const std::string& text, const std::string& where);
+
 /// Prints a struct as YAML with each field's help as a comment (--print-config).
 std::string config_to_yaml(const std::function<void(ConfigVisitor&)>& visit);
 template <class T>

@@ -104,12 +104,12 @@ void AtomicFile::write(std::string_view bytes) {
   }
 }
 
-void AtomicFile::commit() {
-  if (::fsync(descriptor_) != 0) throw_io(path_.string(), errno);
+void AtomicFile::commit(bool durable) {
+  if (durable && ::fsync(descriptor_) != 0) throw_io(path_.string(), errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_io(path_.string(), errno);
   ::close(descriptor_);
   descriptor_ = -1;
-  sync_directory(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
+  if (durable) sync_directory(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
 }
 
 MappedFile::MappedFile(const fs::path& path) {

@@ -29,8 +29,9 @@ class AtomicFile {
 
   /// Appends bytes. Throws Error(io) that names the file.
   void write(std::string_view bytes);
-  /// Syncs, renames to the final name, syncs the folder.
-  void commit();
+  /// Syncs, renames to the final name, syncs the folder. Without `durable` nothing is synced: whole or absent still,
+  /// unless the machine itself goes down within the next seconds.
+  void commit(bool durable = true);
   /// Returns the descriptor, for writers that place bytes themselves.
   int descriptor() const noexcept { return descriptor_; }
 

@@ -7,6 +7,7 @@ namespace mobula::cli {
 
 void add_completion_command(CommandLine& line);
 void add_generate_command(CommandLine& line);
+void add_data_command(CommandLine& line);
 void add_quickstart_command(CommandLine& line);
 void add_runs_commands(CommandLine& line);
 void add_score_commands(CommandLine& line);

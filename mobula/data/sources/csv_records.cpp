@@ -160,13 +160,13 @@ void CsvRecords::scan_quoted(std::string_view text, char delimiter) {
       if (at < end && *at == '"') {
         const char* const closed = skip_quoted(at, end);
         if (closed == nullptr) {
-          throw RowError(static_cast<std::int64_t>(begins_.size()),
-                         "a quoted field is not closed before the file ends", "double a quote inside quotes");
+          throw RowError(static_cast<std::int64_t>(begins_.size()), "a quoted field is not closed before the file ends",
+                         "double a quote inside quotes");
         }
         const bool at_return = closed < end && *closed == '\r' && (closed + 1 == end || closed[1] == '\n');
         if (closed < end && *closed != delimiter && *closed != '\n' && !at_return) {
-          throw RowError(static_cast<std::int64_t>(begins_.size()),
-                         "text follows the closing quote of a field", "double a quote inside quotes");
+          throw RowError(static_cast<std::int64_t>(begins_.size()), "text follows the closing quote of a field",
+                         "double a quote inside quotes");
         }
         at = closed;
       }

@@ -37,8 +37,7 @@ TextColumn read_csv(const fs::path& file, const TextColumnOptions& options) {
   const std::string content = read_file(file, options.max_bytes);
   std::string_view text = content;
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  if (text.empty())
-    throw Error(ErrorCode::corrupt, fmt::format("{}: empty, without even a header", file.string()));
+  if (text.empty()) throw Error(ErrorCode::corrupt, fmt::format("{}: empty, without even a header", file.string()));
   const CsvDialect dialect;
   CsvRecords records;
   std::int64_t row = -1;
@@ -61,8 +60,7 @@ TextColumn read_csv(const fs::path& file, const TextColumnOptions& options) {
     constexpr std::size_t kPiece = std::size_t{16} << 20;
     std::size_t piece = kPiece;
     while (!text.empty()) {
-      std::size_t whole =
-          text.size() <= piece ? text.size() : whole_csv_records(text.substr(0, piece), dialect);
+      std::size_t whole = text.size() <= piece ? text.size() : whole_csv_records(text.substr(0, piece), dialect);
       if (whole == 0) {  // one record is longer than the piece
         piece *= 2;
         continue;
@@ -74,8 +72,7 @@ TextColumn read_csv(const fs::path& file, const TextColumnOptions& options) {
         if (field.is_null()) continue;
         const std::string value = field.value();
         if (!simdjson::validate_utf8(value)) {
-          throw RowError(static_cast<std::int64_t>(i),
-                         fmt::format("column '{}' is not valid UTF-8", options.column));
+          throw RowError(static_cast<std::int64_t>(i), fmt::format("column '{}' is not valid UTF-8", options.column));
         }
         append(texts, value);
       }
@@ -85,8 +82,7 @@ TextColumn read_csv(const fs::path& file, const TextColumnOptions& options) {
     return texts;
   } catch (const RowError& error) {
     if (row < 0) {
-      throw Error(ErrorCode::corrupt, fmt::format("{}: header: {}", file.string(), error.message),
-                  error.hint);
+      throw Error(ErrorCode::corrupt, fmt::format("{}: header: {}", file.string(), error.message), error.hint);
     }
     throw_row(file, row + error.row, error.message, error.hint);
   }
@@ -111,14 +107,12 @@ TextColumn read_jsonl(const fs::path& file, const TextColumnOptions& options) {
       throw_row(file, row, fmt::format("not valid JSON: {}", simdjson::error_message(failure)));
     }
     simdjson::dom::object object;
-    if (value.get(object) != simdjson::SUCCESS)
-      throw_row(file, row, "not a JSON object", "each line is one object");
+    if (value.get(object) != simdjson::SUCCESS) throw_row(file, row, "not a JSON object", "each line is one object");
     simdjson::dom::element text;
     if (object.at_key(options.column).get(text) != simdjson::SUCCESS) {
       std::vector<std::string> names;
       for (const auto field : object) names.emplace_back(field.key);
-      throw Error(ErrorCode::not_found,
-                  fmt::format("{}: row {}: no key '{}'", file.string(), row + 1, options.column),
+      throw Error(ErrorCode::not_found, fmt::format("{}: row {}: no key '{}'", file.string(), row + 1, options.column),
                   suggest(options.column, names));
     }
     if (text.is_null()) continue;
@@ -146,8 +140,7 @@ TextColumn read_text_column(const fs::path& file, const TextColumnOptions& optio
   if (format == "jsonl") return read_jsonl(file, options);
   if (format == "csv") return read_csv(file, options);
   if (format == "parquet") return detail::read_parquet_text(file, options);
-  throw_invalid(fmt::format("unknown data format '{}'", format),
-                suggest(format, {"text", "jsonl", "csv", "parquet"}));
+  throw_invalid(fmt::format("unknown data format '{}'", format), suggest(format, {"text", "jsonl", "csv", "parquet"}));
 }
 
 }  // namespace mobula::data

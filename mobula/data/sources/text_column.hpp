@@ -14,7 +14,7 @@
 namespace mobula::data {
 
 struct TextColumnOptions {
-  std::string format;  ///< text, jsonl, csv or parquet; empty: by the file's extension, text for others
+  std::string format;           ///< text, jsonl, csv or parquet; empty: by the file's extension, text for others
   std::string column = "text";  ///< its name in jsonl, csv and parquet; text files have none
   std::size_t max_bytes = std::size_t{64} << 30;  ///< refuses files and texts larger than this
 };

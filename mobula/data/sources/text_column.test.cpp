@@ -33,8 +33,7 @@ TEST_F(TextColumnTest, KeepsATextFileAsOneTextToTheByte) {
 }
 
 TEST_F(TextColumnTest, ReadsACsvColumnWithQuotesNewlinesAndNulls) {
-  const auto texts =
-      read_text_column(write("a.csv", "id,text\n1,plain\n2,\"a, \"\"b\"\"\nc\"\n3,\n4,\"\"\r\n"));
+  const auto texts = read_text_column(write("a.csv", "id,text\n1,plain\n2,\"a, \"\"b\"\"\nc\"\n3,\n4,\"\"\r\n"));
   ASSERT_EQ(texts.size(), 3u);
   EXPECT_EQ(texts[0], "plain");
   EXPECT_EQ(texts[1], "a, \"b\"\nc");
@@ -48,13 +47,12 @@ TEST_F(TextColumnTest, NamesTheRaggedRowOfACsv) {
 
 TEST_F(TextColumnTest, NamesTheNearestColumn) {
   EXPECT_NE(message_of(write("a.csv", "id,test\n1,a\n")).find("did you mean 'test'?"), std::string::npos);
-  EXPECT_NE(message_of(write("a.jsonl", "{\"texts\":\"a\"}\n")).find("did you mean 'texts'?"),
-            std::string::npos);
+  EXPECT_NE(message_of(write("a.jsonl", "{\"texts\":\"a\"}\n")).find("did you mean 'texts'?"), std::string::npos);
 }
 
 TEST_F(TextColumnTest, ReadsJsonlEscapesAndPassesOverNullsAndBlankLines) {
-  const auto texts = read_text_column(
-      write("a.jsonl", "{\"text\":\"a\\n\\u00e9\"}\n\n{\"text\":null}\n{\"n\":1,\"text\":\"\"}"));
+  const auto texts =
+      read_text_column(write("a.jsonl", "{\"text\":\"a\\n\\u00e9\"}\n\n{\"text\":null}\n{\"n\":1,\"text\":\"\"}"));
   ASSERT_EQ(texts.size(), 2u);
   EXPECT_EQ(texts[0], "a\n\xC3\xA9");
   EXPECT_EQ(texts[1], "");
@@ -63,8 +61,7 @@ TEST_F(TextColumnTest, ReadsJsonlEscapesAndPassesOverNullsAndBlankLines) {
 TEST_F(TextColumnTest, NamesTheRowThatIsNoJson) {
   EXPECT_NE(message_of(write("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\n")).find("row 2: not valid JSON"),
             std::string::npos);
-  EXPECT_NE(message_of(write("b.jsonl", "{\"text\":7}\n")).find("row 1: 'text' is not a string"),
-            std::string::npos);
+  EXPECT_NE(message_of(write("b.jsonl", "{\"text\":7}\n")).find("row 1: 'text' is not a string"), std::string::npos);
 }
 
 TEST_F(TextColumnTest, RefusesInvalidUtf8ByRow) {
@@ -73,8 +70,7 @@ TEST_F(TextColumnTest, RefusesInvalidUtf8ByRow) {
 }
 
 TEST_F(TextColumnTest, RefusesUnknownFormatsAndMissingFiles) {
-  EXPECT_NE(message_of(write("a.txt", "x"), {.format = "jsnl"}).find("did you mean 'jsonl'?"),
-            std::string::npos);
+  EXPECT_NE(message_of(write("a.txt", "x"), {.format = "jsnl"}).find("did you mean 'jsonl'?"), std::string::npos);
   EXPECT_NE(message_of(folder_.path() / "none.csv").find("no such file"), std::string::npos);
 }
 

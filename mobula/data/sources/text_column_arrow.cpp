@@ -19,8 +19,7 @@ void check(const arrow::Status& status, const std::filesystem::path& file) {
   if (status.IsIOError() && !std::filesystem::exists(file)) {
     throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file.string()));
   }
-  throw Error(ErrorCode::corrupt,
-              fmt::format("{}: not a readable Parquet file: {}", file.string(), status.message()),
+  throw Error(ErrorCode::corrupt, fmt::format("{}: not a readable Parquet file: {}", file.string(), status.message()),
               "the file may be truncated or of another format (data.format)");
 }
 
@@ -66,9 +65,8 @@ TextColumn detail::read_parquet_text(const std::filesystem::path& file, const Te
     }
     const auto type = field->type()->id();
     if (type != arrow::Type::STRING && type != arrow::Type::LARGE_STRING) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("{}: column '{}' holds {}, not strings", file.string(), options.column,
-                              field->type()->ToString()));
+      throw Error(ErrorCode::invalid_argument, fmt::format("{}: column '{}' holds {}, not strings", file.string(),
+                                                           options.column, field->type()->ToString()));
     }
     // Nested columns before it take several leaves each, so the leaf is found by its path.
     int leaf = -1;
@@ -77,8 +75,7 @@ TextColumn detail::read_parquet_text(const std::filesystem::path& file, const Te
       if (leaves->Column(i)->path()->ToDotString() == options.column) leaf = i;
     }
     if (leaf < 0)
-      throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: column '{}' has no leaf", file.string(), options.column));
+      throw Error(ErrorCode::corrupt, fmt::format("{}: column '{}' has no leaf", file.string(), options.column));
     std::vector<int> row_groups(static_cast<std::size_t>(reader->num_row_groups()));
     for (std::size_t i = 0; i < row_groups.size(); ++i) row_groups[i] = static_cast<int>(i);
     auto batches = value(reader->GetRecordBatchReader(row_groups, {leaf}), file);
@@ -97,8 +94,7 @@ TextColumn detail::read_parquet_text(const std::filesystem::path& file, const Te
       first_row += batch->num_rows();
     }
   } catch (const parquet::ParquetException& error) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: not a readable Parquet file: {}", file.string(), error.what()));
+    throw Error(ErrorCode::corrupt, fmt::format("{}: not a readable Parquet file: {}", file.string(), error.what()));
   }
 }
 

@@ -1,0 +1,75 @@
+#include "mobula/cli/data.hpp"
+
+#include <memory>
+
+#include "mobula/cli/commands.hpp"
+#include "mobula/cli/plugin.hpp"
+
+namespace mobula::cli {
+namespace {
+
+void add_reading_options(CLI::App& command, DataOptions& options) {
+  command.add_option("--from", options.from,
+                     "format of the input: csv, jsonl, text, parquet, ipc (default: by extension)");
+  command.add_option("--types", options.types, "fix column types, such as a=string,b=int64 (CSV, JSONL)");
+  command.add_option("--infer", options.infer, "infer types over `all` rows, or over a size such as 8MB (default 1MB)");
+  command.add_option("--columns", options.columns, "read only these columns, such as a,b");
+  command.add_option("--delimiter", options.delimiter, "what separates fields in CSV (default: comma)");
+}
+
+/// Declares one action; `declare` adds what it takes besides.
+template <class Declare>
+void add_action(CommandLine& line, CLI::App& group, DataOptions::Action action, std::string name,
+                std::string description, std::string examples, Declare declare) {
+  auto options = std::make_shared<DataOptions>();
+  options->action = action;
+  CLI::App& command = line.add(&group, std::move(name), std::move(description), std::move(examples), [&line, options] {
+    return run_in_plugin(kDataPlugin, "mobula_run_data", *options, line.globals());
+  });
+  declare(command, *options);
+}
+
+}  // namespace
+
+void add_data_command(CommandLine& line) {
+  CLI::App& group = line.add_group("data", "Look at, convert and process datasets");
+  add_action(line, group, DataOptions::Action::convert, "convert", "Convert one file to another format",
+             "mobula data convert in.csv out.parquet\n"
+             "mobula data convert in.jsonl out.csv --types id=string\n"
+             "mobula data convert in.parquet out.jsonl --nan null",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file to read")->required();
+               command.add_option("output", options.output, "file to write; it appears when it is whole")->required();
+               command.add_option("--to", options.to, "format of the output (default: by extension)");
+               command.add_option("--nan", options.nan, "`null`: write NaN and infinities to JSONL as null");
+               command.add_option("--compression", options.compression,
+                                  "of Parquet: snappy, zstd, gzip, lz4, brotli, none");
+               add_reading_options(command, options);
+             });
+  add_action(line, group, DataOptions::Action::head, "head", "Print the first rows",
+             "mobula data head in.parquet\nmobula data head in.csv -n 3 --json",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file, folder or pattern")->required();
+               command.add_option("-n,--rows", options.rows, "number of rows (default 10)");
+               add_reading_options(command, options);
+             });
+  add_action(line, group, DataOptions::Action::schema, "schema", "Print the columns and their types",
+             "mobula data schema in.csv\nmobula data schema in.jsonl --infer all --json",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file, folder or pattern")->required();
+               add_reading_options(command, options);
+             });
+  add_action(
+      line, group, DataOptions::Action::stats, "stats", "Count rows, nulls and values of each column in one pass",
+      "mobula data stats in.parquet\nmobula data stats 'in/*.csv' --json", [](CLI::App& command, DataOptions& options) {
+        command.add_option("input", options.input, "file, folder or pattern")->required();
+        add_reading_options(command, options);
+      });
+  add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
+             "mobula data run pipeline.yaml\nmobula data run pipeline.yaml --memory 256MB --json",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("pipeline", options.input, "YAML file with source, steps, sink, memory")->required();
+             });
+}
+
+}  // namespace mobula::cli

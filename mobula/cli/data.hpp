@@ -1,0 +1,26 @@
+/// Options of `mobula data ...`, handed to the plugin that runs them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace mobula::cli {
+
+struct DataOptions {
+  enum class Action { convert, head, schema, stats, run };
+  Action action = Action::head;
+  std::string input;   ///< a file, folder or pattern; for `run` the pipeline
+  std::string output;  ///< convert
+  std::string from;    ///< input's format; empty: by extension
+  std::string to;
+  std::string types;  ///< "a=string,b=int64"
+  std::string infer;  ///< "all", a size such as "1MB", or empty
+  std::string nan;    ///< "null" or empty
+  std::string compression = "snappy";
+  std::string columns;  ///< "a,b"
+  std::string delimiter = ",";
+  std::int64_t rows = 10;  ///< head
+  bool overwrite = false;
+};
+
+}  // namespace mobula::cli

@@ -1,0 +1,193 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/json.hpp"
+#include "mobula/base/nearest.hpp"
+#include "mobula/base/size.hpp"
+#include "mobula/cli/command_line.hpp"
+#include "mobula/cli/data.hpp"
+#include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/dataset.hpp"
+#include "mobula/data/describe.hpp"
+#include "mobula/data/plan/pipeline.hpp"
+
+namespace mobula::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::vector<std::string> split_names(std::string_view text) {
+  std::vector<std::string> names;
+  while (!text.empty()) {
+    const std::string_view name = text.substr(0, text.find(','));
+    names.emplace_back(name);
+    text.remove_prefix(std::min(text.size(), name.size() + 1));
+  }
+  return names;
+}
+
+data::Dataset open_input(const DataOptions& options) {
+  data::ReadOptions read;
+  read.types = data::parse_types(options.types);
+  read.columns = split_names(options.columns);
+  if (options.infer == "all") {
+    read.infer_all = true;
+  } else if (!options.infer.empty()) {
+    read.infer_bytes = static_cast<std::size_t>(parse_size(options.infer));
+    if (read.infer_bytes == 0) throw_invalid("--infer 0: a window of at least one byte is needed");
+  }
+  if (options.delimiter.size() != 1)
+    throw_invalid(fmt::format("--delimiter '{}': one byte is expected", options.delimiter));
+  read.delimiter = options.delimiter[0];
+  return data::Dataset::read(options.input, options.from, read);
+}
+
+data::RunOptions run_options(const GlobalOptions& globals) {
+  data::RunOptions run;
+  if (!globals.memory.empty()) run.memory = parse_size(globals.memory);
+  if (!globals.spill_dir.empty()) run.spill_directory = globals.spill_dir;
+  if (!globals.num_cpus.empty()) run.num_threads = std::max(0, std::atoi(globals.num_cpus.c_str()));
+  return run;
+}
+
+void print_result(const data::RunResult& result, const std::string& output, double seconds,
+                  const GlobalOptions& globals) {
+  if (globals.json) {
+    fmt::print("{}\n", to_line({{"rows", result.rows},
+                                {"output", output.empty() ? Json(nullptr) : Json(output)},
+                                {"seconds", seconds},
+                                {"stages", result.statistics}}));
+  } else if (!globals.quiet) {
+    fmt::print("{} rows{}{}, {:.2f} s\n", result.rows, output.empty() ? "" : " -> ", output, seconds);
+  }
+}
+
+/// Prints what each operator did, on standard error.
+void print_operators(const Json& stages) {
+  for (const Json& stage : stages) {
+    for (const Json& op : stage["operators"]) {
+      fmt::print(stderr, "  {:>12} rows {:>9} {:>8.2f} s  {}\n", op["rows"].get<std::int64_t>(),
+                 format_size(static_cast<std::uint64_t>(op["bytes"].get<std::int64_t>())), op["busy_s"].get<double>(),
+                 op["name"].get<std::string>());
+    }
+  }
+}
+
+void convert(const DataOptions& options, const GlobalOptions& globals) {
+  if (!options.nan.empty() && options.nan != "null")
+    throw_invalid(fmt::format("--nan '{}': only `null` is known", options.nan));
+  data::WriteOptions write;
+  write.compression = options.compression;
+  write.nan_as_null = !options.nan.empty();
+  write.durable = true;
+  std::string format = options.to.empty() ? data::format_of_extension(options.output) : options.to;
+  if (format.empty())
+    throw_invalid(fmt::format("{}: its extension tells no format", options.output),
+                  "pass --to csv, jsonl, text, parquet or ipc");
+  const auto start = Clock::now();
+  const auto result = open_input(options).write_file(options.output, format, write, run_options(globals));
+  print_result(result, options.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
+}
+
+void head(const DataOptions& options, const GlobalOptions& globals) {
+  const auto rows = open_input(options).limit(options.rows);
+  if (globals.json) {
+    for (const std::string& row : data::rows_as_json(rows)) fmt::print("{}\n", row);
+    return;
+  }
+  std::vector<std::vector<std::string>> cells = data::rows_as_text(rows);
+  std::vector<std::string> names;
+  for (const auto& column : data::columns_of(rows)) names.push_back(column.name);
+  cells.insert(cells.begin(), names);
+  constexpr std::size_t kWidest = 48;
+  std::vector<std::size_t> widths(names.size());
+  for (auto& row : cells) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      std::replace(row[i].begin(), row[i].end(), '\n', ' ');
+      if (row[i].size() > kWidest) {
+        std::size_t cut = kWidest - 3;
+        while (cut > 0 && (row[i][cut] & 0xC0) == 0x80) --cut;  // not inside a character
+        row[i] = row[i].substr(0, cut) + "...";
+      }
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  for (const auto& row : cells) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      line += fmt::format("{}{:<{}}", i == 0 ? "" : "  ", row[i], i + 1 == row.size() ? 0 : widths[i]);
+    fmt::print("{}\n", line);
+  }
+}
+
+void schema(const DataOptions& options, const GlobalOptions& globals) {
+  Json columns = Json::array();
+  for (const auto& column : data::columns_of(open_input(options))) {
+    if (globals.json) {
+      columns.push_back({{"name", column.name}, {"type", column.type}});
+    } else {
+      fmt::print("{}: {}\n", column.name, column.type);
+    }
+  }
+  if (globals.json) fmt::print("{}\n", to_line({{"columns", columns}}));
+}
+
+void stats(const DataOptions& options, const GlobalOptions& globals) {
+  const Json figures = data::column_statistics(open_input(options), run_options(globals));
+  if (globals.json) {
+    fmt::print("{}\n", to_line(figures));
+    return;
+  }
+  fmt::print("{} rows\n", figures["rows"].get<std::int64_t>());
+  for (const Json& column : figures["columns"]) {
+    std::string line = fmt::format("{}: {}, {} nulls", column["name"].get<std::string>(),
+                                   column["type"].get<std::string>(), column["nulls"].get<std::int64_t>());
+    for (const char* figure : {"min", "max", "mean"}) {
+      if (column.contains(figure)) line += fmt::format(", {} {}", figure, to_line(column[figure]));
+    }
+    fmt::print("{}\n", line);
+  }
+}
+
+void run(const DataOptions& options, const GlobalOptions& globals) {
+  data::Pipeline pipeline = data::read_pipeline(options.input);
+  const data::RunOptions flags = run_options(globals);
+  if (!globals.memory.empty()) pipeline.run.memory = flags.memory;
+  if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
+  if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
+  const auto start = Clock::now();
+  const auto result = data::run_pipeline(pipeline);
+  print_result(result, pipeline.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
+  if (!globals.json && !globals.quiet) print_operators(result.statistics);
+}
+
+}  // namespace
+
+extern "C" int mobula_run_data(const void* options_pointer, const void* globals_pointer) {
+  const auto& options = *static_cast<const DataOptions*>(options_pointer);
+  const auto& globals = *static_cast<const GlobalOptions*>(globals_pointer);
+  switch (options.action) {
+    case DataOptions::Action::convert:
+      convert(options, globals);
+      break;
+    case DataOptions::Action::head:
+      head(options, globals);
+      break;
+    case DataOptions::Action::schema:
+      schema(options, globals);
+      break;
+    case DataOptions::Action::stats:
+      stats(options, globals);
+      break;
+    case DataOptions::Action::run:
+      run(options, globals);
+      break;
+  }
+  return 0;
+}
+
+}  // namespace mobula::cli

@@ -1,0 +1,127 @@
+/// Datasets: rows in columns, read from files bigger than memory, changed block by block, written whole or not at all.
+///
+///     using namespace mobula::data;
+///     Dataset::read("in/*.csv")
+///         .filter("x > 0.5")
+///         .with({{"s", "upper(s)"}, {"x", "x * 2"}})
+///         .write("out/", "parquet");
+///
+/// A dataset is lazy: nothing is read before write(), count(), take() or for_each(). Rows keep the order of their
+/// source. Memory stays within RunOptions::memory, whatever the input's size; what sorts, shuffles and joins spills to disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mobula/base/json.hpp"
+#include "mobula/data/sinks/write_options.hpp"
+#include "mobula/data/sources/read_options.hpp"
+
+namespace arrow {
+class RecordBatch;
+class Schema;
+}  // namespace arrow
+
+namespace mobula::data {
+
+class PlanNode;
+class Sink;
+
+/// How a dataset runs.
+struct RunOptions {
+  std::uint64_t memory = std::uint64_t{256} << 20;  ///< aimed at for the whole process, libraries included
+  std::uint64_t disk = std::uint64_t{64} << 30;     ///< that spilled rows may take; more is Error(resource)
+  std::filesystem::path spill_directory;            ///< empty: the system's temporary folder
+  int num_threads = 0;                              ///< 0: one a core
+};
+
+/// What a run did.
+struct RunResult {
+  std::int64_t rows = 0;  ///< that reached the end
+  Json statistics;        ///< an array of operators: name, rows, bytes, busy_s; and what threads waited for
+};
+
+using RecordBatchPointer = std::shared_ptr<arrow::RecordBatch>;
+
+/// Options of Dataset::map_batches.
+struct MapOptions {
+  std::string name = "function";          ///< in statistics and errors
+  int max_instances = 0;                  ///< of a stateful function at a time; 0: one a thread
+  std::shared_ptr<arrow::Schema> schema;  ///< that comes out; null: the function is called once without rows to see
+};
+
+/// An aggregate of groupby(): sum, mean, min, max, count (of values that aren't null), count_distinct, stddev, first, list.
+struct Aggregate {
+  std::string function;
+  std::string column;
+  std::string name;  ///< of the result; empty: column_function
+};
+
+struct SortKey {
+  std::string column;
+  bool descending = false;
+};
+
+/// Rows to come. A value: copies share what they are made of. Thread-safe, since nothing changes it.
+class Dataset {
+ public:
+  /// Reads files of one format (csv, jsonl, text, parquet, ipc; empty: by extension): a path, a folder or a glob pattern.
+  static Dataset read(const std::string& path, std::string format = {}, ReadOptions options = {});
+  static Dataset read(const std::vector<std::string>& paths, std::string format, ReadOptions options = {});
+  /// Counts from 0 to `rows`, as a column "id".
+  static Dataset range(std::int64_t rows);
+  /// Holds batches of one schema.
+  static Dataset from_batches(std::vector<RecordBatchPointer> batches);
+
+  /// Keeps the rows for which an expression is true (expressions/expression.hpp tells what may stand there).
+  Dataset filter(const std::string& predicate) const;
+  /// Sets columns to expressions over the columns as they were; new ones come last.
+  Dataset with(std::vector<std::pair<std::string, std::string>> columns) const;
+  Dataset select(std::vector<std::string> columns) const;
+  Dataset drop(std::vector<std::string> columns) const;
+  /// Renames columns: (old, new).
+  Dataset rename(std::vector<std::pair<std::string, std::string>> names) const;
+  /// Calls a function for each batch; several threads call it at once.
+  Dataset map_batches(std::function<RecordBatchPointer(const RecordBatchPointer&)> function,
+                      MapOptions options = {}) const;
+  /// Calls functions that hold state, such as a model: `make` makes as many as threads need, and no two threads share one.
+  Dataset map_batches_with(std::function<std::function<RecordBatchPointer(const RecordBatchPointer&)>()> make,
+                           MapOptions options = {}) const;
+  /// Keeps the first rows.
+  Dataset limit(std::int64_t rows) const;
+  /// Puts the rows of others of the same columns behind these.
+  Dataset union_with(std::vector<Dataset> others) const;
+
+  /// Runs, and calls `use` with each batch in order, in one thread at a time; ends early where it returns false.
+  RunResult for_each(const std::function<bool(const RecordBatchPointer&)>& use, const RunOptions& options = {}) const;
+  /// Runs, and counts the rows.
+  RunResult count(const RunOptions& options = {}) const;
+  /// Runs, and keeps all batches.
+  std::vector<RecordBatchPointer> collect(const RunOptions& options = {}) const;
+  /// Runs, and writes: a path that ends in '/', is a folder, or has no extension becomes a folder of files, any other one
+  /// file. `format` empty: by extension. Nothing is there unless all is.
+  RunResult write(const std::string& path, std::string format = {}, const WriteOptions& write = {},
+                  const RunOptions& options = {}) const;
+  /// Runs, and writes one file, whatever its name.
+  RunResult write_file(const std::string& path, const std::string& format, const WriteOptions& write = {},
+                       const RunOptions& options = {}) const;
+  /// Returns the columns, reading as little as it takes.
+  std::shared_ptr<arrow::Schema> schema(const RunOptions& options = {}) const;
+
+  explicit Dataset(std::shared_ptr<const PlanNode> plan);
+
+ private:
+  RunResult run_into(Sink& sink, const RunOptions& options) const;
+
+  std::shared_ptr<const PlanNode> plan_;
+};
+
+/// Returns the format of a file by its extension: csv, jsonl, text, parquet or ipc; empty where it tells nothing.
+std::string format_of_extension(const std::filesystem::path& path);
+
+}  // namespace mobula::data

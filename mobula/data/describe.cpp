@@ -1,0 +1,148 @@
+#include "mobula/data/describe.hpp"
+
+#include <arrow/array.h>
+#include <arrow/array/concatenate.h>
+#include <arrow/array/util.h>
+#include <arrow/compute/api_aggregate.h>
+#include <arrow/compute/cast.h>
+#include <arrow/datum.h>
+#include <arrow/record_batch.h>
+#include <arrow/scalar.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/row_error.hpp"
+#include "mobula/data/sinks/format_writer.hpp"
+#include "mobula/data/sinks/value_text.hpp"
+
+namespace mobula::data {
+namespace {
+
+namespace cp = arrow::compute;
+
+bool has_order(const arrow::DataType& type) {
+  return arrow::is_primitive(type.id()) || arrow::is_base_binary_like(type.id()) || arrow::is_decimal(type.id());
+}
+
+/// Figures of one column so far.
+struct ColumnFigures {
+  std::int64_t nulls = 0;
+  std::shared_ptr<arrow::Scalar> min;
+  std::shared_ptr<arrow::Scalar> max;
+  double sum = 0;
+  std::int64_t num_summed = 0;
+
+  void add(const std::shared_ptr<arrow::Array>& values) {
+    nulls += values->null_count();
+    if (values->length() == values->null_count() || !has_order(*values->type())) return;
+    merge_min_max(values);
+    if (!arrow::is_numeric(values->type_id()) && !arrow::is_decimal(values->type_id())) return;
+    auto numbers = values;
+    if (values->type_id() != arrow::Type::DOUBLE) {
+      numbers = take(cp::Cast(*values, arrow::float64(), cp::CastOptions::Unsafe()), "mean");
+    }
+    sum += take(cp::Sum(numbers), "mean").scalar_as<arrow::DoubleScalar>().value;
+    num_summed += values->length() - values->null_count();
+  }
+  void merge_min_max(const std::shared_ptr<arrow::Array>& values) {
+    const auto both = take(cp::MinMax(values), "min and max");
+    const auto& pair = both.scalar_as<arrow::StructScalar>();
+    min = min == nullptr ? pair.value[0] : extreme(min, pair.value[0], 0);
+    max = max == nullptr ? pair.value[1] : extreme(max, pair.value[1], 1);
+  }
+  static std::shared_ptr<arrow::Scalar> extreme(const std::shared_ptr<arrow::Scalar>& a,
+                                                const std::shared_ptr<arrow::Scalar>& b, std::size_t which) {
+    const auto one = take(arrow::MakeArrayFromScalar(*a, 1), "min and max");
+    const auto other = take(arrow::MakeArrayFromScalar(*b, 1), "min and max");
+    const auto both = take(arrow::Concatenate({one, other}), "min and max");
+    return take(cp::MinMax(both), "min and max").scalar_as<arrow::StructScalar>().value[which];
+  }
+};
+
+Json scalar_as_json(const std::shared_ptr<arrow::Scalar>& scalar) {
+  if (scalar == nullptr || !scalar->is_valid) return nullptr;
+  const auto array = take(arrow::MakeArrayFromScalar(*scalar, 1), "value");
+  std::string text;
+  if (arrow::is_binary_like(scalar->type->id()) && scalar->type->id() != arrow::Type::STRING) return scalar->ToString();
+  make_value_text(*array, "value", {TextStyle::json, ',', true})->append(0, text);
+  return parse_json(text, "value");
+}
+
+}  // namespace
+
+std::vector<ColumnInfo> columns_of(const Dataset& dataset) {
+  std::vector<ColumnInfo> columns;
+  for (const auto& field : dataset.schema()->fields()) columns.push_back({field->name(), name_of_type(*field->type())});
+  return columns;
+}
+
+std::vector<std::string> rows_as_json(const Dataset& dataset) {
+  std::vector<std::string> rows;
+  std::unique_ptr<Format> format;
+  dataset.for_each([&](const RecordBatchPointer& batch) {
+    WriteOptions options;
+    options.nan_as_null = true;
+    if (format == nullptr) format = make_jsonl_format(batch->schema(), options);
+    const auto prepared = format->prepare({batch, nullptr});
+    std::string_view text = prepared->text;
+    while (!text.empty()) {
+      const std::size_t end = text.find('\n');
+      rows.emplace_back(text.substr(0, end));
+      text.remove_prefix(end + 1);
+    }
+    return true;
+  });
+  return rows;
+}
+
+std::vector<std::vector<std::string>> rows_as_text(const Dataset& dataset) {
+  std::vector<std::vector<std::string>> rows;
+  dataset.for_each([&rows](const RecordBatchPointer& batch) {
+    for (std::int64_t row = 0; row < batch->num_rows(); ++row) {
+      std::vector<std::string> cells;
+      for (const auto& column : batch->columns()) {
+        if (column->IsNull(row)) {
+          cells.emplace_back("null");
+        } else if (column->type_id() == arrow::Type::STRING) {
+          cells.emplace_back(static_cast<const arrow::StringArray&>(*column).GetView(row));
+        } else {
+          cells.push_back(take(column->GetScalar(row), "row")->ToString());
+        }
+      }
+      rows.push_back(std::move(cells));
+    }
+    return true;
+  });
+  return rows;
+}
+
+Json column_statistics(const Dataset& dataset, const RunOptions& options) {
+  const auto schema = dataset.schema(options);
+  std::vector<ColumnFigures> figures(static_cast<std::size_t>(schema->num_fields()));
+  const auto result = dataset.for_each(
+      [&figures](const RecordBatchPointer& batch) {
+        for (int i = 0; i < batch->num_columns(); ++i) figures[static_cast<std::size_t>(i)].add(batch->column(i));
+        return true;
+      },
+      options);
+  Json columns = Json::array();
+  for (int i = 0; i < schema->num_fields(); ++i) {
+    const ColumnFigures& column = figures[static_cast<std::size_t>(i)];
+    const auto& type = *schema->field(i)->type();
+    Json entry{{"name", schema->field(i)->name()}, {"type", name_of_type(type)}, {"nulls", column.nulls}};
+    if (has_order(type)) {
+      entry["min"] = scalar_as_json(column.min);
+      entry["max"] = scalar_as_json(column.max);
+    }
+    if (column.num_summed > 0) entry["mean"] = column.sum / static_cast<double>(column.num_summed);
+    columns.push_back(std::move(entry));
+  }
+  return {{"rows", result.rows}, {"columns", std::move(columns)}};
+}
+
+}  // namespace mobula::data

@@ -1,0 +1,32 @@
+/// What a dataset looks like, without Arrow's types: for people, tools and tests.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "mobula/base/json.hpp"
+#include "mobula/data/dataset.hpp"
+
+namespace mobula::data {
+
+struct ColumnInfo {
+  std::string name;
+  std::string type;  ///< as in ReadOptions::types, or Arrow's spelling
+};
+
+/// Lists the columns.
+std::vector<ColumnInfo> columns_of(const Dataset& dataset);
+
+/// Returns the rows as JSON objects, one a string; NaN and infinities are null. Throws Error(unsupported) for columns that
+/// JSON can't hold.
+std::vector<std::string> rows_as_json(const Dataset& dataset);
+
+/// Returns the rows as cells of text, null as an empty optional's stand-in "null".
+std::vector<std::vector<std::string>> rows_as_text(const Dataset& dataset);
+
+/// Looks at all rows once: {"rows", "columns": [{"name", "type", "nulls", "min", "max", "mean"}]}. `mean` stands with
+/// numbers only, `min` and `max` with what has an order.
+Json column_statistics(const Dataset& dataset, const RunOptions& options = {});
+
+}  // namespace mobula::data

@@ -1,0 +1,223 @@
+#include "mobula/data/engine/executor.hpp"
+
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <arrow/util/byte_size.h>
+#include <arrow/util/thread_pool.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+
+namespace mobula::data {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+}
+
+class Execution {
+ public:
+  Execution(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& operators, Sink& sink,
+            StretchStatistics& statistics, std::uint64_t window)
+      : source_(source), operators_(operators), sink_(sink), statistics_(statistics), window_(window) {}
+
+  void run(int num_threads) {
+    std::vector<std::thread> threads;
+    for (int i = 1; i < num_threads; ++i) threads.emplace_back([this] { work(); });
+    work();
+    for (std::thread& thread : threads) thread.join();
+    if (error_ != nullptr) std::rethrow_exception(error_);
+  }
+
+ private:
+  using Finished = std::vector<std::unique_ptr<Prepared>>;
+
+  void work() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      const bool going = error_ == nullptr && !sink_satisfied_;
+      const auto head = ready_.find(delivered_);
+      if (going && !delivering_ && head != ready_.end()) {
+        delivering_ = true;
+        Finished finished = std::move(head->second);
+        ready_.erase(head);
+        lock.unlock();
+        deliver(std::move(finished));
+        lock.lock();
+        delivering_ = false;
+        ++delivered_;
+        changed_.notify_all();
+        continue;
+      }
+      if (going && !source_ended_ && !pulling_ && started_ < delivered_ + window_) {
+        pulling_ = true;
+        const std::uint64_t sequence = started_;
+        lock.unlock();
+        std::unique_ptr<Piece> piece = pull(sequence);
+        lock.lock();
+        pulling_ = false;
+        if (piece == nullptr) {
+          source_ended_ = true;
+          changed_.notify_all();
+          continue;
+        }
+        ++started_;
+        changed_.notify_one();
+        lock.unlock();
+        Finished finished = process(*piece, sequence);
+        piece.reset();
+        lock.lock();
+        ready_.emplace(sequence, std::move(finished));
+        changed_.notify_one();
+        continue;
+      }
+      if (!going || (source_ended_ && delivered_ == started_)) {
+        changed_.notify_all();
+        return;
+      }
+      const bool window_full = !source_ended_ && started_ >= delivered_ + window_;
+      const auto start = Clock::now();
+      changed_.wait(lock);
+      (window_full ? statistics_.waited_for_sink_ns : statistics_.waited_for_source_ns) += since(start);
+    }
+  }
+
+  std::unique_ptr<Piece> pull(std::uint64_t sequence) {
+    try {
+      const auto start = Clock::now();
+      auto piece = source_.next();
+      statistics_.operators.front()->busy_ns += since(start);
+      return piece;
+    } catch (...) {
+      fail(sequence);
+      return nullptr;
+    }
+  }
+
+  Finished process(Piece& piece, std::uint64_t sequence) {
+    Finished finished;
+    try {
+      while (sequence < error_sequence_.load(std::memory_order_relaxed)) {
+        auto start = Clock::now();
+        Block block = piece.read();
+        const auto step = [&](std::size_t index) {
+          OperatorStatistics& figures = *statistics_.operators[index];
+          figures.busy_ns += since(start);
+          start = Clock::now();
+          if (block.batch != nullptr) {
+            figures.rows += block.batch->num_rows();
+            figures.bytes += batch_bytes(*block.batch);
+          }
+        };
+        step(0);
+        if (block.batch == nullptr) break;
+        for (std::size_t i = 0; i < operators_.size(); ++i) {
+          block.batch = operators_[i]->apply(block);
+          step(i + 1);
+        }
+        const std::int64_t rows = block.batch->num_rows();
+        if (rows == 0) continue;
+        auto prepared = sink_.prepare(std::move(block));
+        prepared->rows = rows;
+        statistics_.operators.back()->busy_ns += since(start);
+        finished.push_back(std::move(prepared));
+      }
+    } catch (...) {
+      fail(sequence);
+    }
+    return finished;
+  }
+
+  void deliver(Finished finished) {
+    const auto start = Clock::now();
+    try {
+      for (auto& prepared : finished) {
+        statistics_.operators.back()->rows += prepared->rows;
+        if (!sink_.consume(std::move(prepared))) {
+          const std::lock_guard lock(mutex_);
+          sink_satisfied_ = true;
+          break;
+        }
+      }
+    } catch (...) {
+      fail(0);
+    }
+    statistics_.operators.back()->busy_ns += since(start);
+  }
+
+  /// Keeps the error of the earliest piece; what a sink throws comes before all.
+  void fail(std::uint64_t sequence) {
+    const std::lock_guard lock(mutex_);
+    if (error_ == nullptr || sequence < error_sequence_) {
+      error_ = std::current_exception();
+      error_sequence_ = sequence;
+    }
+    changed_.notify_all();
+  }
+
+  Source& source_;
+  const std::vector<std::unique_ptr<BlockOperator>>& operators_;
+  Sink& sink_;
+  StretchStatistics& statistics_;
+  const std::uint64_t window_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t started_ = 0;    ///< pieces taken from the source
+  std::uint64_t delivered_ = 0;  ///< pieces the sink has taken
+  std::map<std::uint64_t, Finished> ready_;
+  bool source_ended_ = false;
+  bool pulling_ = false;
+  bool delivering_ = false;
+  bool sink_satisfied_ = false;
+  std::exception_ptr error_;
+  std::atomic<std::uint64_t> error_sequence_{std::numeric_limits<std::uint64_t>::max()};
+};
+
+}  // namespace
+
+std::unique_ptr<Prepared> Sink::prepare(Block block) {
+  auto prepared = std::make_unique<PreparedBlock>();
+  prepared->block = std::move(block);
+  return prepared;
+}
+
+std::int64_t batch_bytes(const arrow::RecordBatch& batch) {
+  const auto bytes = arrow::util::ReferencedBufferSize(batch);
+  return bytes.ok() ? *bytes : arrow::util::TotalBufferSize(batch);
+}
+
+void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& operators, Sink& sink,
+             const ExecuteOptions& options, StretchStatistics& statistics) {
+  initialize_arrow();
+  const auto add = [&statistics](std::string name) {
+    statistics.operators.push_back(std::make_unique<OperatorStatistics>());
+    statistics.operators.back()->name = std::move(name);
+  };
+  auto schema = source.schema();
+  add(source.describe());
+  for (const auto& op : operators) {
+    schema = op->bind(schema);
+    add(op->describe());
+  }
+  add(sink.describe());
+  sink.open(schema);
+  const int num_threads = options.num_threads > 0 ? options.num_threads
+                                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int window = options.window > 0 ? options.window : num_threads + 2;
+  Execution(source, operators, sink, statistics, static_cast<std::uint64_t>(window)).run(num_threads);
+  sink.finish();
+}
+
+}  // namespace mobula::data

@@ -1,0 +1,35 @@
+/// Operators that look at one block at a time, so that any number of them is fused into one pass.
+/// Internal to this layer: names Arrow's types.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mobula/data/engine/executor.hpp"
+
+namespace mobula::data {
+
+/// Keeps the rows for which the expression is true; null is not.
+std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate);
+/// Sets columns to expressions of the columns that go in, all at once; new names come last, in order.
+std::unique_ptr<BlockOperator> with_operator(std::vector<std::pair<std::string, std::string>> columns);
+/// Keeps these columns, in this order.
+std::unique_ptr<BlockOperator> select_operator(std::vector<std::string> columns);
+/// Leaves these columns out.
+std::unique_ptr<BlockOperator> drop_operator(std::vector<std::string> columns);
+/// Gives columns other names: (old, new).
+std::unique_ptr<BlockOperator> rename_operator(std::vector<std::pair<std::string, std::string>> names);
+
+/// Changes a batch of any number of rows into another.
+using BatchFunction = std::function<std::shared_ptr<arrow::RecordBatch>(const std::shared_ptr<arrow::RecordBatch>&)>;
+
+/// Calls a function for each block. `make` is called once for each thread that needs one at the same time, at most
+/// `max_instances` times (0: no limit), so that a function may hold state such as a model. `schema` is what comes out;
+/// null: a call with no rows tells.
+std::unique_ptr<BlockOperator> map_batches_operator(std::string name, std::function<BatchFunction()> make,
+                                                    int max_instances, std::shared_ptr<arrow::Schema> schema);
+
+}  // namespace mobula::data

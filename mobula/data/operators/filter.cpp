@@ -1,0 +1,48 @@
+#include <arrow/array.h>
+#include <arrow/array/array_primitive.h>
+#include <arrow/compute/api_vector.h>
+#include <arrow/datum.h>
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/expressions/evaluate.hpp"
+#include "mobula/data/operators/block_operators.hpp"
+
+namespace mobula::data {
+namespace {
+
+class Filter : public BlockOperator {
+ public:
+  explicit Filter(const std::string& predicate) : text_(predicate), predicate_(parse_expression(predicate)) {}
+
+  std::string describe() const override { return fmt::format("filter({})", text_); }
+  std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
+    const auto type = expression_type(*predicate_, input);
+    if (type->id() != arrow::Type::BOOL) {
+      throw_invalid(fmt::format("filter: '{}' is {}, not a truth value", text_, type->ToString()),
+                    "compare it with something");
+    }
+    return input;
+  }
+  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
+    const auto mask = evaluate(*predicate_, *block.batch);
+    const auto& truths = static_cast<const arrow::BooleanArray&>(*mask);
+    if (truths.null_count() == 0 && truths.true_count() == truths.length()) return block.batch;
+    return take(arrow::compute::Filter(block.batch, mask), describe()).record_batch();
+  }
+
+ private:
+  std::string text_;
+  std::shared_ptr<const Expression> predicate_;
+};
+
+}  // namespace
+
+std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate) {
+  return std::make_unique<Filter>(predicate);
+}
+
+}  // namespace mobula::data

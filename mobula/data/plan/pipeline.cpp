@@ -1,0 +1,225 @@
+#include "mobula/data/plan/pipeline.hpp"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "mobula/base/config.hpp"
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/nearest.hpp"
+#include "mobula/base/size.hpp"
+#include "mobula/data/blocks/type_names.hpp"
+
+namespace mobula::data {
+namespace {
+
+const std::vector<std::string> kFormats = {"csv", "jsonl", "text", "parquet", "ipc"};
+constexpr std::size_t kMaxPipelineBytes = 1 << 20;
+
+/// Reads nodes with the place of each in its messages.
+class PipelineReader {
+ public:
+  explicit PipelineReader(std::string origin) : origin_(std::move(origin)) {}
+
+  [[noreturn]] void fail(const YAML::Node& node, const std::string& message, const std::string& hint = {}) const {
+    const int line = node.Mark().line;
+    throw_invalid(
+        line >= 0 ? fmt::format("{}:{}: {}", origin_, line + 1, message) : fmt::format("{}: {}", origin_, message),
+        hint);
+  }
+  std::string text(const YAML::Node& node, std::string_view what) const {
+    if (!node.IsScalar()) fail(node, fmt::format("{}: a single value is expected", what));
+    return expand_environment(node.Scalar(), origin_);
+  }
+  std::vector<std::string> texts(const YAML::Node& node, std::string_view what) const {
+    if (node.IsScalar()) return {text(node, what)};
+    if (!node.IsSequence()) fail(node, fmt::format("{}: a value or a list of values is expected", what));
+    std::vector<std::string> items;
+    for (const auto& item : node) items.push_back(text(item, what));
+    return items;
+  }
+  std::int64_t integer(const YAML::Node& node, std::string_view what) const {
+    std::int64_t value = 0;
+    if (!YAML::convert<std::int64_t>::decode(YAML::Node(text(node, what)), value)) {
+      fail(node, fmt::format("{}: '{}' is not a whole number", what, node.Scalar()));
+    }
+    return value;
+  }
+  double number(const YAML::Node& node, std::string_view what) const {
+    double value = 0;
+    if (!YAML::convert<double>::decode(YAML::Node(text(node, what)), value)) {
+      fail(node, fmt::format("{}: '{}' is not a number", what, node.Scalar()));
+    }
+    return value;
+  }
+  bool truth(const YAML::Node& node, std::string_view what) const {
+    bool value = false;
+    if (!YAML::convert<bool>::decode(YAML::Node(text(node, what)), value)) {
+      fail(node, fmt::format("{}: '{}' is neither true nor false", what, node.Scalar()));
+    }
+    return value;
+  }
+  std::vector<std::pair<std::string, std::string>> pairs(const YAML::Node& node, std::string_view what) const {
+    if (!node.IsMap() || node.size() == 0)
+      fail(node, fmt::format("{}: a map of names is expected, such as {{a: b}}", what));
+    std::vector<std::pair<std::string, std::string>> items;
+    for (const auto& item : node) items.emplace_back(text(item.first, what), text(item.second, what));
+    return items;
+  }
+  void check_keys(const YAML::Node& node, std::string_view what, const std::vector<std::string>& known) const {
+    if (!node.IsMap()) fail(node, fmt::format("{}: a map is expected", what));
+    for (const auto& item : node) {
+      const std::string key = item.first.Scalar();
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        fail(item.first, fmt::format("{}: unknown key '{}'", what, key), suggest(key, known));
+      }
+    }
+  }
+  /// Finds which of the formats a source or sink names.
+  std::string format_key(const YAML::Node& node, std::string_view what, std::vector<std::string> others) const {
+    std::vector<std::string> known = kFormats;
+    known.insert(known.end(), others.begin(), others.end());
+    if (!node.IsMap()) fail(node, fmt::format("{}: a map is expected, such as {{csv: \"in/*.csv\"}}", what));
+    check_keys(node, what, known);
+    std::string format;
+    for (const auto& item : node) {
+      const std::string key = item.first.Scalar();
+      const bool is_format = key == "range" || std::find(kFormats.begin(), kFormats.end(), key) != kFormats.end();
+      if (is_format && !format.empty()) fail(item.first, fmt::format("{}: both {} and {}", what, format, key));
+      if (is_format) format = key;
+    }
+    if (format.empty())
+      fail(node, fmt::format("{}: no format", what), fmt::format("name one of {}", fmt::join(kFormats, ", ")));
+    return format;
+  }
+
+  Dataset source(const YAML::Node& node) const {
+    const std::string format = format_key(node, "source", {"range", "types", "infer", "columns", "delimiter"});
+    if (format == "range") return Dataset::range(integer(node["range"], "source.range"));
+    ReadOptions options;
+    if (const YAML::Node types = node["types"]) {
+      for (const auto& [column, type] : pairs(types, "source.types")) options.types.emplace(column, type);
+    }
+    if (const YAML::Node infer = node["infer"]) {
+      const std::string window = text(infer, "source.infer");
+      options.infer_all = window == "all";
+      if (!options.infer_all) options.infer_bytes = parse_size(window);
+    }
+    if (const YAML::Node columns = node["columns"]) options.columns = texts(columns, "source.columns");
+    if (const YAML::Node delimiter = node["delimiter"]) {
+      const std::string value = text(delimiter, "source.delimiter");
+      if (value.size() != 1) fail(delimiter, "source.delimiter: one byte is expected");
+      options.delimiter = value[0];
+    }
+    return Dataset::read(texts(node[format], "source." + format), format, options);
+  }
+
+  Dataset step(const Dataset& dataset, const YAML::Node& node) const {
+    if (!node.IsMap() || node.size() != 1)
+      fail(node, "a step is one operator and what it takes, such as {filter: \"x > 0\"}");
+    const std::string name = node.begin()->first.Scalar();
+    const YAML::Node value = node.begin()->second;
+    const auto found = steps().find(name);
+    if (found == steps().end()) {
+      std::vector<std::string> names;
+      for (const auto& [known, run] : steps()) names.push_back(known);
+      fail(node, fmt::format("unknown step '{}'", name), suggest(name, names));
+    }
+    try {
+      return found->second(*this, dataset, value);
+    } catch (const Error& error) {
+      if (error.message().starts_with(origin_)) throw;
+      fail(node, error.message(), error.hint());
+    }
+  }
+
+ private:
+  using Step = std::function<Dataset(const PipelineReader&, const Dataset&, const YAML::Node&)>;
+
+  static const std::map<std::string, Step>& steps() {
+    static const std::map<std::string, Step> table = {
+        {"filter",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.filter(r.text(v, "filter")); }},
+        {"with",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.with(r.pairs(v, "with")); }},
+        {"select",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.select(r.texts(v, "select")); }},
+        {"drop",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.drop(r.texts(v, "drop")); }},
+        {"rename",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.rename(r.pairs(v, "rename")); }},
+        {"limit",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.limit(r.integer(v, "limit")); }},
+        {"union",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.union_with({r.source(v)}); }},
+    };
+    return table;
+  }
+
+  std::string origin_;
+};
+
+}  // namespace
+
+Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
+  const PipelineReader reader(origin);
+  YAML::Node root;
+  try {
+    root = YAML::Load(std::string(text));
+  } catch (const YAML::Exception& error) {
+    throw_invalid(fmt::format("{}:{}: {}", origin, error.mark.line + 1, error.msg), "the pipeline must be YAML");
+  }
+  reader.check_keys(root, "pipeline", {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads"});
+  const YAML::Node source = root["source"];
+  if (!source) reader.fail(root, "pipeline: no source", "add source: {csv: \"in/*.csv\"}");
+  Dataset dataset = reader.source(source);
+  if (const YAML::Node steps = root["steps"]) {
+    if (!steps.IsSequence()) reader.fail(steps, "steps: a list is expected");
+    for (const auto& step : steps) dataset = reader.step(dataset, step);
+  }
+  Pipeline pipeline{dataset, {}, {}, {}, {}};
+  if (const YAML::Node sink = root["sink"]) {
+    pipeline.format = reader.format_key(
+        sink, "sink",
+        {"compression", "nan", "partition_by", "overwrite", "row_group_rows", "part_size", "delimiter", "durable"});
+    if (pipeline.format == "range") reader.fail(sink, "sink: range is a source");
+    pipeline.output = reader.text(sink[pipeline.format], "sink." + pipeline.format);
+    if (const YAML::Node node = sink["compression"]) pipeline.write.compression = reader.text(node, "sink.compression");
+    if (const YAML::Node node = sink["nan"]) {
+      if (reader.text(node, "sink.nan") != "null") reader.fail(node, "sink.nan: only `null` is known");
+      pipeline.write.nan_as_null = true;
+    }
+    if (const YAML::Node node = sink["partition_by"])
+      pipeline.write.partition_by = reader.texts(node, "sink.partition_by");
+    if (const YAML::Node node = sink["overwrite"]) pipeline.write.overwrite = reader.truth(node, "sink.overwrite");
+    if (const YAML::Node node = sink["durable"]) pipeline.write.durable = reader.truth(node, "sink.durable");
+    if (const YAML::Node node = sink["row_group_rows"]) {
+      pipeline.write.row_group_rows = reader.integer(node, "sink.row_group_rows");
+      if (pipeline.write.row_group_rows <= 0) reader.fail(node, "sink.row_group_rows: a positive number is expected");
+    }
+    if (const YAML::Node node = sink["part_size"])
+      pipeline.write.part_bytes = static_cast<std::int64_t>(parse_size(reader.text(node, "sink.part_size")));
+    if (const YAML::Node node = sink["delimiter"]) pipeline.write.delimiter = reader.text(node, "sink.delimiter").at(0);
+  }
+  if (const YAML::Node node = root["memory"]) pipeline.run.memory = parse_size(reader.text(node, "memory"));
+  if (const YAML::Node node = root["disk"]) pipeline.run.disk = parse_size(reader.text(node, "disk"));
+  if (const YAML::Node node = root["spill_dir"]) pipeline.run.spill_directory = reader.text(node, "spill_dir");
+  if (const YAML::Node node = root["threads"])
+    pipeline.run.num_threads = static_cast<int>(reader.integer(node, "threads"));
+  return pipeline;
+}
+
+Pipeline read_pipeline(const std::string& file) {
+  return parse_pipeline(read_file(file, kMaxPipelineBytes), file);
+}
+
+RunResult run_pipeline(const Pipeline& pipeline) {
+  if (pipeline.output.empty()) return pipeline.dataset.count(pipeline.run);
+  return pipeline.dataset.write(pipeline.output, pipeline.format, pipeline.write, pipeline.run);
+}
+
+}  // namespace mobula::data

@@ -1,0 +1,22 @@
+/// How columns become files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mobula::data {
+
+struct WriteOptions {
+  std::string compression = "snappy";     ///< Parquet: none, snappy, zstd, gzip, lz4, brotli; IPC: none, zstd, lz4
+  std::int64_t row_group_rows = 1 << 18;  ///< rows of a Parquet row group
+  std::int64_t part_bytes = std::int64_t{256}
+                            << 20;        ///< a folder's next file is begun past this size (before compression)
+  char delimiter = ',';                   ///< of CSV
+  bool nan_as_null = false;               ///< JSONL: writes NaN and infinities as null instead of refusing them
+  bool durable = false;                   ///< waits until the bytes are on the disk, not only in the system's hands
+  bool overwrite = false;                 ///< replaces an output folder that exists
+  std::vector<std::string> partition_by;  ///< folders key=value below the output folder, in Hive's manner
+};
+
+}  // namespace mobula::data

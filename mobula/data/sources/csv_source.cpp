@@ -1,0 +1,262 @@
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <unordered_set>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/nearest.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/row_error.hpp"
+#include "mobula/data/sources/csv_columns.hpp"
+#include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/sources/text_pieces.hpp"
+
+namespace mobula::data {
+namespace {
+
+/// What every piece of the source shares.
+struct CsvLayout {
+  CsvDialect dialect;
+  std::vector<std::string> names;  ///< of all columns in the files
+  std::vector<int> picked;         ///< positions of those that are read
+  std::shared_ptr<arrow::Schema> schema;
+  ReadOptions options;
+};
+
+/// Counts the data rows of a file before byte `offset`, for an error's message.
+std::int64_t rows_before(const std::string& file, std::uint64_t offset, const CsvLayout& layout) {
+  TextPieces pieces({file}, std::size_t{4} << 20,
+                    [&layout](std::string_view text) { return whole_csv_records(text, layout.dialect); });
+  TextPiece piece;
+  CsvRecords records;
+  std::int64_t rows = -1;  // the header is a record, too
+  while (pieces.next(piece) && piece.offset < offset) {
+    records.scan(piece.text.substr(0, offset - piece.offset), layout.names.size(), layout.dialect);
+    rows += static_cast<std::int64_t>(records.num_rows());
+  }
+  return std::max<std::int64_t>(rows, 0);
+}
+
+[[noreturn]] void throw_row(const RowError& error, const std::string& file, std::uint64_t offset,
+                            const CsvLayout& layout) {
+  throw Error(ErrorCode::corrupt,
+              fmt::format("{}: row {}: {}", file, rows_before(file, offset, layout) + error.row + 1, error.message),
+              error.hint);
+}
+
+/// Finds the row that makes the text invalid UTF-8.
+void check_utf8(std::string_view text, const CsvRecords& records) {
+  if (simdjson::validate_utf8(text.data(), text.size())) return;
+  for (std::size_t row = 0; row < records.num_rows(); ++row) {
+    for (std::size_t column = 0; column < records.num_columns(); ++column) {
+      const std::string_view raw = records.raw(row, column);
+      if (!simdjson::validate_utf8(raw.data(), raw.size())) {
+        throw RowError(static_cast<std::int64_t>(row), fmt::format("field {} is not valid UTF-8", column + 1),
+                       "convert the file to UTF-8 first, such as with iconv");
+      }
+    }
+  }
+}
+
+class CsvPiece : public Piece {
+ public:
+  CsvPiece(TextPiece piece, std::shared_ptr<const CsvLayout> layout)
+      : piece_(std::move(piece)), layout_(std::move(layout)) {}
+
+  Block read() override {
+    if (done_) return {};
+    done_ = true;
+    // Kept a thread, so that a piece does not start with growing the lists again.
+    thread_local CsvRecords records;
+    try {
+      records.scan(piece_.text, layout_->names.size(), layout_->dialect);
+      check_utf8(piece_.text, records);
+      std::vector<std::shared_ptr<arrow::Array>> columns;
+      for (std::size_t i = 0; i < layout_->picked.size(); ++i) {
+        const auto position = static_cast<std::size_t>(layout_->picked[i]);
+        columns.push_back(convert_csv_column(records, position, layout_->names[position],
+                                             layout_->schema->field(static_cast<int>(i))->type()));
+      }
+      const auto rows = static_cast<std::int64_t>(records.num_rows());
+      Block block{arrow::RecordBatch::Make(layout_->schema, rows, std::move(columns)), piece_.file};
+      piece_.memory.reset();
+      return block;
+    } catch (const RowError& error) {
+      throw_row(error, *piece_.file, piece_.offset, *layout_);
+    }
+  }
+
+ private:
+  TextPiece piece_;
+  std::shared_ptr<const CsvLayout> layout_;
+  bool done_ = false;
+};
+
+class CsvSource : public Source {
+ public:
+  CsvSource(std::vector<std::string> files, ReadOptions options)
+      : files_(std::move(files)),
+        layout_(std::make_shared<CsvLayout>()),
+        pieces_(files_, options.piece_bytes, [dialect = CsvDialect{options.delimiter}](std::string_view text) {
+          return whole_csv_records(text, dialect);
+        }) {
+    layout_->dialect.delimiter = options.delimiter;
+    layout_->options = std::move(options);
+  }
+
+  std::shared_ptr<arrow::Schema> schema() override {
+    if (layout_->schema == nullptr) infer();
+    return layout_->schema;
+  }
+
+  std::unique_ptr<Piece> next() override {
+    schema();
+    TextPiece piece;
+    while (pieces_.next(piece)) {
+      check_no_file_was_empty(piece.file_index);
+      if (piece.file_index != header_seen_of_) {
+        header_seen_of_ = piece.file_index;
+        take_header(piece);
+      }
+      if (!piece.text.empty()) return std::make_unique<CsvPiece>(std::move(piece), layout_);
+    }
+    check_no_file_was_empty(files_.size());
+    return nullptr;
+  }
+
+  std::string describe() const override { return fmt::format("csv({} files)", files_.size()); }
+
+ private:
+  /// Files of 0 bytes give no pieces; they lack even a header.
+  void check_no_file_was_empty(std::size_t file_index) {
+    for (; next_file_ < file_index; ++next_file_) {
+      if (next_file_ != header_seen_of_) throw_empty(files_[next_file_]);
+    }
+  }
+  [[noreturn]] static void throw_empty(const std::string& file) {
+    throw Error(ErrorCode::corrupt, fmt::format("{}: empty, without even a header", file),
+                "a CSV file starts with its columns' names");
+  }
+
+  std::vector<std::string> parse_header(std::string_view text, const std::string& file, std::size_t& size) {
+    size = first_csv_record(text, layout_->dialect);
+    CsvRecords records;
+    try {
+      records.scan(text.substr(0, size), 0, layout_->dialect);
+    } catch (const RowError& error) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: header: {}", file, error.message), error.hint);
+    }
+    if (!simdjson::validate_utf8(text.data(), size)) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: header: not valid UTF-8", file),
+                  "convert the file to UTF-8 first");
+    }
+    std::vector<std::string> names;
+    std::unordered_set<std::string> unique;
+    for (std::size_t i = 0; i < records.num_columns() && records.num_rows() > 0; ++i) {
+      names.push_back(records.field(0, i).value());
+      if (!unique.insert(names.back()).second) {
+        throw Error(ErrorCode::corrupt, fmt::format("{}: header: column '{}' appears twice", file, names.back()),
+                    "rename one of them");
+      }
+    }
+    if (names.empty()) throw Error(ErrorCode::corrupt, fmt::format("{}: the first line, the header, is blank", file));
+    return names;
+  }
+
+  void take_header(TextPiece& piece) {
+    std::size_t size = 0;
+    const auto names = parse_header(piece.text, *piece.file, size);
+    if (names != layout_->names) {
+      throw Error(ErrorCode::corrupt,
+                  fmt::format("{}: header '{}' differs from '{}' in {}", *piece.file, fmt::join(names, ","),
+                              fmt::join(layout_->names, ","), files_.front()),
+                  "read files of different columns apart");
+    }
+    piece.text.remove_prefix(size);
+    piece.offset += size;
+  }
+
+  /// Looks at the header and the first bytes (or all of them), and starts over.
+  void infer() {
+    const ReadOptions& options = layout_->options;
+    TextPieces pieces(files_, options.infer_all ? options.piece_bytes : options.infer_bytes,
+                      [this](std::string_view text) { return whole_csv_records(text, layout_->dialect); });
+    TextPiece piece;
+    if (!pieces.next(piece) || piece.file_index != 0) throw_empty(files_.front());
+    std::size_t header_size = 0;
+    layout_->names = parse_header(piece.text, *piece.file, header_size);
+    for (const auto& [name, type] : options.types) {
+      if (std::find(layout_->names.begin(), layout_->names.end(), name) == layout_->names.end()) {
+        throw Error(ErrorCode::not_found,
+                    fmt::format("{}: --types names column '{}', which is not there", files_.front(), name),
+                    suggest(name, layout_->names));
+      }
+    }
+    layout_->picked = pick_columns(layout_->names, options, files_.front());
+    std::vector<CsvTypeGuess> guesses(layout_->picked.size());
+    CsvRecords records;
+    std::size_t file_index = 0;
+    do {
+      if (piece.file_index != file_index || piece.offset <= 3) {
+        file_index = piece.file_index;
+        const std::size_t size = first_csv_record(piece.text, layout_->dialect);
+        piece.text.remove_prefix(size);
+        piece.offset += size;
+      }
+      try {
+        records.scan(piece.text, layout_->names.size(), layout_->dialect);
+      } catch (const RowError& error) {
+        throw_row(error, *piece.file, piece.offset, *layout_);
+      }
+      for (std::size_t i = 0; i < guesses.size(); ++i) {
+        if (options.types.contains(layout_->names[static_cast<std::size_t>(layout_->picked[i])])) continue;
+        for (std::size_t row = 0; row < records.num_rows(); ++row) {
+          guesses[i].see(records.field(row, static_cast<std::size_t>(layout_->picked[i])));
+        }
+      }
+    } while (options.infer_all && pieces.next(piece));
+    std::vector<std::shared_ptr<arrow::Field>> fields;
+    for (std::size_t i = 0; i < guesses.size(); ++i) {
+      const std::string& name = layout_->names[static_cast<std::size_t>(layout_->picked[i])];
+      const auto fixed = options.types.find(name);
+      fields.push_back(
+          arrow::field(name, fixed == options.types.end() ? guesses[i].type() : type_of_name(fixed->second)));
+    }
+    layout_->schema = arrow::schema(std::move(fields));
+  }
+
+  std::vector<std::string> files_;
+  std::shared_ptr<CsvLayout> layout_;
+  TextPieces pieces_;
+  std::size_t header_seen_of_ = static_cast<std::size_t>(-1);
+  std::size_t next_file_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options) {
+  return std::make_unique<CsvSource>(std::move(files), std::move(options));
+}
+
+std::vector<int> pick_columns(const std::vector<std::string>& names, const ReadOptions& options,
+                              const std::string& file) {
+  std::vector<int> picked;
+  for (const std::string& column : options.columns) {
+    const auto found = std::find(names.begin(), names.end(), column);
+    if (found == names.end()) {
+      throw Error(ErrorCode::not_found, fmt::format("{}: no column '{}'", file, column), suggest(column, names));
+    }
+    picked.push_back(static_cast<int>(found - names.begin()));
+  }
+  if (options.columns.empty()) {
+    for (int i = 0; i < static_cast<int>(names.size()); ++i) picked.push_back(i);
+  }
+  return picked;
+}
+
+}  // namespace mobula::data

@@ -1,0 +1,132 @@
+#include <arrow/io/file.h>
+#include <arrow/ipc/reader.h>
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/plain_types.hpp"
+#include "mobula/data/sources/open_source.hpp"
+
+namespace mobula::data {
+namespace {
+
+class IpcPiece : public Piece {
+ public:
+  IpcPiece(std::shared_ptr<arrow::RecordBatch> batch, std::shared_ptr<const std::string> file, int index,
+           std::shared_ptr<arrow::Schema> schema, std::vector<int> picked)
+      : batch_(std::move(batch)),
+        file_(std::move(file)),
+        index_(index),
+        schema_(std::move(schema)),
+        picked_(std::move(picked)) {}
+
+  Block read() override {
+    if (batch_ == nullptr) return {};
+    // Offsets inside a damaged file may point anywhere: nothing is used before it was looked at.
+    const std::string what = fmt::format("{}: record batch {}", *file_, index_ + 1);
+    check(batch_->ValidateFull(), what);
+    Block block{to_plain(take(batch_->SelectColumns(picked_), what), schema_, what), file_};
+    batch_.reset();
+    return block;
+  }
+
+ private:
+  std::shared_ptr<arrow::RecordBatch> batch_;
+  std::shared_ptr<const std::string> file_;
+  int index_;
+  std::shared_ptr<arrow::Schema> schema_;
+  std::vector<int> picked_;
+};
+
+class IpcSource : public Source {
+ public:
+  IpcSource(std::vector<std::string> files, ReadOptions options)
+      : files_(std::move(files)), options_(std::move(options)) {}
+
+  std::shared_ptr<arrow::Schema> schema() override {
+    if (schema_ == nullptr) open();
+    return schema_;
+  }
+
+  std::unique_ptr<Piece> next() override {
+    schema();
+    while (true) {
+      if (name_ == nullptr) {
+        if (file_index_ >= files_.size()) return nullptr;
+        open();
+      }
+      std::shared_ptr<arrow::RecordBatch> batch;
+      if (reader_ != nullptr && batch_index_ < reader_->num_record_batches()) {
+        batch = take(reader_->ReadRecordBatch(batch_index_), *name_);
+      } else if (stream_ != nullptr) {
+        check(stream_->ReadNext(&batch), *name_);
+      }
+      if (batch != nullptr)
+        return std::make_unique<IpcPiece>(std::move(batch), name_, batch_index_++, schema_, picked_);
+      name_.reset();
+      ++file_index_;
+    }
+  }
+
+  std::string describe() const override { return fmt::format("ipc({} files)", files_.size()); }
+
+ private:
+  void open() {
+    const std::string& file = files_[file_index_];
+    if (!std::filesystem::exists(file)) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file));
+    if (std::filesystem::is_regular_file(file) && std::filesystem::file_size(file) == 0) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: empty (0 bytes), not an Arrow file", file));
+    }
+    auto input = take(arrow::io::ReadableFile::Open(file), file);
+    std::string magic(6, '\0');
+    const auto got = take(input->ReadAt(0, 6, magic.data()), file);
+    const bool random_access = got == 6 && magic == "ARROW1";
+    reader_.reset();
+    stream_.reset();
+    const std::string what = fmt::format("{}: not a readable Arrow file", file);
+    std::shared_ptr<arrow::Schema> full;
+    arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
+    options.use_threads = false;
+    if (random_access) {
+      reader_ = take(arrow::ipc::RecordBatchFileReader::Open(input, options), what);
+      full = reader_->schema();
+    } else {
+      stream_ = take(arrow::ipc::RecordBatchStreamReader::Open(input, options), what);
+      full = stream_->schema();
+    }
+    name_ = std::make_shared<const std::string>(file);
+    batch_index_ = 0;
+    const auto plain = plain_schema(*full);
+    picked_ = pick_columns(plain->field_names(), options_, file);
+    arrow::FieldVector fields;
+    for (const int i : picked_) fields.push_back(plain->field(i));
+    auto schema = arrow::schema(std::move(fields));
+    if (schema_ != nullptr && !schema_->Equals(*schema)) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: its columns differ from those of {}", file, files_.front()),
+                  "read files of different columns apart");
+    }
+    if (schema_ == nullptr) schema_ = std::move(schema);
+  }
+
+  std::vector<std::string> files_;
+  ReadOptions options_;
+  std::shared_ptr<arrow::Schema> schema_;
+  std::vector<int> picked_;
+  std::size_t file_index_ = 0;
+  std::shared_ptr<const std::string> name_;
+  std::shared_ptr<arrow::ipc::RecordBatchFileReader> reader_;
+  std::shared_ptr<arrow::RecordBatchReader> stream_;
+  int batch_index_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_ipc(std::vector<std::string> files, ReadOptions options) {
+  return std::make_unique<IpcSource>(std::move(files), std::move(options));
+}
+
+}  // namespace mobula::data

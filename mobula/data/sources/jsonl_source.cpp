@@ -1,0 +1,160 @@
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <algorithm>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/row_error.hpp"
+#include "mobula/data/sources/byte_scan.hpp"
+#include "mobula/data/sources/json_columns.hpp"
+#include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/sources/text_pieces.hpp"
+
+namespace mobula::data {
+namespace {
+
+constexpr std::size_t kMaxDepth = 64;
+
+std::size_t whole_lines(std::string_view text) {
+  const std::size_t last = text.rfind('\n');
+  return last == std::string_view::npos ? 0 : last + 1;
+}
+
+std::int64_t lines_before(const std::string& file, std::uint64_t offset) {
+  TextPieces pieces({file}, std::size_t{4} << 20, whole_lines);
+  TextPiece piece;
+  std::int64_t lines = 0;
+  while (pieces.next(piece) && piece.offset < offset) {
+    const std::string_view text = piece.text.substr(0, offset - piece.offset);
+    lines += std::count(text.begin(), text.end(), '\n');
+  }
+  return lines;
+}
+
+/// Calls `use` with the object of each line that isn't blank. Errors name file and row.
+template <class Use>
+void for_each_object(const TextPiece& piece, Use use) {
+  simdjson::dom::parser parser;
+  const char* at = piece.text.data();
+  const char* const end = at + piece.text.size();
+  std::int64_t row = 0;
+  try {
+    if (parser.allocate(std::size_t{1} << 16, kMaxDepth) != simdjson::SUCCESS) throw std::bad_alloc();
+    for (; at < end; ++row) {
+      const char* const newline = find_byte(at, end, '\n');
+      const std::string_view line(at, static_cast<std::size_t>(newline - at));
+      at = newline + 1;
+      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      simdjson::dom::element value;
+      if (const auto failure = parser.parse(line.data(), line.size(), false).get(value)) {
+        throw RowError(0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
+                       failure == simdjson::DEPTH_ERROR ? fmt::format("at most {} levels are read", kMaxDepth)
+                                                        : "each line is one JSON object");
+      }
+      simdjson::dom::object object;
+      if (value.get(object) != simdjson::SUCCESS)
+        throw RowError(0, "not a JSON object", "each line is one JSON object");
+      use(object);
+    }
+  } catch (const RowError& error) {
+    throw Error(
+        ErrorCode::corrupt,
+        fmt::format("{}: row {}: {}", *piece.file, lines_before(*piece.file, piece.offset) + row + 1, error.message),
+        error.hint);
+  }
+}
+
+class JsonlPiece : public Piece {
+ public:
+  JsonlPiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool ignore_unknown)
+      : piece_(std::move(piece)), schema_(std::move(schema)), ignore_unknown_(ignore_unknown) {}
+
+  Block read() override {
+    if (done_) return {};
+    done_ = true;
+    JsonColumns columns(schema_, ignore_unknown_);
+    for_each_object(piece_, [&columns](simdjson::dom::object object) { columns.append(object); });
+    return {columns.finish(), piece_.file};
+  }
+
+ private:
+  TextPiece piece_;
+  std::shared_ptr<arrow::Schema> schema_;
+  bool ignore_unknown_;
+  bool done_ = false;
+};
+
+class JsonlSource : public Source {
+ public:
+  JsonlSource(std::vector<std::string> files, ReadOptions options)
+      : files_(std::move(files)), options_(std::move(options)), pieces_(files_, options_.piece_bytes, whole_lines) {}
+
+  std::shared_ptr<arrow::Schema> schema() override {
+    if (schema_ == nullptr) infer();
+    return schema_;
+  }
+  std::unique_ptr<Piece> next() override {
+    schema();
+    TextPiece piece;
+    if (!pieces_.next(piece)) return nullptr;
+    return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty());
+  }
+  std::string describe() const override { return fmt::format("jsonl({} files)", files_.size()); }
+
+ private:
+  void infer() {
+    TextPieces pieces(files_, options_.infer_all ? options_.piece_bytes : options_.infer_bytes, whole_lines);
+    TextPiece piece;
+    JsonTypeGuess guess;
+    std::vector<std::pair<std::string, JsonTypeGuess>> columns;
+    while (pieces.next(piece)) {
+      for_each_object(piece, [&](simdjson::dom::object object) {
+        std::size_t expected = 0;
+        for (const auto member : object) {
+          if (expected >= columns.size() || columns[expected].first != member.key) {
+            const auto found = std::find_if(columns.begin(), columns.end(),
+                                            [&member](const auto& column) { return column.first == member.key; });
+            expected = static_cast<std::size_t>(found - columns.begin());
+            if (found == columns.end()) columns.emplace_back(std::string(member.key), JsonTypeGuess());
+          }
+          if (!options_.types.contains(columns[expected].first)) {
+            columns[expected].second.see(member.value, columns[expected].first);
+          }
+          ++expected;
+        }
+      });
+      if (!options_.infer_all) break;
+    }
+    for (const auto& [name, type] : options_.types) {  // a column that no row of the window has
+      if (std::none_of(columns.begin(), columns.end(), [&name](const auto& column) { return column.first == name; })) {
+        columns.emplace_back(name, JsonTypeGuess());
+      }
+    }
+    std::vector<std::string> names;
+    for (const auto& [name, column] : columns) names.push_back(name);
+    arrow::FieldVector fields;
+    for (const int i : pick_columns(names, options_, files_.front())) {
+      const auto& [name, column] = columns[static_cast<std::size_t>(i)];
+      const auto fixed = options_.types.find(name);
+      fields.push_back(arrow::field(name, fixed == options_.types.end() ? column.type() : type_of_name(fixed->second)));
+    }
+    schema_ = arrow::schema(std::move(fields));
+  }
+
+  std::vector<std::string> files_;
+  ReadOptions options_;
+  TextPieces pieces_;
+  std::shared_ptr<arrow::Schema> schema_;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options) {
+  return std::make_unique<JsonlSource>(std::move(files), std::move(options));
+}
+
+}  // namespace mobula::data

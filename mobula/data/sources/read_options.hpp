@@ -1,0 +1,28 @@
+/// How files become columns.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mobula::data {
+
+struct ReadOptions {
+  /// Fixes columns' types by name (see type_of_name); the others are inferred in CSV and JSONL.
+  std::map<std::string, std::string> types;
+  /// Infers types over all rows instead of the first `infer_bytes` of them; the input is then read twice.
+  bool infer_all = false;
+  std::size_t infer_bytes = std::size_t{1} << 20;
+  /// Columns to read, in this order; empty: all.
+  std::vector<std::string> columns;
+  /// Text read at a time by each thread (CSV, JSONL, text), and decoded bytes aimed at elsewhere.
+  std::size_t piece_bytes = std::size_t{2} << 20;
+  char delimiter = ',';
+};
+
+/// Returns the files that a path, a folder or a glob pattern stands for, sorted by name. A folder stands for the files in
+/// it and below that have `extension` (such as ".csv") and don't start with '.' or '_'. Throws Error(not_found).
+std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const std::string& extension);
+
+}  // namespace mobula::data

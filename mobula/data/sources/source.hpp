@@ -1,0 +1,42 @@
+/// What the engine reads: a source hands out pieces in order, and any thread turns a piece into batches.
+/// Internal to this layer: names Arrow's types.
+#pragma once
+
+#include <arrow/type_fwd.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mobula::data {
+
+/// Rows that travel together, and where the first of them came from.
+struct Block {
+  std::shared_ptr<arrow::RecordBatch> batch;
+  std::shared_ptr<const std::string> file;  ///< null for rows that no file holds
+};
+
+/// A part of a source, read by one thread, apart from the others.
+class Piece {
+ public:
+  virtual ~Piece() = default;
+  /// Returns the next block of the piece; one without a batch at its end. Throws Error naming file and row.
+  virtual Block read() = 0;
+};
+
+/// Where rows come from. schema() and next() are called by one thread at a time.
+class Source {
+ public:
+  virtual ~Source() = default;
+  /// Returns the columns of every block. Opens files and infers types where it must.
+  virtual std::shared_ptr<arrow::Schema> schema() = 0;
+  /// Hands out the next piece in the order of the rows; null at the end.
+  virtual std::unique_ptr<Piece> next() = 0;
+  /// Names the source in statistics and errors, such as "csv(3 files)".
+  virtual std::string describe() const = 0;
+  /// Returns the number of rows where it is known without reading them, else -1.
+  virtual std::int64_t num_rows() { return -1; }
+};
+
+}  // namespace mobula::data

@@ -1,0 +1,110 @@
+#include "mobula/data/sources/text_pieces.hpp"
+
+#include <arrow/buffer.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "mobula/base/error.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+
+namespace mobula::data {
+namespace {
+
+constexpr std::size_t kMaxRecord = std::size_t{1} << 30;
+
+/// Reads until `size` bytes are there or the file ends; returns how many came.
+std::size_t read_fully(int descriptor, std::uint8_t* to, std::size_t size, const std::string& name) {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::read(descriptor, to + done, size - done);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw_io(name, errno);
+    }
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+}  // namespace
+
+TextPieces::TextPieces(std::vector<std::string> files, std::size_t piece_bytes, WholeRecords whole_records)
+    : files_(std::move(files)), piece_bytes_(piece_bytes), whole_records_(std::move(whole_records)) {}
+
+TextPieces::~TextPieces() {
+  close();
+}
+
+void TextPieces::open() {
+  name_ = std::make_shared<const std::string>(files_[file_index_]);
+  descriptor_ = ::open(name_->c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0) {
+    if (errno == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", *name_));
+    throw_io(*name_, errno);
+  }
+  offset_ = 0;
+  rest_.clear();
+}
+
+void TextPieces::close() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+void TextPieces::rewind(std::size_t file_index) {
+  close();
+  file_index_ = file_index;
+}
+
+bool TextPieces::next(TextPiece& piece) {
+  while (file_index_ < files_.size()) {
+    if (descriptor_ < 0) open();
+    std::size_t capacity = rest_.size() + piece_bytes_;
+    std::shared_ptr<arrow::ResizableBuffer> buffer =
+        take(arrow::AllocateResizableBuffer(static_cast<std::int64_t>(capacity + kTextPadding)), *name_);
+    std::memcpy(buffer->mutable_data(), rest_.data(), rest_.size());
+    std::size_t filled = rest_.size();
+    while (true) {
+      filled += read_fully(descriptor_, buffer->mutable_data() + filled, capacity - filled, *name_);
+      const bool ended = filled < capacity;
+      const char* const data = reinterpret_cast<const char*>(buffer->data());
+      std::string_view text(data, filled);
+      const std::size_t mark = offset_ == 0 && text.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+      text.remove_prefix(mark);
+      const std::size_t whole = ended ? text.size() : whole_records_(text);
+      if (whole == 0 && !ended) {  // one record is longer than the buffer
+        if (capacity > kMaxRecord) {
+          throw Error(ErrorCode::resource, fmt::format("{}: a record at byte {} is larger than 1 GiB", *name_, offset_),
+                      "is the delimiter right, and is a quote left open?");
+        }
+        capacity *= 2;
+        check(buffer->Resize(static_cast<std::int64_t>(capacity + kTextPadding), false), *name_);
+        continue;
+      }
+      std::memset(buffer->mutable_data() + filled, 0, kTextPadding);
+      piece.memory = buffer;
+      piece.text = text.substr(0, whole);
+      piece.file = name_;
+      piece.file_index = file_index_;
+      piece.offset = offset_ + mark;
+      rest_.assign(text.substr(whole));
+      offset_ += mark + whole;
+      if (ended) {
+        close();
+        ++file_index_;
+      }
+      if (whole > 0) return true;
+      break;
+    }
+  }
+  return false;
+}
+
+}  // namespace mobula::data

@@ -1,0 +1,59 @@
+/// Cuts files of records (lines, CSV) into pieces that hold whole records. Internal to this layer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace arrow {
+class Buffer;
+}
+
+namespace mobula::data {
+
+/// Some whole records of one file.
+struct TextPiece {
+  std::shared_ptr<arrow::Buffer> memory;  ///< owns the text; holds kTextPadding more bytes behind it
+  std::string_view text;
+  std::shared_ptr<const std::string> file;
+  std::size_t file_index = 0;
+  std::uint64_t offset = 0;  ///< where the text starts in the file
+};
+
+constexpr std::size_t kTextPadding = 64;
+
+/// Reads files one after the other, front to back. Not thread-safe.
+class TextPieces {
+ public:
+  /// Returns how many leading bytes of a text hold whole records.
+  using WholeRecords = std::function<std::size_t(std::string_view)>;
+
+  TextPieces(std::vector<std::string> files, std::size_t piece_bytes, WholeRecords whole_records);
+  ~TextPieces();
+
+  /// Reads the next piece into `piece`; false at the end of the last file. Empty files have no pieces. A byte order
+  /// mark at a file's start is passed over. Throws Error(not_found), Error(io), and Error(resource) for a record larger
+  /// than 1 GiB.
+  bool next(TextPiece& piece);
+  /// Starts again at the first file, or at another.
+  void rewind(std::size_t file_index = 0);
+
+ private:
+  void open();
+  void close();
+
+  std::vector<std::string> files_;
+  std::size_t piece_bytes_;
+  WholeRecords whole_records_;
+  std::size_t file_index_ = 0;
+  int descriptor_ = -1;
+  std::uint64_t offset_ = 0;
+  std::shared_ptr<const std::string> name_;
+  std::string rest_;  ///< the beginning of a record whose end is not read yet
+};
+
+}  // namespace mobula::data
