@@ -77,7 +77,8 @@ Json scalar_as_json(const std::shared_ptr<arrow::Scalar>& scalar) {
 
 std::vector<ColumnInfo> columns_of(const Dataset& dataset) {
   std::vector<ColumnInfo> columns;
-  for (const auto& field : dataset.schema()->fields()) columns.push_back({field->name(), name_of_type(*field->type())});
+  const auto schema = dataset.schema();
+  for (const auto& field : schema->fields()) columns.push_back({field->name(), name_of_type(*field->type())});
   return columns;
 }
 

@@ -99,7 +99,8 @@ void append_value(arrow::ArrayBuilder& builder, element value, const std::string
     check(builder.AppendNull(), path);
     return;
   }
-  const arrow::DataType& type = *builder.type();
+  const auto type_pointer = builder.type();  // builders of nested types make theirs anew
+  const arrow::DataType& type = *type_pointer;
   switch (type.id()) {
     case arrow::Type::BOOL: {
       bool truth = false;

@@ -8,10 +8,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "mobula/base/error.hpp"
-#include "mobula/data/blocks/arrow_result.hpp"
 
 namespace mobula::data {
 namespace {
@@ -34,6 +34,51 @@ std::size_t read_fully(int descriptor, std::uint8_t* to, std::size_t size, const
 }
 
 }  // namespace
+
+struct PieceMemory::Pool {
+  struct Storage {
+    std::unique_ptr<std::uint8_t[]> bytes;
+    std::size_t capacity = 0;
+  };
+  static constexpr std::size_t kMaxIdle = 16;
+
+  std::mutex mutex;
+  std::vector<Storage> idle;
+};
+
+class PieceMemory::PooledBuffer : public arrow::MutableBuffer {
+ public:
+  PooledBuffer(Pool::Storage storage, std::shared_ptr<Pool> pool)
+      : arrow::MutableBuffer(storage.bytes.get(), static_cast<std::int64_t>(storage.capacity)),
+        storage_(std::move(storage)),
+        pool_(std::move(pool)) {}
+  ~PooledBuffer() override {
+    const std::lock_guard lock(pool_->mutex);
+    if (pool_->idle.size() < Pool::kMaxIdle) pool_->idle.push_back(std::move(storage_));
+  }
+
+ private:
+  Pool::Storage storage_;
+  std::shared_ptr<Pool> pool_;
+};
+
+PieceMemory::PieceMemory() : pool_(std::make_shared<Pool>()) {}
+
+std::shared_ptr<arrow::Buffer> PieceMemory::get(std::size_t capacity) {
+  Pool::Storage storage;
+  {
+    const std::lock_guard lock(pool_->mutex);
+    if (!pool_->idle.empty()) {  // the one given back last is the warmest
+      storage = std::move(pool_->idle.back());
+      pool_->idle.pop_back();
+    }
+  }
+  if (storage.capacity < capacity) {
+    storage.capacity = capacity + capacity / 8;
+    storage.bytes.reset(new std::uint8_t[storage.capacity]);
+  }
+  return std::make_shared<PooledBuffer>(std::move(storage), pool_);
+}
 
 TextPieces::TextPieces(std::vector<std::string> files, std::size_t piece_bytes, WholeRecords whole_records)
     : files_(std::move(files)), piece_bytes_(piece_bytes), whole_records_(std::move(whole_records)) {}
@@ -67,8 +112,7 @@ bool TextPieces::next(TextPiece& piece) {
   while (file_index_ < files_.size()) {
     if (descriptor_ < 0) open();
     std::size_t capacity = rest_.size() + piece_bytes_;
-    std::shared_ptr<arrow::ResizableBuffer> buffer =
-        take(arrow::AllocateResizableBuffer(static_cast<std::int64_t>(capacity + kTextPadding)), *name_);
+    std::shared_ptr<arrow::Buffer> buffer = memory_.get(capacity + kTextPadding);
     std::memcpy(buffer->mutable_data(), rest_.data(), rest_.size());
     std::size_t filled = rest_.size();
     while (true) {
@@ -85,7 +129,9 @@ bool TextPieces::next(TextPiece& piece) {
                       "is the delimiter right, and is a quote left open?");
         }
         capacity *= 2;
-        check(buffer->Resize(static_cast<std::int64_t>(capacity + kTextPadding), false), *name_);
+        auto larger = memory_.get(capacity + kTextPadding);
+        std::memcpy(larger->mutable_data(), buffer->data(), filled);
+        buffer = std::move(larger);
         continue;
       }
       std::memset(buffer->mutable_data() + filled, 0, kTextPadding);
