@@ -60,7 +60,7 @@ std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path&
   std::string line;
   while (std::getline(file, line)) {
     const std::string place = fmt::format("{}:{}", path.string(), rows.size() + 1);
-    const Json json = parse_json(line, place, 2);
+    const Json json = parse_json(line, place, {.max_depth = 2});
     if (!json.is_array()) throw_invalid(fmt::format("{}: expected an array of token ids", place));
     rows.emplace_back();
     for (const Json& id : json) {
