@@ -318,6 +318,8 @@ void Config::set(std::string_view assignment) {
   } catch (const YAML::Exception& error) {
     throw_invalid(fmt::format("--set '{}': {}", assignment, error.msg));
   }
+  // Handles of an empty document don't share what is put into them, those of a map do.
+  if (!state_->root.IsDefined() || state_->root.IsNull()) state_->root = YAML::Node(YAML::NodeType::Map);
   std::string_view path = assignment.substr(0, equals);
   YAML::Node node = state_->root;
   while (true) {

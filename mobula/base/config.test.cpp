@@ -97,6 +97,17 @@ TEST(Config, SetOverridesTheFileAndMakesSections) {
   EXPECT_EQ(outer.files, std::vector<std::string>{"x"});
 }
 
+TEST(Config, SetWorksWithoutAFile) {
+  Config config;
+  for (const char* set : {"steps=7", "train.lr=0.25", "train.warmup=1"}) config.set(set);
+  Outer outer;
+  config.read(outer);
+  EXPECT_EQ(outer.steps, 7);
+  EXPECT_EQ(outer.train.lr, 0.25);
+  EXPECT_EQ(outer.train.warmup, 1);
+  EXPECT_EQ(read("# nothing but a comment\n", {"steps=8"}).steps, 8);
+}
+
 TEST(Config, RefusesUnknownKeysWithTheNearestName) {
   expect_error("name: a\nstesp: 3\n", {}, "test.yaml:2: unknown key 'stesp'", "did you mean 'steps'?");
   expect_error("train:\n  lrr: 3\n", {}, "test.yaml:2: unknown key 'train.lrr'", "did you mean 'lr'?");
