@@ -69,13 +69,13 @@ std::vector<text::TokenId> encode(const data::TextColumn& texts, const text::Tok
 }
 
 /// Turns the text into ids, once a run; a resumed run checks that the text is still the one it began with.
-void prepare_tokens(const train::RunConfig& config, const TokenCache& cache) {
+void prepare_tokens(const train::RunConfig& config, const TokenCache& cache, bool resumes) {
   // The ids are all that training needs: a text that has gone is no reason to stop.
-  if (cache.filled() && !config.data.path.empty() && !fs::exists(config.data.path)) return;
+  if (resumes && !config.data.path.empty() && !fs::exists(config.data.path)) return;
   const fs::path path = data::find_training_text(config.data.path);
   const data::TrainingText source =
       data::read_training_text(path, {.format = config.data.format, .column = config.data.column});
-  if (cache.filled()) {
+  if (resumes) {
     const Json description = parse_json(read_file(cache.description()), cache.description().string());
     if (description.at("text_sha256") == source.sha256) return;
     throw_invalid(fmt::format("{} is not the text that this run began with (SHA-256 {}, it was {})", path.string(),
@@ -146,7 +146,8 @@ extern "C" int mobula_run_train_rank(const void* options, const void*) {
   Config::from_text(context.argument(), "the run's configuration").read(config);
   const train::RunFolder folder{context.directory()};
   const TokenCache cache{folder.data()};
-  if (context.rank() == 0 && (context.restarts() == 0 || !cache.filled())) prepare_tokens(config, cache);
+  const bool resumes = folder.holds_run() && cache.filled();
+  if (context.rank() == 0 && (context.restarts() == 0 || !resumes)) prepare_tokens(config, cache, resumes);
   context.ranks().barrier();
 
   const auto tokenizer = text::Tokenizer::load(cache.folder);

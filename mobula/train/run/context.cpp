@@ -18,6 +18,8 @@ void install_signals() {
   action.sa_flags = SA_RESTART;
   ::sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGINT, SIG_IGN);
+  // A file over the size limit is an error of one write, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace
