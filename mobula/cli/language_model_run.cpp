@@ -38,7 +38,13 @@ std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, cons
 }
 
 std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype) {
-  return nn::make_generation_engine(load_language_model(model, dtype));
+  nn::EngineOptions options;
+  if (dtype == "int8") options.quantize = nn::WeightType::int8;
+  if (dtype == "int4") options.quantize = nn::WeightType::int4;
+  if (!dtype.empty() && !options.quantize && dtype != "fp32" && dtype != "bf16") {
+    throw_invalid(fmt::format("--dtype {} is unknown", dtype), "use fp32, bf16, int8 or int4");
+  }
+  return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
 }
 
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size) {

@@ -12,13 +12,19 @@
 
 namespace mobula::nn {
 
-enum class WeightType { fp32, bf16 };
-inline constexpr int kNumWeightTypes = 2;
+/// int8 and int4 hold groups of kQuantGroup inputs with one scale each; x is rounded to 8 bits in the same groups, and the
+/// products within a group are exact.
+enum class WeightType { fp32, bf16, int8, int4 };
+inline constexpr int kNumWeightTypes = 4;
+inline constexpr std::int64_t kQuantGroup = 64;
 
-/// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other.
+/// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other. Rows of int8 and int4 are
+/// filled up to whole groups: int8 as bytes of 128 + value, int4 as 32 bytes a group of 8 + value, inputs 0..31 in the low
+/// halves and 32..63 in the high ones.
 struct WeightView {
   const void* data = nullptr;
-  const float* bias = nullptr;  ///< num_out numbers, or null
+  const float* scales = nullptr;  ///< int8 and int4: one a group, row after row
+  const float* bias = nullptr;    ///< num_out numbers, or null
   std::int64_t num_out = 0;
   std::int64_t num_in = 0;
 };

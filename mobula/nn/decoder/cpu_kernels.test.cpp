@@ -9,6 +9,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/nn/decoder/quantize.hpp"
+#include "mobula/nn/layers/initialization.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -69,7 +71,8 @@ TEST_P(EveryCpuKernels, MultipliesOddShapesAsInDoublePrecision) {
     const auto bias = random_floats(static_cast<std::size_t>(out), 3);
     std::vector<std::uint16_t> half(w.size());
     for (std::size_t i = 0; i < w.size(); ++i) half[i] = to_bf16(w[i]);
-    const WeightView single{w.data(), bias.data(), out, in}, rounded{half.data(), bias.data(), out, in};
+    const WeightView single{.data = w.data(), .bias = bias.data(), .num_out = out, .num_in = in};
+    const WeightView rounded{.data = half.data(), .bias = bias.data(), .num_out = out, .num_in = in};
     const auto y = multiply(WeightType::fp32, x, rows, single, 0, out);
     const auto z = multiply(WeightType::bf16, x, rows, rounded, 0, out);
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -94,14 +97,73 @@ TEST_P(EveryCpuKernels, GivesARowTheSameBitsAloneInABatchAndInPartsOfTheOutputs)
   std::vector<std::uint16_t> half(w.size());
   for (std::size_t i = 0; i < w.size(); ++i) half[i] = to_bf16(w[i]);
   for (const WeightType type : {WeightType::fp32, WeightType::bf16}) {
-    const WeightView weight{type == WeightType::fp32 ? static_cast<const void*>(w.data()) : half.data(), nullptr, kOut,
-                            kIn};
+    const WeightView weight{.data = type == WeightType::fp32 ? static_cast<const void*>(w.data()) : half.data(),
+                            .num_out = kOut,
+                            .num_in = kIn};
     const auto all = multiply(type, x, kRows, weight, 0, kOut);
     for (std::int64_t r = 0; r < kRows; ++r) {
       const std::vector<float> row(x.begin() + r * kIn, x.begin() + (r + 1) * kIn);
       const auto left = multiply(type, row, 1, weight, 0, 32), right = multiply(type, row, 1, weight, 32, kOut);
       ASSERT_EQ(0, std::memcmp(left.data(), all.data() + r * kOut, 32 * sizeof(float)));
       ASSERT_EQ(0, std::memcmp(right.data() + 32, all.data() + r * kOut + 32, (kOut - 32) * sizeof(float)));
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, MultipliesWeightsOf8And4BitsAsTheirRoundedValues) {
+  for (const WeightType type : {WeightType::int8, WeightType::int4}) {
+    for (const auto& [rows, in, out] : {Shape{1, 1, 1}, {1, 64, 9}, {5, 100, 7}, {9, 256, 33}}) {
+      const auto x = random_floats(static_cast<std::size_t>(rows * in), 20);
+      const at::Tensor w = normal_tensor({out, in}, 1.0, 3, "w");
+      const auto bias = random_floats(static_cast<std::size_t>(out), 21);
+      const QuantizedWeight quantized = quantize(w, type);
+      const at::Tensor exact = dequantize(quantized, type, in);
+      // Rounding loses at most half a step of the group's scale, and int4 one step where the far end is cut.
+      const double step = quantized.scales.abs().max().item<double>();
+      EXPECT_LE(w.sub(exact).abs().max().item<double>(), (type == WeightType::int8 ? 0.5001 : 1.0001) * step);
+      const WeightView view{.data = quantized.data.const_data_ptr(),
+                            .scales = quantized.scales.const_data_ptr<float>(),
+                            .bias = bias.data(),
+                            .num_out = out,
+                            .num_in = in};
+      const auto y = multiply(type, x, rows, view, 0, out);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::vector<float> row(x.begin() + r * in, x.begin() + (r + 1) * in);
+        const auto alone = multiply(type, row, 1, view, 0, out);
+        ASSERT_EQ(0, std::memcmp(alone.data(), y.data() + r * out, static_cast<std::size_t>(out) * sizeof(float)));
+        for (std::int64_t o = 0; o < out; ++o) {
+          double wanted = bias[o], size = 0;
+          for (std::int64_t i = 0; i < in; ++i) {
+            const double weight = exact[o][i].item<double>();
+            wanted += x[r * in + i] * weight;
+            size += weight * weight;
+          }
+          // x itself is rounded to 8 bits of its group's largest, which is below 4.5.
+          ASSERT_NEAR(y[r * out + o], wanted, 4.5 / 254 * 4 * std::sqrt(size) + 1e-5)
+              << rows << "x" << in << "x" << out;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
+  // x of whole numbers up to 127 is met exactly, so the result is that of integers.
+  constexpr std::int64_t kIn = 192, kOut = 6;
+  std::vector<float> x(kIn);
+  for (std::int64_t i = 0; i < kIn; ++i) x[i] = static_cast<float>(i % 64 == 0 ? 127 : (i * 37) % 255 - 127);
+  for (const WeightType type : {WeightType::int8, WeightType::int4}) {
+    const QuantizedWeight quantized = quantize(normal_tensor({kOut, kIn}, 1.0, 4, "w"), type);
+    const at::Tensor exact = dequantize(quantized, type, kIn);
+    const WeightView view{.data = quantized.data.const_data_ptr(),
+                          .scales = quantized.scales.const_data_ptr<float>(),
+                          .num_out = kOut,
+                          .num_in = kIn};
+    const auto y = multiply(type, x, 1, view, 0, kOut);
+    for (std::int64_t o = 0; o < kOut; ++o) {
+      double wanted = 0;
+      for (std::int64_t i = 0; i < kIn; ++i) wanted += x[i] * exact[o][i].item<double>();
+      ASSERT_NEAR(y[o], wanted, 2e-6 * 127 * kIn);
     }
   }
 }

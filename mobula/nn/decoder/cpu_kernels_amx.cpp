@@ -151,7 +151,9 @@ void run_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 b
 const CpuKernels kAmxKernels = {
     .name = "amx",
     .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, 4, 4>},
-               {packed_pairs_bytes, pack_pairs, run_tiles}},
+               {packed_pairs_bytes, pack_pairs, run_tiles},
+               {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, 4, 4>},
+               {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, 4, 4>}},
     .attend = attend,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,

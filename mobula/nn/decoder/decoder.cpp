@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/nn/decoder/quantize.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -27,8 +28,8 @@ float* sized(std::vector<float>& buffer, std::int64_t count) {
 
 }  // namespace
 
-Decoder::Decoder(DecoderModel model, const CpuKernels* kernels)
-    : model_(std::move(model)), kernels_(kernels != nullptr ? *kernels : cpu_kernels()) {
+Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
+    : model_(std::move(model)), kernels_(options.kernels != nullptr ? *options.kernels : cpu_kernels()) {
   const DecoderSpec& spec = model_.spec;
   if (spec.head_dim > kMaxHeadDim) {
     throw Error(ErrorCode::unsupported, fmt::format("heads of {} are wider than {}", spec.head_dim, kMaxHeadDim));
@@ -42,36 +43,41 @@ Decoder::Decoder(DecoderModel model, const CpuKernels* kernels)
     made.attention_out_norm = make_norm(layer.attention_out_norm);
     made.mlp_norm = make_norm(layer.mlp_norm);
     made.mlp_out_norm = make_norm(layer.mlp_out_norm);
-    for (const LinearWeights& part : layer.qkv) made.qkv.push_back(make_matrix(part));
-    made.attention_out = make_matrix(layer.attention_out);
-    if (layer.gate.weight.defined()) made.gate = make_matrix(layer.gate);
-    made.up = make_matrix(layer.up);
-    made.down = make_matrix(layer.down);
+    for (const LinearWeights& part : layer.qkv) made.qkv.push_back(make_matrix(part, options.quantize));
+    made.attention_out = make_matrix(layer.attention_out, options.quantize);
+    if (layer.gate.weight.defined()) made.gate = make_matrix(layer.gate, options.quantize);
+    made.up = make_matrix(layer.up, options.quantize);
+    made.down = make_matrix(layer.down, options.quantize);
     layers_.push_back(std::move(made));
   }
   embedding_norm_ = make_norm(model_.embedding_norm);
   final_norm_ = make_norm(model_.final_norm);
-  head_ = make_matrix(model_.head);
+  head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
   model_.position_embedding = as_float(model_.position_embedding);
   model_.token_embedding = model_.token_embedding.detach();
 }
 
 Decoder::~Decoder() = default;
 
-Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights) {
+Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize_to) {
   Matrix matrix;
-  matrix.weight = weights.weight.detach().contiguous();
-  if (matrix.weight.scalar_type() == at::kBFloat16) {
-    matrix.type = WeightType::bf16;
+  const std::int64_t num_out = weights.weight.size(0), num_in = weights.weight.size(1);
+  if (quantize_to) {
+    QuantizedWeight quantized = quantize(weights.weight, *quantize_to);
+    matrix.weight = std::move(quantized.data);
+    matrix.scales = std::move(quantized.scales);
+    matrix.type = *quantize_to;
   } else {
-    matrix.weight = matrix.weight.to(at::kFloat);
-    matrix.type = WeightType::fp32;
+    const bool half = weights.weight.scalar_type() == at::kBFloat16;
+    matrix.weight = weights.weight.detach().to(half ? at::kBFloat16 : at::kFloat).contiguous();
+    matrix.type = half ? WeightType::bf16 : WeightType::fp32;
   }
   matrix.bias = as_float(weights.bias);
   matrix.view = {.data = matrix.weight.const_data_ptr(),
+                 .scales = data(matrix.scales),
                  .bias = data(matrix.bias),
-                 .num_out = matrix.weight.size(0),
-                 .num_in = matrix.weight.size(1)};
+                 .num_out = num_out,
+                 .num_in = num_in};
   return matrix;
 }
 

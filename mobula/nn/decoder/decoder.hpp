@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,12 +21,19 @@ struct DecoderRow {
   bool wants_logits = false;
 };
 
+struct DecoderOptions {
+  const CpuKernels* kernels = nullptr;  ///< null: those of this machine
+  /// int8 or int4: rounds the weight matrices when the decoder is made. The head keeps at least 8 bits, embeddings and
+  /// norms their own type.
+  std::optional<WeightType> quantize;
+};
+
 /// Computes next-token scores step by step. A row's result doesn't depend on the rows beside it, bit for bit. Keeps the
 /// model's tensors alive. Not thread-safe; uses libtorch's threads.
 class Decoder {
  public:
-  /// `kernels` null: those of this machine. Throws Error(unsupported) for tensors whose type has no kernel.
-  explicit Decoder(DecoderModel model, const CpuKernels* kernels = nullptr);
+  /// Throws Error(unsupported) for shapes that the kernels can't run.
+  explicit Decoder(DecoderModel model, const DecoderOptions& options = {});
   ~Decoder();
 
   const DecoderSpec& spec() const noexcept { return model_.spec; }
@@ -39,7 +47,7 @@ class Decoder {
   struct Matrix {
     WeightView view;
     WeightType type = WeightType::fp32;
-    at::Tensor weight, bias;  // keep the memory alive
+    at::Tensor weight, scales, bias;  // keep the memory alive
   };
   struct Norm {
     at::Tensor weight, bias;  // fp32, contiguous
@@ -50,7 +58,7 @@ class Decoder {
     Matrix attention_out, gate, up, down;
   };
 
-  static Matrix make_matrix(const LinearWeights& weights);
+  static Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
   static Norm make_norm(const NormWeights& weights);
   void embed(std::span<const DecoderRow> rows);
   void normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const;

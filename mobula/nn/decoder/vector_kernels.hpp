@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 
 namespace mobula::nn {
@@ -200,6 +204,206 @@ void run_dot(const void* packed, i64 num_rows, const WeightView& weight, i64 beg
         dot_rows<Weight, 1, kRows>(x + row * padded, padded, count, w + out * num_in, num_in, bias_at(out),
                                    y + row * y_stride + out, y_stride);
       }
+    }
+  }
+}
+
+// ---- Products with weights of 8 and 4 bits: whole groups in integers, then 16 lanes of floats. ----
+
+// How a row of x lies packed: bytes of all groups, one scale a group, one correction a group.
+struct QuantizedRows {
+  i64 num_groups;
+  i64 stride;  // bytes from row to row
+
+  explicit QuantizedRows(i64 num_in)
+      : num_groups(round_up(num_in, kQuantGroup) / kQuantGroup), stride(round_up(num_groups * (kQuantGroup + 8), 64)) {}
+  const std::int8_t* values(const void* row) const { return static_cast<const std::int8_t*>(row); }
+  const float* scales(const void* row) const {
+    return reinterpret_cast<const float*>(static_cast<const char*>(row) + num_groups * kQuantGroup);
+  }
+  const std::int32_t* sums(const void* row) const {
+    return reinterpret_cast<const std::int32_t*>(scales(row) + num_groups);
+  }
+};
+
+inline std::size_t packed_quantized_bytes(i64 num_rows, i64 num_in) {
+  return static_cast<std::size_t>(num_rows * QuantizedRows(num_in).stride);
+}
+
+void pack_quantized(const float* x, i64 stride, i64 num_rows, i64 num_in, void* packed) {
+  const QuantizedRows rows(num_in);
+  for (i64 r = 0; r < num_rows; ++r) {
+    char* row = static_cast<char*>(packed) + r * rows.stride;
+    auto* values = reinterpret_cast<std::int8_t*>(row);
+    auto* scales = const_cast<float*>(rows.scales(row));
+    auto* sums = const_cast<std::int32_t*>(rows.sums(row));
+    for (i64 g = 0; g < rows.num_groups; ++g) {
+      const float* group = x + r * stride + g * kQuantGroup;
+      const i64 count = num_in - g * kQuantGroup < kQuantGroup ? num_in - g * kQuantGroup : kQuantGroup;
+      float largest = 0.0f;
+      for (i64 i = 0; i < count; ++i) largest = fabsf(group[i]) > largest ? fabsf(group[i]) : largest;
+      const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+      // What is no number must stay visible in the result.
+      scales[g] = largest == largest && largest < INFINITY ? largest / 127.0f : NAN;
+      std::int32_t total = 0;
+      for (i64 i = 0; i < kQuantGroup; ++i) {
+        constexpr float kRound = 12582912.0f;
+        const float rounded = i < count ? (group[i] * inverse + kRound) - kRound : 0.0f;
+        values[g * kQuantGroup + i] = static_cast<std::int8_t>(rounded == rounded ? rounded : 0.0f);
+        total += values[g * kQuantGroup + i];
+        if (i < count && group[i] != group[i]) scales[g] = NAN;
+      }
+      sums[g] = total;
+    }
+  }
+}
+
+// Lane l gets the sum of four products, of inputs 4 l to 4 l + 3, of weights that are `zero` too large.
+#if defined(__AVX512VNNI__)
+using GroupVec = __m512i;
+inline GroupVec load_group(const std::int8_t* p) {
+  return _mm512_loadu_si512(p);
+}
+inline GroupVec load_weights_8(const std::uint8_t* p) {
+  return _mm512_loadu_si512(p);
+}
+inline GroupVec load_weights_4(const std::uint8_t* p) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1);
+  return _mm512_and_si512(both, _mm512_set1_epi8(15));
+}
+inline IntVec dot_group(GroupVec w, GroupVec x, std::int32_t sum, int zero) {
+  const __m512i start = _mm512_maskz_set1_epi32(1, -zero * sum);
+  return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(start, w, x));
+}
+#elif defined(__AVX2__)
+struct GroupVec {
+  __m256i half[2];
+};
+inline GroupVec load_group(const std::int8_t* p) {
+  const auto* q = reinterpret_cast<const __m256i*>(p);
+  return {{_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)}};
+}
+inline GroupVec load_weights_8(const std::uint8_t* p) {
+  GroupVec w = load_group(reinterpret_cast<const std::int8_t*>(p));
+  for (__m256i& half : w.half) half = _mm256_xor_si256(half, _mm256_set1_epi8(-128));
+  return w;
+}
+inline GroupVec load_weights_4(const std::uint8_t* p) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), low = _mm256_set1_epi8(15);
+  const __m256i eight = _mm256_set1_epi8(8);
+  return {{_mm256_sub_epi8(_mm256_and_si256(bytes, low), eight),
+           _mm256_sub_epi8(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), eight)}};
+}
+inline IntVec dot_group(GroupVec w, GroupVec x, std::int32_t, int) {
+  // |w| * (x with w's sign): no pair of products exceeds 16 bits, because neither operand is -128.
+  __m256i sums[2];
+  for (int h = 0; h < 2; ++h) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w.half[h]), _mm256_sign_epi8(x.half[h], w.half[h]));
+    sums[h] = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+  IntVec result;
+  memcpy(&result, sums, sizeof result);
+  return result;
+}
+#else
+struct GroupVec {
+  std::int8_t value[kQuantGroup];
+};
+inline GroupVec load_group(const std::int8_t* p) {
+  GroupVec x;
+  memcpy(&x, p, sizeof x);
+  return x;
+}
+inline GroupVec load_weights_8(const std::uint8_t* p) {
+  GroupVec w;
+  for (i64 i = 0; i < kQuantGroup; ++i) w.value[i] = static_cast<std::int8_t>(p[i] - 128);
+  return w;
+}
+inline GroupVec load_weights_4(const std::uint8_t* p) {
+  GroupVec w;
+  for (i64 i = 0; i < kQuantGroup / 2; ++i) {
+    w.value[i] = static_cast<std::int8_t>((p[i] & 15) - 8);
+    w.value[i + kQuantGroup / 2] = static_cast<std::int8_t>((p[i] >> 4) - 8);
+  }
+  return w;
+}
+inline IntVec dot_group(const GroupVec& w, const GroupVec& x, std::int32_t, int) {
+  IntVec result;
+  for (i64 lane = 0; lane < kLanes; ++lane) {
+    std::int32_t total = 0;
+    for (i64 i = 4 * lane; i < 4 * lane + 4; ++i) total += w.value[i] * x.value[i];
+    result[lane] = total;
+  }
+  return result;
+}
+#endif
+
+struct EightBits {
+  static constexpr i64 kGroupBytes = kQuantGroup;
+  static constexpr int kZero = 128;
+  static GroupVec load(const std::uint8_t* p) { return load_weights_8(p); }
+};
+struct FourBits {
+  static constexpr i64 kGroupBytes = kQuantGroup / 2;
+  static constexpr int kZero = 8;
+  static GroupVec load(const std::uint8_t* p) { return load_weights_4(p); }
+};
+
+template <class Bits, int kOuts, int kRows>
+inline void quantized_block(const QuantizedRows& rows, const char* x, const std::uint8_t* w, const float* scales,
+                            const float* bias, float* y, i64 y_stride) {
+  Vec acc[kOuts][kRows] = {};
+  const i64 groups = rows.num_groups;
+  for (i64 g = 0; g < groups; ++g) {
+    GroupVec xs[kRows];
+    for (int r = 0; r < kRows; ++r) xs[r] = load_group(rows.values(x + r * rows.stride) + g * kQuantGroup);
+    for (int o = 0; o < kOuts; ++o) {
+      const GroupVec ws = Bits::load(w + (o * groups + g) * Bits::kGroupBytes);
+      for (int r = 0; r < kRows; ++r) {
+        const char* row = x + r * rows.stride;
+        const IntVec dots = dot_group(ws, xs[r], rows.sums(row)[g], Bits::kZero);
+        acc[o][r] += __builtin_convertvector(dots, Vec) * (scales[o * groups + g] * rows.scales(row)[g]);
+      }
+    }
+  }
+  for (int o = 0; o < kOuts; ++o) {
+    for (int r = 0; r < kRows; ++r) y[r * y_stride + o] = sum(acc[o][r]) + (bias != nullptr ? bias[o] : 0.0f);
+  }
+}
+
+template <class Bits, int kOuts, int kRows>
+inline void quantized_rows(const QuantizedRows& rows, const char* x, i64 num_rows, const std::uint8_t* w,
+                           const float* scales, const float* bias, float* y, i64 y_stride) {
+  i64 row = 0;
+  for (; row + kRows <= num_rows; row += kRows) {
+    quantized_block<Bits, kOuts, kRows>(rows, x + row * rows.stride, w, scales, bias, y + row * y_stride, y_stride);
+  }
+  for (; row < num_rows; ++row) {
+    quantized_block<Bits, kOuts, 1>(rows, x + row * rows.stride, w, scales, bias, y + row * y_stride, y_stride);
+  }
+}
+
+template <class Bits, int kOuts, int kRows>
+void run_quantized(const void* packed, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
+                   i64 y_stride) {
+  constexpr i64 kTile = 128;
+  const QuantizedRows rows(weight.num_in);
+  const auto* x = static_cast<const char*>(packed);
+  const i64 groups = rows.num_groups;
+  for (i64 tile = begin; tile < end; tile += kTile) {
+    const i64 tile_end = tile + kTile < end ? tile + kTile : end;
+    for (i64 row = 0; row < num_rows; row += kRows) {
+      const i64 count = num_rows - row < kRows ? num_rows - row : kRows;
+      const auto at = [&](i64 out, auto run) {
+        run(rows, x + row * rows.stride, count,
+            static_cast<const std::uint8_t*>(weight.data) + out * groups * Bits::kGroupBytes,
+            weight.scales + out * groups, weight.bias == nullptr ? nullptr : weight.bias + out,
+            y + row * y_stride + out, y_stride);
+      };
+      i64 out = tile;
+      for (; out + kOuts <= tile_end; out += kOuts) at(out, quantized_rows<Bits, kOuts, kRows>);
+      for (; out < tile_end; ++out) at(out, quantized_rows<Bits, 1, kRows>);
     }
   }
 }

@@ -25,7 +25,7 @@ class BatchEngine final : public GenerationEngine {
   BatchEngine(std::shared_ptr<const CausalLm> model, const EngineOptions& options)
       : model_(std::move(model)),
         options_(options),
-        decoder_(model_->decoder_model()),
+        decoder_(model_->decoder_model(), {.quantize = options.quantize}),
         max_blocks_(options.cache_bytes / decoder_.layout().block_bytes()) {
     const CausalLmInfo& info = model_->info();
     info_ = {.family = info.family,
@@ -313,6 +313,9 @@ void BatchEngine::drop_finished() {
 void EngineOptions::validate() const {
   if (max_batch < 1) throw_invalid("max_batch is 0, expected at least 1");
   if (max_step_tokens < 1) throw_invalid("max_step_tokens is 0, expected at least 1");
+  if (quantize && *quantize != WeightType::int8 && *quantize != WeightType::int4) {
+    throw_invalid("quantize is no type of 8 or 4 bits", "use int8 or int4");
+  }
 }
 
 std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<const CausalLm> model,

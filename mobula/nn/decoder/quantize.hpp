@@ -1,0 +1,23 @@
+/// Weights rounded to 8 or 4 bits in groups, as the decoder's kernels read them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "mobula/nn/decoder/cpu_kernels.hpp"
+
+namespace mobula::nn {
+
+struct QuantizedWeight {
+  at::Tensor data;    ///< uint8 [out, bytes of a row]; see WeightView
+  at::Tensor scales;  ///< fp32 [out, groups]
+};
+
+/// Rounds a matrix [out, in] to the nearest multiples of one scale a group of kQuantGroup inputs: the largest magnitude
+/// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. Uses libtorch's
+/// threads.
+QuantizedWeight quantize(const at::Tensor& weight, WeightType type);
+
+/// Returns the fp32 matrix [out, num_in] that a quantized one stands for.
+at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in);
+
+}  // namespace mobula::nn
