@@ -15,6 +15,7 @@
 #include "mobula/base/log.hpp"
 #include "mobula/cli/commands.hpp"
 #include "mobula/cli/plugin.hpp"
+#include "mobula/track/plot.hpp"
 #include "mobula/track/run.hpp"
 #include "mobula/train/run/run_folder.hpp"
 #include "mobula/train/run/trainer.hpp"
@@ -99,18 +100,46 @@ void run_rank(train::TrainContext& context) {
   run_in_plugin(kTorchPlugin, kTrainRankEntry, context, GlobalOptions{});
 }
 
-/// Opens the run's record. A run is worth more than its record: where that can't be written, it goes on without.
-std::unique_ptr<track::Run> start_tracking(const train::RunFolder& folder, train::RunConfig& config) {
-  try {
-    auto run = track::Store::open(track::default_store())
-                   ->start_run(folder.root.filename().string(), folder.root, folder.holds_run());
-    run->log_params(config_to_list(config));
-    return run;
-  } catch (const Error& error) {
-    log_warning("the run is not recorded: {}", error.message());
-    return nullptr;
+/// The run's record. A run is worth more than its record: where that can't be written, it goes on without.
+class Record {
+ public:
+  Record(const train::RunFolder& folder, train::RunConfig& config) : root_(folder.root) {
+    try {
+      store_ = track::Store::open(track::default_store());
+      run_ = store_->start_run(root_.filename().string(), root_, folder.holds_run());
+      run_->log_params(config_to_list(config));
+    } catch (const Error& error) {
+      log_warning("the run is not recorded: {}", error.message());
+      run_.reset();
+    }
   }
-}
+
+  track::Run* run() const { return run_.get(); }
+
+  /// Ends the record, draws the losses into loss.svg, and lists what came out of a run that finished.
+  void finish(std::string_view status) const {
+    if (!run_) return;
+    try {
+      run_->flush();
+      const auto losses = store_->metric(run_->id(), "loss");
+      if (!losses.empty()) {
+        const std::string name = root_.filename().string();
+        write_file_atomic(root_ / "loss.svg",
+                          track::loss_plot({{name, losses, store_->metric(run_->id(), "val_loss")}}, name));
+        run_->log_artifact("loss.svg", root_ / "loss.svg");
+      }
+      if (status == "finished") run_->log_artifact("best", root_ / "best");
+      run_->finish(status);
+    } catch (const Error& error) {
+      log_warning("the run's record is not complete: {}", error.message());
+    }
+  }
+
+ private:
+  std::filesystem::path root_;
+  std::shared_ptr<track::Store> store_;
+  std::unique_ptr<track::Run> run_;
+};
 
 int run_train(const TrainOptions& options, const GlobalOptions& globals) {
   // An absolute path: the record finds the folder again from anywhere.
@@ -139,7 +168,7 @@ int run_train(const TrainOptions& options, const GlobalOptions& globals) {
     }
   }
 
-  const auto tracker = start_tracking(folder, config);
+  const Record record(folder, config);
   std::vector<std::pair<std::string, std::string>> environment;
   if (globals.quiet) environment.emplace_back("MOBULA_LOG_LEVEL", "warning");
   try {
@@ -147,18 +176,15 @@ int run_train(const TrainOptions& options, const GlobalOptions& globals) {
                                  {.directory = folder.root,
                                   .argument = config_to_yaml(config),
                                   .steps = config.train.steps,
-                                  .tracker = tracker.get(),
+                                  .tracker = record.run(),
                                   .environment = environment})
                       .fit();
     write_file_atomic(folder.result(), to_line(result) + "\n");
-    if (tracker) {
-      tracker->log_artifact("best", folder.root / "best");
-      tracker->finish("finished");
-    }
+    record.finish("finished");
     print_result(result, globals.json);
     return 0;
   } catch (const Error& error) {
-    if (tracker) tracker->finish(error.code() == ErrorCode::interrupted ? "killed" : "failed");
+    record.finish(error.code() == ErrorCode::interrupted ? "killed" : "failed");
     throw;
   }
 }
