@@ -1,0 +1,124 @@
+#include "mobula/text/chat_template.hpp"
+
+#include <gtest/gtest.h>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/text/reference/python_reference.hpp"
+
+namespace mobula::text {
+namespace {
+
+std::string render(std::string_view source, const Json& context = Json::object()) {
+  return ChatTemplate::parse(source, "test").render(context);
+}
+
+std::string failure(std::string_view source, ErrorCode code) {
+  try {
+    const std::string text = render(source);
+    return "rendered " + text.substr(0, 100);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.message();
+    return error.message();
+  }
+}
+
+TEST(ChatTemplate, GivesTheTextOfTransformersOnEveryFeature) {
+  if (without_python()) GTEST_SKIP();
+  for (const Json& example : run_reference("chat_cases.py")) {
+    const std::string source = example["template"].get<std::string>();
+    if (example.contains("expected")) {
+      try {
+        EXPECT_EQ(render(source, example["context"]), example["expected"].get<std::string>()) << source;
+      } catch (const Error& error) {
+        ADD_FAILURE() << source << "\n" << error.message();
+      }
+    } else {
+      EXPECT_THROW(render(source, example["context"]), Error) << source << "\n" << example["error"];
+    }
+  }
+}
+
+TEST(ChatTemplate, NamesTheLineThatFails) {
+  EXPECT_EQ(failure("a\n{{ raise_exception('no system role') }}", ErrorCode::invalid_argument),
+            "test, line 2: no system role");
+  EXPECT_EQ(failure("a\n\n{% if %}", ErrorCode::invalid_argument), "test, line 3: unexpected '%}'");
+}
+
+TEST(ChatTemplate, EndsTemplatesThatNeverWouldEnd) {
+  const std::string forever = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
+  EXPECT_NE(failure(forever, ErrorCode::resource).find("too long"), std::string::npos);
+  EXPECT_NE(failure("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", ErrorCode::resource).find("nested"),
+            std::string::npos);
+}
+
+TEST(ChatTemplate, RefusesOutputWithoutBound) {
+  EXPECT_NE(failure("{{ 'x' * 10**12 }}", ErrorCode::resource).find("too much"), std::string::npos);
+  EXPECT_NE(failure("{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+                    ErrorCode::resource)
+                .find("too much"),
+            std::string::npos);
+  EXPECT_NE(failure("{{ [1] * 10**15 }}", ErrorCode::resource).find("too much"), std::string::npos);
+}
+
+TEST(ChatTemplate, RefusesDeepNesting) {
+  const std::string deep = "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}";
+  EXPECT_NE(failure(deep, ErrorCode::invalid_argument).find("deeply"), std::string::npos);
+  EXPECT_NE(failure("{{ " + std::string(5000, '-') + "1 }}", ErrorCode::invalid_argument).find("deeply"),
+            std::string::npos);
+}
+
+TEST(ChatTemplate, SurvivesANamespaceThatHoldsItself) {
+  EXPECT_NE(
+      failure("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", ErrorCode::invalid_argument).find("deeply"),
+      std::string::npos);
+}
+
+TEST(ChatTemplate, FormatsTheTimeOfDay) {
+  EXPECT_EQ(render("{{ strftime_now('%Y') | length }}"), "4");
+}
+
+TEST(LoadChatTemplate, JoinsContentsWhereTheCheckpointHasNone) {
+  const TemporaryDirectory folder("chat");
+  const ModelChatTemplate chat = load_chat_template(folder.path());
+  EXPECT_TRUE(chat.is_default);
+  const Json messages = {{{"role", "user"}, {"content", "To be,"}},
+                         {{"role", "user"}, {"content", "or not"}, {"name", nullptr}}};
+  EXPECT_EQ(chat.render(messages, false), "To be,\nor not");
+  EXPECT_EQ(chat.render(messages, true), "To be,\nor not\n");
+}
+
+TEST(LoadChatTemplate, PrefersTheFileAndKnowsTheSpecialTokens) {
+  const TemporaryDirectory folder("chat");
+  write_file_atomic(folder.path() / "tokenizer_config.json",
+                    R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template": "old"})");
+  EXPECT_EQ(load_chat_template(folder.path()).render(Json::parse(R"([{"role":"user","content":"x"}])"), false), "old");
+  write_file_atomic(folder.path() / "chat_template.jinja", "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}");
+  EXPECT_EQ(load_chat_template(folder.path()).render(Json::parse(R"([{"role":"user","content":"x"}])"), false),
+            "<s>x</s>");
+}
+
+TEST(LoadChatTemplate, TakesTheTemplateForToolsWhereThereAreTools) {
+  const TemporaryDirectory folder("chat");
+  write_file_atomic(
+      folder.path() / "tokenizer_config.json",
+      R"({"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]})");
+  const ModelChatTemplate chat = load_chat_template(folder.path());
+  const Json messages = Json::parse(R"([{"role":"user","content":"x"}])");
+  EXPECT_EQ(chat.render(messages, true), "plain");
+  EXPECT_EQ(chat.render(messages, true, Json::array()), "tools");
+}
+
+TEST(LoadChatTemplate, NamesTheFileThatIsDamaged) {
+  const TemporaryDirectory folder("chat");
+  write_file_atomic(folder.path() / "tokenizer_config.json", R"({"chat_template": "{% if %}"})");
+  try {
+    load_chat_template(folder.path());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(error.message().find("tokenizer_config.json"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace mobula::text

@@ -1,0 +1,208 @@
+#include "mobula/text/jinja/strings.hpp"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+#include "mobula/text/jinja/lexer.hpp"
+#include "mobula/text/unicode/properties.hpp"
+#include "mobula/text/unicode/utf8.hpp"
+
+namespace mobula::text::jinja {
+namespace {
+
+template <class Map>
+std::string map_characters(std::string_view text, Map&& map) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) map(next_code_point(text, at), out);
+  return out;
+}
+
+void append_lower(char32_t c, std::string& out) {
+  const CodePoints mapped = lowercase(c);
+  if (mapped.size == 0) return append_utf8(out, c);
+  for (const char32_t each : mapped) append_utf8(out, each);
+}
+
+void append_upper(char32_t c, std::string& out) {
+  if (c == 0xDF) {
+    out += "SS";  // the one common letter whose upper case is two
+    return;
+  }
+  append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+}
+
+bool in(std::string_view characters, char32_t c) {
+  if (characters.empty()) return is_python_space(c);
+  for (std::size_t at = 0; at < characters.size();) {
+    if (next_code_point(characters, at) == c) return true;
+  }
+  return false;
+}
+
+bool is_line_break(char32_t c) {
+  return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+
+}  // namespace
+
+std::string lower(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  bool in_word = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t c = next_code_point(text, at);
+    std::size_t behind = at;
+    // A capital sigma that ends a word becomes the final one.
+    if (c == 0x3A3 && in_word && (at == text.size() || !is_letter(next_code_point(text, behind)))) {
+      append_utf8(out, 0x3C2);
+    } else {
+      append_lower(c, out);
+    }
+    in_word = is_letter(c);
+  }
+  return out;
+}
+std::string upper(std::string_view text) {
+  return map_characters(text, append_upper);
+}
+
+std::string capitalize(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const bool first = at == 0;
+    const char32_t c = next_code_point(text, at);
+    first ? append_upper(c, out) : append_lower(c, out);
+  }
+  return out;
+}
+
+std::string_view strip(std::string_view text, std::string_view characters, bool left, bool right) {
+  while (left && !text.empty()) {
+    std::size_t at = 0;
+    if (!in(characters, next_code_point(text, at))) break;
+    text.remove_prefix(at);
+  }
+  while (right && !text.empty()) {
+    std::size_t end = text.size();
+    if (!in(characters, previous_code_point(text, end))) break;
+    text = text.substr(0, end);
+  }
+  return text;
+}
+
+std::string replace(std::string_view text, std::string_view from, std::string_view to, std::int64_t count) {
+  std::string out;
+  if (from.empty()) {
+    // Python puts the replacement before every character and at the end.
+    for (std::size_t at = 0;;) {
+      if (count != 0) {
+        out += to;
+        --count;
+      }
+      if (at >= text.size()) return out;
+      const std::size_t length = utf8_length(text[at]);
+      out += text.substr(at, length);
+      at += length;
+    }
+  }
+  for (std::size_t at = 0;;) {
+    const std::size_t found = count == 0 ? std::string_view::npos : text.find(from, at);
+    out += text.substr(at, found - at);
+    if (found == std::string_view::npos) return out;
+    out += to;
+    at = found + from.size();
+    --count;
+  }
+}
+
+std::vector<std::string> split_space(std::string_view text, std::int64_t max_splits) {
+  std::vector<std::string> parts;
+  for (;;) {
+    text = strip(text, "", true, false);
+    if (text.empty()) return parts;
+    if (max_splits == 0) {
+      parts.emplace_back(text);
+      return parts;
+    }
+    --max_splits;
+    std::size_t end = 0;
+    while (end < text.size()) {
+      std::size_t next = end;
+      if (is_python_space(next_code_point(text, next))) break;
+      end = next;
+    }
+    parts.emplace_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+}
+
+std::vector<std::string> split_at(std::string_view text, std::string_view separator, std::int64_t max_splits) {
+  std::vector<std::string> parts;
+  for (;;) {
+    const std::size_t found = max_splits == 0 ? std::string_view::npos : text.find(separator);
+    parts.emplace_back(text.substr(0, found));
+    if (found == std::string_view::npos) return parts;
+    text.remove_prefix(found + separator.size());
+    --max_splits;
+  }
+}
+
+std::vector<std::string> split_at_right(std::string_view text, std::string_view separator, std::int64_t max_splits) {
+  std::vector<std::string> parts;
+  for (;;) {
+    const std::size_t found = max_splits == 0 ? std::string_view::npos : text.rfind(separator);
+    if (found == std::string_view::npos) {
+      parts.emplace_back(text);
+      break;
+    }
+    parts.emplace_back(text.substr(found + separator.size()));
+    text = text.substr(0, found);
+    --max_splits;
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<std::string> split_lines(std::string_view text, bool keep_ends) {
+  std::vector<std::string> lines;
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = at;
+    if (!is_line_break(next_code_point(text, at))) continue;
+    if (text[end] == '\r' && at < text.size() && text[at] == '\n') ++at;
+    lines.emplace_back(text.substr(begin, (keep_ends ? at : end) - begin));
+    begin = at;
+  }
+  if (begin < text.size()) lines.emplace_back(text.substr(begin));
+  return lines;
+}
+
+std::string escape_html(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace mobula::text::jinja
