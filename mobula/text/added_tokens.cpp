@@ -62,14 +62,16 @@ void AddedTokens::add(AddedToken token, std::string normalized) {
   if (token.content.empty()) return;
   by_content_[token.content] = token.id;
   if (token.special) special_.insert(token.content);
-  const auto value = static_cast<std::uint32_t>(token.id);
-  if (token.normalized) {
-    if (!normalized.empty()) normalized_.add(normalized, value);
-    if (normalized != token.content) normalized_content_[token.id] = std::move(normalized);
-  } else {
-    raw_.add(token.content, value);
-  }
+  normalized_content_.erase(token.id);
+  if (token.normalized && normalized != token.content) normalized_content_[token.id] = std::move(normalized);
   by_id_[token.id] = std::move(token);
+}
+
+void AddedTokens::finish() {
+  for (const auto& [id, token] : by_id_) {
+    const std::string_view sought = decoded(token);
+    if (!sought.empty()) (token.normalized ? normalized_ : raw_).add(sought, static_cast<std::uint32_t>(id));
+  }
 }
 
 void AddedTokens::split(std::string_view text, bool normalized, std::vector<Stretch>& out) const {
@@ -120,8 +122,7 @@ TokenId AddedTokens::find(std::string_view content) const {
 
 std::string_view AddedTokens::decoded(const AddedToken& token) const {
   const auto found = normalized_content_.find(token.id);
-  return found == normalized_content_.end() ? std::string_view(token.content)
-                                            : std::string_view(found->second);
+  return found == normalized_content_.end() ? std::string_view(token.content) : std::string_view(found->second);
 }
 
 bool AddedTokens::is_special(std::string_view content) const {

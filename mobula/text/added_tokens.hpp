@@ -54,6 +54,8 @@ class AddedTokens {
  public:
   /// Adds a token; `normalized` is what the normalizer makes of its content.
   void add(AddedToken token, std::string normalized);
+  /// Makes ready to find them, once all are there.
+  void finish();
 
   /// One stretch of a text: an added token's id, or -1.
   struct Stretch {

@@ -33,8 +33,7 @@ std::string BpeFile::to_json() const {
     pairs += fmt::format("{}\n      [{}, {}]", pairs.empty() ? "" : ",", json_string(left), json_string(right));
   }
   const std::string byte_step = fmt::format(
-      R"({{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": {}}})",
-      use_regex);
+      R"({{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": {}}})", use_regex);
   return fmt::format(R"({{
   "version": "1.0",
   "truncation": null,

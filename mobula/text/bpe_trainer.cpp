@@ -80,8 +80,7 @@ void BpeTrainingOptions::validate() const {
   if (vocab_size > std::size_t{1} << 24)
     throw_invalid(fmt::format("vocab_size is {}, at most {} is possible", vocab_size, 1 << 24));
   for (const std::string& token : special_tokens) {
-    if (token.empty() || !is_valid_utf8(token))
-      throw_invalid("special_tokens: a token is empty or not UTF-8");
+    if (token.empty() || !is_valid_utf8(token)) throw_invalid("special_tokens: a token is empty or not UTF-8");
     if (std::count(special_tokens.begin(), special_tokens.end(), token) > 1) {
       throw_invalid(fmt::format("special_tokens: '{}' is there twice", token));
     }
@@ -103,8 +102,7 @@ struct BpeTrainer::Words {
   }
 };
 
-BpeTrainer::BpeTrainer(BpeTrainingOptions options)
-    : options_(std::move(options)), words_(std::make_unique<Words>()) {
+BpeTrainer::BpeTrainer(BpeTrainingOptions options) : options_(std::move(options)), words_(std::make_unique<Words>()) {
   options_.validate();
 }
 BpeTrainer::~BpeTrainer() = default;
@@ -123,8 +121,8 @@ void BpeTrainer::feed(std::string_view text) {
     if (size > 2 * kScanBytes) {
       for (std::size_t at = kScanBytes; at + 1 < text.size(); ++at) {
         if (text[at] == '\n' && static_cast<unsigned char>(text[at + 1] | 0x20) >= 'a' &&
-            static_cast<unsigned char>(text[at + 1] | 0x20) <= 'z' && text[at - 1] != '\n' &&
-            text[at - 1] != ' ' && text[at - 1] != '\t' && text[at - 1] != '\r') {
+            static_cast<unsigned char>(text[at + 1] | 0x20) <= 'z' && text[at - 1] != '\n' && text[at - 1] != ' ' &&
+            text[at - 1] != '\t' && text[at - 1] != '\r') {
           size = at + 1;
           break;
         }
@@ -138,8 +136,7 @@ void BpeTrainer::feed(std::string_view text) {
 }
 
 std::shared_ptr<const Tokenizer> BpeTrainer::train() const {
-  if (words_->counts.empty())
-    throw_invalid("a vocabulary can't be trained on no text", "check the training data");
+  if (words_->counts.empty()) throw_invalid("a vocabulary can't be trained on no text", "check the training data");
   BpeFile file;
   file.special_tokens = options_.special_tokens;
   file.tokens = options_.special_tokens;

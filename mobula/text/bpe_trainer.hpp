@@ -19,9 +19,8 @@
 namespace mobula::text {
 
 struct BpeTrainingOptions {
-  std::size_t vocab_size =
-      8192;  ///< ids in all: special tokens, the 256 bytes, merges; fewer where pairs run out
-  std::uint64_t min_frequency = 0;                              ///< a pair that is rarer isn't merged
+  std::size_t vocab_size = 8192;    ///< ids in all: special tokens, the 256 bytes, merges; fewer where pairs run out
+  std::uint64_t min_frequency = 0;  ///< a pair that is rarer isn't merged
   std::vector<std::string> special_tokens = {"<|endoftext|>"};  ///< get the first ids
 
   /// Throws Error(invalid_argument) naming the field that is out of range.

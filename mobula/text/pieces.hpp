@@ -41,8 +41,7 @@ struct Stretch {
 };
 
 /// Appends to `out` the pieces that `stretches` of a piece at `base` make.
-void append_split(std::vector<Piece>& out, std::uint32_t base, std::vector<Stretch>& stretches,
-                  SplitBehavior behavior);
+void append_split(std::vector<Piece>& out, std::uint32_t base, std::vector<Stretch>& stretches, SplitBehavior behavior);
 
 /// Cuts every piece that is no token: `find` appends the stretches of a view. Empty pieces vanish.
 template <class Find>
@@ -72,8 +71,7 @@ void find_characters(std::string_view view, std::vector<Stretch>& out, Predicate
   for (std::size_t at = 0; at < view.size();) {
     const std::size_t begin = at;
     if (!matches(next_code_point(view, at))) continue;
-    if (done < begin)
-      out.push_back({static_cast<std::uint32_t>(done), static_cast<std::uint32_t>(begin), false});
+    if (done < begin) out.push_back({static_cast<std::uint32_t>(done), static_cast<std::uint32_t>(begin), false});
     out.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(at), true});
     done = at;
   }

@@ -19,8 +19,7 @@ std::shared_ptr<const Tokenizer> make_byte_tokenizer() {
 }
 
 std::shared_ptr<const Tokenizer> make_character_tokenizer(std::string_view text) {
-  if (text.empty())
-    throw_invalid("a character vocabulary can't be made from empty text", "check the training data");
+  if (text.empty()) throw_invalid("a character vocabulary can't be made from empty text", "check the training data");
   std::string valid;
   append_repaired_utf8(valid, text);
   std::set<char32_t> characters;

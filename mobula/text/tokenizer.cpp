@@ -10,6 +10,15 @@
 #include "mobula/text/unicode/utf8.hpp"
 
 namespace mobula::text {
+namespace {
+
+void check_id(TokenId id, std::size_t size) {
+  if (id < 0 || static_cast<std::size_t>(id) >= size) {
+    throw_invalid(fmt::format("token id {} is outside the vocabulary of {} ids", id, size));
+  }
+}
+
+}  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
@@ -30,26 +39,36 @@ std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json, std::st
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  const bool only_second = impl_->truncation && impl_->truncation->strategy == Truncation::Strategy::only_second;
+  if (!impl_->surrounds || only_second) return impl_->encode_full(text, std::nullopt, add_special_tokens).ids;
   std::vector<TokenId> ids;
-  (void)add_special_tokens;
+  if (add_special_tokens) ids = impl_->prefix;
+  const std::size_t begin = ids.size();
   impl_->encode(text, ids);
+  if (const auto most = impl_->limit(false, add_special_tokens); most && ids.size() - begin > *most) {
+    if (*most > 0 && impl_->truncation->stride >= *most) {
+      throw_invalid(fmt::format("truncation.stride {} must be below the {} tokens that are kept",
+                                impl_->truncation->stride, *most));
+    }
+    const auto surplus = static_cast<std::ptrdiff_t>(ids.size() - begin - *most);
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(begin);
+    impl_->truncation->from_left ? ids.erase(first, first + surplus) : ids.erase(ids.end() - surplus, ids.end());
+  }
+  if (add_special_tokens) ids.insert(ids.end(), impl_->suffix.begin(), impl_->suffix.end());
+  if (impl_->padding) {
+    const std::size_t count = impl_->padding->target(ids.size()) - ids.size();
+    ids.insert(impl_->padding->on_left ? ids.begin() : ids.end(), count, impl_->padding->id);
+  }
   return ids;
 }
 
 Encoding Tokenizer::encode_full(std::string_view text, std::optional<std::string_view> pair,
                                 bool add_special_tokens) const {
-  (void)pair;
-  (void)add_special_tokens;
-  return impl_->encode_full(text, 0);
+  return impl_->encode_full(text, pair, add_special_tokens);
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
-  const std::size_t size = vocab_size();
-  for (const TokenId id : ids) {
-    if (id < 0 || static_cast<std::size_t>(id) >= size) {
-      throw_invalid(fmt::format("token id {} is outside the vocabulary of {} ids", id, size));
-    }
-  }
+  for (const TokenId id : ids) check_id(id, vocab_size());
   if (!impl_->decoded_begin.empty()) {
     std::string bytes;
     bytes.reserve(ids.size() * 5);
@@ -118,8 +137,7 @@ void Tokenizer::save(const std::filesystem::path& directory, std::string_view ch
     };
     if (is({"<unk>", "[UNK]"})) config["unk_token"] = token.content;
     if (is({"<s>", "<|begin_of_text|>", "<bos>"})) config["bos_token"] = token.content;
-    if (is({"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>"}))
-      config["eos_token"] = token.content;
+    if (is({"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>"})) config["eos_token"] = token.content;
     if (is({"<pad>", "[PAD]"})) config["pad_token"] = token.content;
     if (is({"[CLS]"})) config["cls_token"] = token.content;
     if (is({"[SEP]"})) config["sep_token"] = token.content;
@@ -136,6 +154,19 @@ StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool sk
     : tokenizer_(std::move(tokenizer)), skip_special_tokens_(skip_special_tokens) {}
 
 std::string StreamDecoder::push(TokenId id) {
+  check_id(id, tokenizer_->vocab_size());
+  const Tokenizer::Impl& impl = *tokenizer_->impl_;
+  if (!impl.decoded_begin.empty()) {
+    const auto index = static_cast<std::size_t>(id);
+    if (skip_special_tokens_ && impl.special_ids[index]) return {};
+    pending_.append(impl.decoded_bytes, impl.decoded_begin[index],
+                    impl.decoded_begin[index + 1] - impl.decoded_begin[index]);
+    const std::size_t certain = complete_utf8_prefix(pending_);
+    std::string text;
+    append_repaired_utf8(text, std::string_view(pending_).substr(0, certain));
+    pending_.erase(0, certain);
+    return text;
+  }
   ids_.push_back(id);
   // ids_[0, prefix_) were given out and stay as context for decoders that look back; given_ is the length of
   // their text.
@@ -151,6 +182,8 @@ std::string StreamDecoder::push(TokenId id) {
 std::string StreamDecoder::finish() {
   std::string text = tokenizer_->decode(ids_, skip_special_tokens_);
   std::string rest = text.size() > given_ ? text.substr(given_) : std::string();
+  append_repaired_utf8(rest, pending_);
+  pending_.clear();
   ids_.clear();
   prefix_ = given_ = 0;
   return rest;

@@ -60,6 +60,7 @@ class Tokenizer {
   explicit Tokenizer(std::unique_ptr<const Impl> impl);
 
  private:
+  friend class StreamDecoder;
   std::unique_ptr<const Impl> impl_;
 };
 
@@ -76,7 +77,8 @@ class StreamDecoder {
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
   bool skip_special_tokens_;
-  std::vector<TokenId> ids_;
+  std::string pending_;       ///< bytes of byte-level tokens that may begin a character
+  std::vector<TokenId> ids_;  ///< of other tokenizers: the last ids given out, and those that are not yet
   std::size_t prefix_ = 0;
   std::size_t given_ = 0;
 };

@@ -71,19 +71,6 @@ TEST(StreamDecoder, HoldsBackIncompleteCharacters) {
   EXPECT_EQ(decoder.finish(), "\xEF\xBF\xBD");
 }
 
-TEST(TrainBpe, MergesTheMostFrequentPairFirst) {
-  const auto tokenizer = train_bpe("low low low lower lowest", {.vocab_size = 260, .special_tokens = {}});
-  // "lo" and "ow" are equally frequent; the pair of smaller ids wins.
-  EXPECT_EQ(tokenizer->id_to_token(256), "lo");
-  EXPECT_EQ(tokenizer->id_to_token(257), "low");
-  EXPECT_EQ(tokenizer->decode(tokenizer->encode("low\n lowest")), "low\n lowest");
-}
-
-TEST(TrainBpe, RefusesAVocabularyWithoutRoomForTheBytes) {
-  EXPECT_THROW(train_bpe("text", {.vocab_size = 100}), Error);
-  EXPECT_THROW(train_bpe("", {}), Error);
-}
-
 TEST(Tokenizer, LoadsWhatItSaved) {
   const TemporaryDirectory folder("tokenizer");
   const std::string text = "the cat sat on the mat, the cat's hat.\n";

@@ -6,6 +6,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/text/byte_alphabet.hpp"
+#include "mobula/text/unicode/properties.hpp"
 #include "mobula/text/unicode/utf8.hpp"
 
 namespace mobula::text {
@@ -13,8 +14,7 @@ namespace {
 
 AlignedText aligned(std::string_view text, bool tracked) {
   if (text.size() > std::numeric_limits<std::uint32_t>::max() / 4) {
-    throw Error(ErrorCode::resource,
-                fmt::format("a text of {} bytes is too long to encode in one piece", text.size()),
+    throw Error(ErrorCode::resource, fmt::format("a text of {} bytes is too long to encode in one piece", text.size()),
                 "split it into lines or documents below 1 GB");
   }
   AlignedText result;
@@ -40,20 +40,63 @@ AlignedText aligned(std::string_view text, bool tracked) {
   return result;
 }
 
+// Counts the white space (or its byte-level spelling) at both ends of a token.
+std::pair<std::uint32_t, std::uint32_t> count_spaces(std::string_view token) {
+  constexpr char32_t kByteLevelSpace = 0x120;
+  std::pair<std::uint32_t, std::uint32_t> count{0, 0};
+  for (std::size_t at = 0; at < token.size(); ++count.first) {
+    const char32_t c = next_code_point(token, at);
+    if (c != kByteLevelSpace && !is_space(c)) break;
+  }
+  for (std::size_t end = token.size(); end > 0; ++count.second) {
+    const char32_t c = previous_code_point(token, end);
+    if (c != kByteLevelSpace && !is_space(c)) break;
+  }
+  return count;
+}
+
 }  // namespace
+
+void Tokenizer::Impl::normalize(AlignedText& text) const {
+  for (const auto& step : normalizers) step->normalize(text);
+}
 
 PieceList Tokenizer::Impl::pieces(std::string_view text, bool tracked) const {
   PieceList list;
-  list.text = aligned(text, tracked);
+  list.text = aligned(text, tracked || needs_origin);
   std::vector<AddedTokens::Stretch> stretches;
   if (added.has(false)) {
     added.split(list.text.text, false, stretches);
   } else if (!list.text.text.empty()) {
     stretches.push_back({0, list.text.text.size(), -1});
   }
-  for (const auto& stretch : stretches) {
-    list.pieces.push_back(
-        {static_cast<std::uint32_t>(stretch.begin), static_cast<std::uint32_t>(stretch.end), stretch.id});
+  const auto put = [&list](std::size_t begin, std::size_t end, TokenId token) {
+    list.pieces.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), token});
+  };
+  if (stretches.size() == 1 && stretches[0].id < 0) {
+    normalize(list.text);
+    put(0, list.text.text.size(), -1);
+  } else if (normalizers.empty()) {
+    for (const auto& stretch : stretches) put(stretch.begin, stretch.end, stretch.id);
+  } else {
+    // Each stretch between added tokens is normalized by itself.
+    AlignedText whole;
+    whole.tracked = list.text.tracked;
+    for (const auto& stretch : stretches) {
+      AlignedText part;
+      part.tracked = whole.tracked;
+      part.text = list.text.text.substr(stretch.begin, stretch.end - stretch.begin);
+      if (part.tracked) {
+        const auto origin = list.text.origin.begin();
+        part.origin.assign(origin + static_cast<std::ptrdiff_t>(stretch.begin),
+                           origin + static_cast<std::ptrdiff_t>(stretch.end));
+      }
+      if (stretch.id < 0) normalize(part);
+      put(whole.text.size(), whole.text.size() + part.text.size(), stretch.id);
+      whole.text += part.text;
+      whole.origin.insert(whole.origin.end(), part.origin.begin(), part.origin.end());
+    }
+    list.text = std::move(whole);
   }
   if (added.has(true)) {
     std::vector<Piece> cut;
@@ -71,6 +114,7 @@ PieceList Tokenizer::Impl::pieces(std::string_view text, bool tracked) const {
     }
     list.pieces = std::move(cut);
   }
+  std::erase_if(list.pieces, [](const Piece& piece) { return piece.begin == piece.end; });
   for (const auto& step : pre_tokenizers) step->apply(list);
   return list;
 }
@@ -94,6 +138,8 @@ void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out) c
     const std::string_view view = list.view(piece);
     if (piece.token >= 0) {
       out.push_back(piece.token);
+    } else if (view.empty()) {
+      continue;
     } else if (view.size() > WordCache::kMaxBytes) {
       model->tokenize(view, sink);
     } else {
@@ -106,40 +152,80 @@ void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out) c
   }
 }
 
-Encoding Tokenizer::Impl::encode_full(std::string_view text, std::uint32_t type) const {
+std::optional<std::size_t> Tokenizer::Impl::limit(bool pair, bool add_special_tokens) const {
+  if (!truncation) return std::nullopt;
+  const std::size_t more = add_special_tokens && post_processor != nullptr ? post_processor->num_added(pair) : 0;
+  if (more > truncation->max_length) {
+    throw_invalid(
+        fmt::format("truncation.max_length is {}, but {} special tokens are added", truncation->max_length, more));
+  }
+  return truncation->max_length - more;
+}
+
+Sequence Tokenizer::Impl::encode_sequence(std::string_view text, std::uint32_t type) const {
   const PieceList list = pieces(text, true);
-  Encoding result;
+  Sequence result;
+  result.text = text;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> spans;
-  const TokenSink sink{result.ids, &spans};
+  const TokenSink sink{result.encoding.ids, &spans};
   for (const Piece& piece : list.pieces) {
     const std::string_view view = list.view(piece);
     spans.clear();
+    const std::size_t before = result.size();
     if (piece.token >= 0) {
       sink.add(piece.token, 0, view.size());
     } else {
       model->tokenize(view, sink);
     }
-    for (const auto& [begin, end] : spans) {
-      // An empty token (of an empty stretch) keeps its place.
-      const std::uint32_t first = piece.begin + begin;
-      const std::uint32_t last = piece.begin + end;
-      if (first == last) {
-        result.offsets.emplace_back(first, last);
+    for (std::size_t t = 0; t < spans.size(); ++t) {
+      const std::uint32_t first = piece.begin + spans[t].first;
+      const std::uint32_t last = piece.begin + spans[t].second;
+      result.encoding.offsets.emplace_back(list.text.origin[first].begin, list.text.origin[last - 1].end);
+      const auto token = model->token(result.encoding.ids[before + t]);
+      result.spaces.push_back(count_spaces(piece.token >= 0 || !token ? view : *token));
+    }
+  }
+  result.encoding.type_ids.assign(result.size(), type);
+  result.encoding.special_mask.assign(result.size(), 0);
+  result.encoding.attention_mask.assign(result.size(), 1);
+  return result;
+}
+
+Encoding Tokenizer::Impl::encode_full(std::string_view text, std::optional<std::string_view> pair,
+                                      bool add_special_tokens) const {
+  std::vector<Sequence> sequences;
+  sequences.push_back(encode_sequence(text, 0));
+  if (pair) sequences.push_back(encode_sequence(*pair, 1));
+  if (const auto most = limit(pair.has_value(), add_special_tokens)) truncation->apply(sequences, *most);
+  if (post_processor != nullptr) post_processor->apply(sequences, add_special_tokens);
+  Sequence whole;
+  for (const Sequence& each : sequences) whole.append(each);
+  if (padding) padding->apply(whole.encoding);
+  return std::move(whole.encoding);
+}
+
+void Tokenizer::Impl::prepare_post_processing() {
+  if (post_processor == nullptr) return;
+  constexpr TokenId kText = -1;
+  std::vector<Sequence> sequences(1);
+  sequences[0].add_special(kText, 0);
+  post_processor->apply(sequences, true);
+  std::size_t texts = 0;
+  for (const Sequence& sequence : sequences) {
+    for (const TokenId id : sequence.encoding.ids) {
+      if (id == kText) {
+        ++texts;
       } else {
-        result.offsets.emplace_back(list.text.origin[first].begin, list.text.origin[last - 1].end);
+        (texts == 0 ? prefix : suffix).push_back(id);
       }
     }
   }
-  result.type_ids.assign(result.ids.size(), type);
-  result.special_mask.assign(result.ids.size(), 0);
-  result.attention_mask.assign(result.ids.size(), 1);
-  return result;
+  surrounds = texts == 1;
 }
 
 void Tokenizer::Impl::prepare_decoding() {
   std::size_t count = model->num_ids();
-  if (!added.all().empty())
-    count = std::max(count, static_cast<std::size_t>(added.all().rbegin()->first) + 1);
+  if (!added.all().empty()) count = std::max(count, static_cast<std::size_t>(added.all().rbegin()->first) + 1);
   special_ids.assign(count, false);
   const bool by_id = decoder != nullptr && decoder->is_byte_level();
   if (by_id) decoded_begin.reserve(count + 1);

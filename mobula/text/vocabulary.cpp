@@ -57,8 +57,7 @@ void Vocabulary::add(std::string_view token, TokenId id) {
     }
   }
   if (index == 0) {
-    entries_.push_back(
-        {hash, static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(token.size()), id});
+    entries_.push_back({hash, static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(token.size()), id});
     bytes_ += token;
     index = static_cast<std::uint32_t>(entries_.size());
     slots_[slot] = index;
@@ -71,8 +70,7 @@ void Vocabulary::add(std::string_view token, TokenId id) {
 TokenId Vocabulary::find(std::string_view token) const {
   if (slots_.empty()) return -1;
   const std::uint64_t hash = hash_bytes(token);
-  for (std::size_t slot = hash & (slots_.size() - 1); slots_[slot] != 0;
-       slot = (slot + 1) & (slots_.size() - 1)) {
+  for (std::size_t slot = hash & (slots_.size() - 1); slots_[slot] != 0; slot = (slot + 1) & (slots_.size() - 1)) {
     const Entry& entry = entries_[slots_[slot] - 1];
     if (entry.hash == hash && text(entry) == token) return entry.id;
   }

@@ -26,6 +26,11 @@ class Vocabulary {
   TokenId find(std::string_view token) const;
   /// Returns the token of an id, nothing where the id has none.
   std::optional<std::string_view> token(TokenId id) const;
+  /// Calls visit(token, id) for each token, in the order they came.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const Entry& entry : entries_) visit(text(entry), entry.id);
+  }
   /// Returns the number of different tokens.
   std::size_t size() const { return entries_.size(); }
   /// Returns 1 + the largest id.
@@ -38,9 +43,7 @@ class Vocabulary {
     std::uint32_t length;
     TokenId id;
   };
-  std::string_view text(const Entry& entry) const {
-    return std::string_view(bytes_).substr(entry.begin, entry.length);
-  }
+  std::string_view text(const Entry& entry) const { return std::string_view(bytes_).substr(entry.begin, entry.length); }
   void grow(std::size_t slots);
 
   std::string bytes_;

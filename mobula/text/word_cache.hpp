@@ -25,8 +25,7 @@ class WordCache {
 
   WordCache() : memory_(std::calloc(kSlots + 1, sizeof(Entry))) {
     if (memory_ == nullptr) throw std::bad_alloc();
-    entries_ =
-        reinterpret_cast<Entry*>((reinterpret_cast<std::uintptr_t>(memory_) + 63) & ~std::uintptr_t{63});
+    entries_ = reinterpret_cast<Entry*>((reinterpret_cast<std::uintptr_t>(memory_) + 63) & ~std::uintptr_t{63});
   }
   WordCache(const WordCache&) = delete;
   WordCache& operator=(const WordCache&) = delete;
@@ -57,9 +56,9 @@ class WordCache {
       key.words = {};
       std::memcpy(key.words.data(), word.data(), word.size());
     }
-    const auto product = static_cast<unsigned __int128>(key.words[0] ^ 0x9E3779B97F4A7C15U) *
-                         ((key.words[1] ^ std::rotl(key.words[2], 29)) * 0xA0761D6478BD642FU ^
-                          (0xD6E8FEB86659FD93U + key.length));
+    const auto product =
+        static_cast<unsigned __int128>(key.words[0] ^ 0x9E3779B97F4A7C15U) *
+        ((key.words[1] ^ std::rotl(key.words[2], 29)) * 0xA0761D6478BD642FU ^ (0xD6E8FEB86659FD93U + key.length));
     key.hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
     return key;
   }
@@ -135,8 +134,7 @@ class WordCachePool {
   }
   std::unique_ptr<WordCache> take() {
     const std::size_t first = first_slot();
-    for (std::size_t i = 0; i < 2;
-         ++i) {  // its own slot and the next: looking further costs more than it saves
+    for (std::size_t i = 0; i < 2; ++i) {  // its own slot and the next: looking further costs more than it saves
       if (WordCache* cache = slots_[(first + i) % kNumCaches].exchange(nullptr))
         return std::unique_ptr<WordCache>(cache);
     }

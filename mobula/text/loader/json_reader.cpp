@@ -25,8 +25,7 @@ std::optional<JsonValue> JsonValue::find(std::string_view key) const {
 JsonValue JsonValue::at(std::string_view key) const {
   auto found = find(key);
   if (!found) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}{}'{}' is missing", path_, path_.ends_with(": ") ? "" : ": ", key),
+    throw Error(ErrorCode::corrupt, fmt::format("{}{}'{}' is missing", path_, path_.ends_with(": ") ? "" : ": ", key),
                 "is this a tokenizer.json of Hugging Face's tokenizers?");
   }
   return *std::move(found);

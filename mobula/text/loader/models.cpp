@@ -2,6 +2,8 @@
 
 #include "mobula/text/loader/components.hpp"
 #include "mobula/text/models/bpe.hpp"
+#include "mobula/text/models/unigram.hpp"
+#include "mobula/text/models/word_piece.hpp"
 
 namespace mobula::text {
 namespace {
@@ -46,8 +48,8 @@ std::unique_ptr<Model> read_bpe(const JsonValue& value) {
     } else {
       std::string_view left;
       std::string_view right;
-      if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
-          pair.at(0).get(left) != simdjson::SUCCESS || pair.at(1).get(right) != simdjson::SUCCESS) {
+      if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(left) != simdjson::SUCCESS ||
+          pair.at(1).get(right) != simdjson::SUCCESS) {
         fail();
       }
       merges.emplace_back(left, right);
@@ -57,11 +59,51 @@ std::unique_ptr<Model> read_bpe(const JsonValue& value) {
   return std::make_unique<BpeModel>(read_vocabulary(value.at("vocab")), merges, std::move(options), name);
 }
 
+std::unique_ptr<Model> read_unigram(const JsonValue& value) {
+  const JsonValue list = value.at("vocab");
+  std::vector<std::pair<std::string_view, double>> tokens;
+  tokens.reserve(list.array().size());
+  for (const simdjson::dom::element element : list.array()) {
+    simdjson::dom::array pair;
+    std::string_view token;
+    double score = 0;
+    if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(token) != simdjson::SUCCESS ||
+        pair.at(1).get(score) != simdjson::SUCCESS) {
+      list.item(element, tokens.size()).fail("expected a token and its score");
+    }
+    tokens.emplace_back(token, score);
+  }
+  TokenId unk = -1;
+  if (const auto id = value.find("unk_id")) {
+    unk = static_cast<TokenId>(id->integer(kMaxTokenId));
+    if (static_cast<std::size_t>(unk) >= tokens.size())
+      id->fail(fmt::format("is outside the vocabulary of {} tokens", tokens.size()));
+  }
+  return std::make_unique<UnigramModel>(tokens, unk, value.flag("byte_fallback", false));
+}
+
+std::unique_ptr<Model> read_word_piece(const JsonValue& value) {
+  const auto most = value.find("max_input_chars_per_word");
+  return std::make_unique<WordPieceModel>(read_vocabulary(value.at("vocab")), value.text("unk_token", "[UNK]"),
+                                          value.text("continuing_subword_prefix", "##"),
+                                          most ? static_cast<std::size_t>(most->integer(1 << 30)) : 100);
+}
+
 }  // namespace
 
 std::unique_ptr<Model> read_model(const JsonValue& value) {
-  const std::string type = value.text("type", value.find("merges") ? "BPE" : "");
+  // Files of old name no type; the members tell.
+  const std::string_view guess = value.find("merges")                      ? "BPE"
+                                 : value.at("vocab").is_array()            ? "Unigram"
+                                 : value.find("continuing_subword_prefix") ? "WordPiece"
+                                                                           : "WordLevel";
+  const std::string type = value.text("type", guess);
   if (type == "BPE") return read_bpe(value);
+  if (type == "Unigram") return read_unigram(value);
+  if (type == "WordPiece") return read_word_piece(value);
+  if (type == "WordLevel") {
+    return std::make_unique<WordLevelModel>(read_vocabulary(value.at("vocab")), value.text("unk_token", "<unk>"));
+  }
   value.unsupported(fmt::format("model type '{}' is not known", type));
 }
 

@@ -16,8 +16,7 @@ namespace {
 constexpr std::size_t kShortPiece = 48;
 
 std::uint64_t pair_of(TokenId left, TokenId right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
-         static_cast<std::uint32_t>(right);
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
 }
 
 std::size_t slot_of(std::uint64_t pair, std::size_t mask) {
@@ -26,8 +25,7 @@ std::size_t slot_of(std::uint64_t pair, std::size_t mask) {
 
 }  // namespace
 
-BpeModel::BpeModel(Vocabulary vocabulary,
-                   const std::vector<std::pair<std::string_view, std::string_view>>& merges,
+BpeModel::BpeModel(Vocabulary vocabulary, const std::vector<std::pair<std::string_view, std::string_view>>& merges,
                    BpeOptions options, std::string_view name)
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)), num_merges_(merges.size()) {
   if (options_.unk_token) unk_ = vocabulary_.find(*options_.unk_token);
@@ -47,8 +45,8 @@ BpeModel::BpeModel(Vocabulary vocabulary,
     const TokenId left_id = lookup(left);
     const TokenId right_id = lookup(right);
     if (right.size() < options_.continuing_subword_prefix.size()) {
-      throw Error(ErrorCode::corrupt, fmt::format("{}: model.merges[{}]: '{}' lacks the prefix '{}'", name,
-                                                  rank, right, options_.continuing_subword_prefix));
+      throw Error(ErrorCode::corrupt, fmt::format("{}: model.merges[{}]: '{}' lacks the prefix '{}'", name, rank, right,
+                                                  options_.continuing_subword_prefix));
     }
     merged.assign(left).append(right.substr(options_.continuing_subword_prefix.size()));
     const TokenId merged_id = lookup(merged);
@@ -81,6 +79,18 @@ bool BpeModel::use_raw_bytes() {
   return true;
 }
 
+bool BpeModel::never_merges_before(std::string_view boundary) const {
+  const bool plain =
+      options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty() && !options_.ignore_merges;
+  if (!plain || raw_bytes_ || vocabulary_.find(boundary) < 0) return false;
+  bool never = true;
+  vocabulary_.for_each([&](std::string_view token, TokenId) {
+    while (token.starts_with(boundary)) token.remove_prefix(boundary.size());
+    never = never && token.find(boundary) == std::string_view::npos;
+  });
+  return never;
+}
+
 const BpeModel::Merge* BpeModel::find_merge(TokenId left, TokenId right) const {
   const std::uint64_t pair = pair_of(left, right);
   const std::size_t mask = merges_.size() - 1;
@@ -104,8 +114,7 @@ void BpeModel::split(std::string_view piece, std::vector<Symbol>& symbols) const
     const bool first = at == 0;
     const bool last = at + length == piece.size();
     std::string_view token = piece.substr(at, length);
-    if ((!first && !options_.continuing_subword_prefix.empty()) ||
-        (last && !options_.end_of_word_suffix.empty())) {
+    if ((!first && !options_.continuing_subword_prefix.empty()) || (last && !options_.end_of_word_suffix.empty())) {
       spelling.clear();
       if (!first) spelling += options_.continuing_subword_prefix;
       spelling += piece.substr(at, length);
@@ -131,8 +140,8 @@ void BpeModel::split(std::string_view piece, std::vector<Symbol>& symbols) const
     }
     if (!options_.unk_token) continue;
     if (unk_ < 0) {
-      throw_invalid(fmt::format("a character is not in the vocabulary, and neither is unk_token '{}'",
-                                *options_.unk_token));
+      throw_invalid(
+          fmt::format("a character is not in the vocabulary, and neither is unk_token '{}'", *options_.unk_token));
     }
     if (unknown.id >= 0 && options_.fuse_unk) {
       unknown.length += static_cast<std::uint32_t>(length);
@@ -224,8 +233,7 @@ void BpeModel::tokenize(std::string_view piece, const TokenSink& out) const {
     }
   }
   if (raw_bytes_ && num_merges_ == 0) {
-    for (std::size_t i = 0; i < piece.size(); ++i)
-      out.add(byte_ids_[static_cast<unsigned char>(piece[i])], i, i + 1);
+    for (std::size_t i = 0; i < piece.size(); ++i) out.add(byte_ids_[static_cast<unsigned char>(piece[i])], i, i + 1);
     return;
   }
   thread_local std::vector<Symbol> symbols;

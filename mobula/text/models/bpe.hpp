@@ -32,6 +32,10 @@ class BpeModel final : public Model {
   /// directly. Returns false (and changes nothing) where the vocabulary or the options don't allow that.
   bool use_raw_bytes();
 
+  /// Tells whether no merge ever reaches over a place where `boundary` follows something else, so that pieces may be cut
+  /// there without changing any id: true of vocabularies in which only whole words begin with it.
+  bool never_merges_before(std::string_view boundary) const;
+
   void tokenize(std::string_view piece, const TokenSink& out) const override;
   TokenId find(std::string_view token) const override { return vocabulary_.find(token); }
   std::optional<std::string_view> token(TokenId id) const override { return vocabulary_.token(id); }

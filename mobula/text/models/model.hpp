@@ -20,8 +20,7 @@ struct TokenSink {
 
   void add(TokenId id, std::size_t begin, std::size_t end) const {
     ids.push_back(id);
-    if (spans != nullptr)
-      spans->emplace_back(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
+    if (spans != nullptr) spans->emplace_back(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end));
   }
 };
 

@@ -29,8 +29,7 @@ Class unicode_class(char32_t c) {
 
 class Scanner {
  public:
-  Scanner(std::string_view text, std::uint32_t base, std::vector<Piece>& out)
-      : text_(text), base_(base), out_(out) {}
+  Scanner(std::string_view text, std::uint32_t base, std::vector<Piece>& out) : text_(text), base_(base), out_(out) {}
 
   // '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
   void gpt2() {

@@ -21,8 +21,7 @@ class PieceWriter {
   /// Writes `bytes` for the next `count` bytes of the piece; they get the origin of the last byte replaced.
   void replace(std::size_t count, std::string_view bytes) {
     target_.text += bytes;
-    if (target_.tracked)
-      target_.origin.insert(target_.origin.end(), bytes.size(), source_.origin[at_ + count - 1]);
+    if (target_.tracked) target_.origin.insert(target_.origin.end(), bytes.size(), source_.origin[at_ + count - 1]);
     at_ += count;
   }
   /// Keeps the next `count` bytes.

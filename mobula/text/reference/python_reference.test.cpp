@@ -37,7 +37,7 @@ std::vector<Json> run_reference(const std::string& script, const std::vector<std
   const std::string text = read_file(output);
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    lines.push_back(parse_json(std::string_view(text).substr(at, end - at), script, 256));
+    lines.push_back(parse_json(std::string_view(text).substr(at, end - at), script, {.max_depth = 256}));
     at = end + 1;
   }
   return lines;

@@ -29,8 +29,7 @@ std::uint8_t flags(char32_t code_point) {
 }
 
 template <std::size_t N>
-CodePoints mapping(const char32_t (&keys)[N], const std::uint16_t* begins, const char32_t* text,
-                   char32_t code_point) {
+CodePoints mapping(const char32_t (&keys)[N], const std::uint16_t* begins, const char32_t* text, char32_t code_point) {
   const char32_t* found = std::lower_bound(std::begin(keys), std::end(keys), code_point);
   if (found == std::end(keys) || *found != code_point) return {};
   const std::size_t index = static_cast<std::size_t>(found - keys);
