@@ -88,7 +88,7 @@ class Pass final : public HeadPass {
   }
   static RightOperand<E> operand(const float* matrix, std::int64_t k, std::int64_t n, bool transposed,
                                  std::shared_ptr<std::byte>& memory) {
-    memory = take_buffer(static_cast<std::size_t>(RightOperand<E>::packed_size(k, n, transposed)) * sizeof(E));
+    memory = take_buffer(static_cast<std::size_t>(RightOperand<E>::packed_size(k, n)) * sizeof(E));
     const RightOperand<E> right(matrix, k, n, transposed, reinterpret_cast<E*>(memory.get()));
     run_tasks(right.num_pack_tasks(), [&](std::int64_t task) { right.pack(task); });
     return right;

@@ -15,7 +15,7 @@ bool has_bf16_micro_kernels() {
   return has;
 }
 
-// One panel's product: B is [k / 2][width][2].
+// One panel's product: B is [k / 2][n][2] in bf16, [k][n] in fp32.
 void multiply_panel(std::int64_t m, std::int64_t n, std::int64_t k, const Bf16Bits* a, std::int64_t lda,
                     const Bf16Bits* b, float* c, std::int64_t ldc, bool accumulate) {
   if (has_bf16_micro_kernels()) {
@@ -26,15 +26,15 @@ void multiply_panel(std::int64_t m, std::int64_t n, std::int64_t k, const Bf16Bi
   }
 }
 
-}  // namespace
-
-template <>
-std::int64_t RightOperand<float>::packed_size(std::int64_t k, std::int64_t n, bool transposed) {
-  return transposed ? k * n : 0;
+void multiply_panel(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+                    float* c, std::int64_t ldc, bool accumulate) {
+  simd_kernels().gemm(m, n, k, a, lda, false, b, n, c, ldc, accumulate);
 }
 
-template <>
-std::int64_t RightOperand<Bf16Bits>::packed_size(std::int64_t k, std::int64_t n, bool) {
+}  // namespace
+
+template <class E>
+std::int64_t RightOperand<E>::packed_size(std::int64_t k, std::int64_t n) {
   return k * n;
 }
 
@@ -42,20 +42,21 @@ template <class E>
 RightOperand<E>::RightOperand(const float* matrix, std::int64_t k, std::int64_t n, bool transposed, E* memory)
     : matrix_(matrix), memory_(memory), k_(k), n_(n), transposed_(transposed) {}
 
-template <>
-std::int64_t RightOperand<float>::num_pack_tasks() const {
-  return transposed_ ? (n_ + kPanel - 1) / kPanel : 0;
-}
-
-template <>
-std::int64_t RightOperand<Bf16Bits>::num_pack_tasks() const {
+template <class E>
+std::int64_t RightOperand<E>::num_pack_tasks() const {
   return (n_ + kPanel - 1) / kPanel;
 }
 
 template <>
 void RightOperand<float>::pack(std::int64_t task) const {
   const std::int64_t first = task * kPanel;
-  simd_kernels().transpose(std::min(kPanel, n_ - first), k_, matrix_ + first * k_, k_, memory_ + first, n_);
+  const std::int64_t count = std::min(kPanel, n_ - first);
+  float* panel = memory_ + first * k_;
+  if (transposed_) {
+    simd_kernels().transpose(count, k_, matrix_ + first * k_, k_, panel, count);
+  } else {
+    simd_kernels().copy_block(k_, count, matrix_ + first, n_, panel, count);
+  }
 }
 
 template <>
@@ -74,15 +75,9 @@ void RightOperand<Bf16Bits>::pack(std::int64_t task) const {
   simd.pack_bf16_panel(k_, count, columns, ld, count, memory_ + first * k_);
 }
 
-template <>
-void RightOperand<float>::multiply(std::int64_t m, const float* a, std::int64_t lda, float* c, std::int64_t ldc,
-                                   bool accumulate) const {
-  simd_kernels().gemm(m, n_, k_, a, lda, false, transposed_ ? memory_ : matrix_, n_, c, ldc, accumulate);
-}
-
-template <>
-void RightOperand<Bf16Bits>::multiply(std::int64_t m, const Bf16Bits* a, std::int64_t lda, float* c, std::int64_t ldc,
-                                      bool accumulate) const {
+template <class E>
+void RightOperand<E>::multiply(std::int64_t m, const E* a, std::int64_t lda, float* c, std::int64_t ldc,
+                               bool accumulate) const {
   for (std::int64_t j = 0; j < n_; j += kPanel) {
     multiply_panel(m, std::min(kPanel, n_ - j), k_, a, lda, memory_ + j * k_, c + j, ldc, accumulate);
   }
@@ -113,7 +108,10 @@ void SavedInput<Bf16Bits>::keep(std::int64_t first, std::int64_t count, const Bf
 template <>
 void SavedInput<float>::weight_gradient(const float* dy, std::int64_t ld, std::int64_t first, std::int64_t count,
                                         float* grad) const {
-  simd_kernels().gemm(width, count, rows, data, width, true, dy + first, ld, grad + first, ld, false);
+  // Side by side, the columns' rows would fall into few sets of the cache.
+  auto* packed = reinterpret_cast<float*>(thread_scratch(static_cast<std::size_t>(rows * count) * sizeof(float)));
+  simd_kernels().copy_block(rows, count, dy + first, ld, packed, count);
+  simd_kernels().gemm(width, count, rows, data, width, true, packed, count, grad + first, ld, false);
 }
 
 template <>

@@ -10,7 +10,7 @@
 
 namespace mobula::nn::kernels {
 
-/// Widest panel of columns in which a bf16 right operand is packed.
+/// Columns of a panel of a right operand: panels lie one behind the other, each with all its rows.
 inline constexpr std::int64_t kPanel = 64;
 /// In bf16 the depth of a product, and the width of a right operand, are multiples of this.
 inline constexpr std::int64_t kBf16Step = 32;
@@ -19,14 +19,14 @@ inline constexpr std::int64_t kBf16Step = 32;
 template <class E>
 class RightOperand {
  public:
-  /// Numbers of memory that an operand of these sizes takes (0: it uses the matrix as it lies).
-  static std::int64_t packed_size(std::int64_t k, std::int64_t n, bool transposed);
+  /// Numbers of memory that an operand of these sizes takes.
+  static std::int64_t packed_size(std::int64_t k, std::int64_t n);
 
   RightOperand() = default;
   /// Names B = `matrix` ([k, n], or [n, k] where `transposed`); `memory` holds packed_size() numbers.
   RightOperand(const float* matrix, std::int64_t k, std::int64_t n, bool transposed, E* memory);
 
-  /// Number of tasks that pack() takes; 0 where there is nothing to pack.
+  /// Number of tasks that pack() takes.
   std::int64_t num_pack_tasks() const;
   void pack(std::int64_t task) const;
 

@@ -97,7 +97,6 @@ template <class E, std::size_t N>
 void pack_all(const std::array<RightOperand<E>, N>& operands) {
   std::int64_t total = 0;
   for (const auto& operand : operands) total += operand.num_pack_tasks();
-  if (total == 0) return;
   run_tasks(total, [&](std::int64_t task) {
     for (const auto& operand : operands) {
       if (task < operand.num_pack_tasks()) {
@@ -123,7 +122,7 @@ std::array<RightOperand<E>, N> operands_of(const std::array<WeightOf, N>& weight
     for (std::size_t i = 0; i < N; ++i) {
       const std::int64_t k = transposed ? weights[i].out : weights[i].in;
       const std::int64_t n = transposed ? weights[i].in : weights[i].out;
-      E* packed = cutter.take<E>(RightOperand<E>::packed_size(k, n, transposed));
+      E* packed = cutter.take<E>(RightOperand<E>::packed_size(k, n));
       operands[i] = RightOperand<E>(weights[i].matrix, k, n, transposed, packed);
     }
     return cutter.taken(base);

@@ -10,12 +10,13 @@ extern const SimdKernels kPortableKernels;
 #if defined(__x86_64__)
 extern const SimdKernels kAvx2Kernels;
 extern const SimdKernels kAvx512Kernels;
+extern const SimdKernels kAvx512bf16Kernels;
 #endif
 
 namespace {
 
 struct Available {
-  std::array<const SimdKernels*, 3> tables{};
+  std::array<const SimdKernels*, 4> tables{};
   int count = 0;
 };
 
@@ -25,6 +26,7 @@ Available find_available() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
+    if (__builtin_cpu_supports("avx512bf16")) found.tables[found.count++] = &kAvx512bf16Kernels;
     found.tables[found.count++] = &kAvx512Kernels;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {

@@ -47,7 +47,9 @@ struct SimdKernels {
   /// out[n][m] = in[m][n].
   void (*transpose_bf16)(std::int64_t m, std::int64_t n, const Bf16Bits* in, std::int64_t ldi, Bf16Bits* out,
                          std::int64_t ldo);
-  /// Rounds to nearest, ties to even.
+  /// out[m][n] = in[m][n].
+  void (*copy_block)(std::int64_t m, std::int64_t n, const float* in, std::int64_t ldi, float* out, std::int64_t ldo);
+  /// Rounds to nearest, ties to even. Numbers below 2^-126 may become 0.
   void (*to_bf16)(std::int64_t n, const float* in, Bf16Bits* out);
   /// Interleaves pairs of rows of `in` [k,n] into out[ceil(k/2)][width][2], the operand order of dot-product
   /// instructions; what is missing of the last row and of `width` columns is 0.
@@ -96,7 +98,7 @@ struct SimdKernels {
   void (*add)(std::int64_t n, const float* x, float* y);
 };
 
-/// Returns the loops for this processor: "avx512", "avx2" or "portable". The environment variable MOBULA_SIMD
+/// Returns the loops for this processor: "avx512bf16", "avx512", "avx2" or "portable". The environment variable MOBULA_SIMD
 /// forces a lower one.
 const SimdKernels& simd_kernels();
 /// Returns the loops of every instruction set this processor has, best first.

@@ -31,7 +31,7 @@ class SimdKernelsTest : public testing::TestWithParam<int> {
   Random random_{7};
 };
 
-INSTANTIATE_TEST_SUITE_P(EveryInstructionSet, SimdKernelsTest, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(EveryInstructionSet, SimdKernelsTest, testing::Values(0, 1, 2, 3));
 
 float from_bits(Bf16Bits bits) {
   const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;

@@ -146,22 +146,39 @@ void gemm_bf16_panel(std::int64_t m, std::int64_t n, std::int64_t k, const Bf16B
   }
 }
 
+MOBULA_INLINE Vf load_lanes(const float* p) {
+  return load(p);
+}
+MOBULA_INLINE Vf load_lanes(const Bf16Bits* p) {
+  Vh h;
+  __builtin_memcpy(&h, p, sizeof h);
+  return reinterpret_cast<Vf>(__builtin_convertvector(h, Vu));
+}
+MOBULA_INLINE void store_lanes(float* p, Vf v) {
+  store(p, v);
+}
+MOBULA_INLINE void store_lanes(Bf16Bits* p, Vf v) {
+  const Vh h = __builtin_convertvector(reinterpret_cast<Vu>(v), Vh);
+  __builtin_memcpy(p, &h, sizeof h);
+}
+
+// Squares of kLanes through registers, what is left over number by number.
 template <class T>
 MOBULA_INLINE void transpose_as(std::int64_t m, std::int64_t n, const T* in, std::int64_t ldi, T* out,
                                 std::int64_t ldo) {
-  constexpr std::int64_t kBlock = 16;
-  T block[kBlock * kBlock];
-  for (std::int64_t i = 0; i < m; i += kBlock) {
-    const std::int64_t rows = smaller(kBlock, m - i);
-    for (std::int64_t j = 0; j < n; j += kBlock) {
-      const std::int64_t columns = smaller(kBlock, n - j);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        for (std::int64_t s = 0; s < columns; ++s) block[s * kBlock + r] = in[(i + r) * ldi + j + s];
-      }
-      for (std::int64_t s = 0; s < columns; ++s) {
-        __builtin_memcpy(out + (j + s) * ldo + i, block + s * kBlock, sizeof(T) * static_cast<std::size_t>(rows));
-      }
+  const std::int64_t whole_rows = m / kLanes * kLanes, whole_columns = n / kLanes * kLanes;
+  for (std::int64_t i = 0; i < whole_rows; i += kLanes) {
+    for (std::int64_t j = 0; j < whole_columns; j += kLanes) {
+      Vf square[kLanes];
+#pragma GCC unroll 16
+      for (std::int64_t r = 0; r < kLanes; ++r) square[r] = load_lanes(in + (i + r) * ldi + j);
+      transpose_lanes<kLanes / 2>(square);
+#pragma GCC unroll 16
+      for (std::int64_t r = 0; r < kLanes; ++r) store_lanes(out + (j + r) * ldo + i, square[r]);
     }
+  }
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = i < whole_rows ? whole_columns : 0; j < n; ++j) out[j * ldo + i] = in[i * ldi + j];
   }
 }
 
@@ -171,6 +188,12 @@ void transpose(std::int64_t m, std::int64_t n, const float* in, std::int64_t ldi
 void transpose_bf16(std::int64_t m, std::int64_t n, const Bf16Bits* in, std::int64_t ldi, Bf16Bits* out,
                     std::int64_t ldo) {
   transpose_as(m, n, in, ldi, out, ldo);
+}
+void copy_block(std::int64_t m, std::int64_t n, const float* in, std::int64_t ldi, float* out, std::int64_t ldo) {
+  for (std::int64_t i = 0; i < m; ++i) {
+    for_vectors(n, [&](std::int64_t j, std::int64_t lanes)
+                       MOBULA_LAMBDA { store(out + i * ldo + j, load(in + i * ldi + j, lanes), lanes); });
+  }
 }
 
 void to_bf16(std::int64_t n, const float* in, Bf16Bits* out) {

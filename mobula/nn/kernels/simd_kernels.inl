@@ -1,6 +1,10 @@
 // The loops of simd.hpp, compiled for one instruction set by the file that includes this after setting
 // MOBULA_SIMD_NAME (of the table), MOBULA_SIMD_LANES, MOBULA_SIMD_REGISTERS and MOBULA_SIMD_VECTORS (the width
 // of a matrix tile).
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include <cstddef>
 #include <cstdint>
 
@@ -28,6 +32,7 @@ const SimdKernels MOBULA_SIMD_NAME = {
     .gemm_bf16_panel = gemm_bf16_panel,
     .transpose = transpose,
     .transpose_bf16 = transpose_bf16,
+    .copy_block = copy_block,
     .to_bf16 = to_bf16,
     .pack_bf16_panel = pack_bf16_panel,
     .fill_rows = fill_rows,

@@ -53,11 +53,15 @@ MOBULA_INLINE Vf min(Vf a, Vf b) {
 }
 
 MOBULA_INLINE Vh round_to_bf16(Vf v) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<Vh>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v)));
+#else
   const Vu nan = reinterpret_cast<Vu>(v != v);
   Vu bits = reinterpret_cast<Vu>(v);
   bits += 0x7fffu + ((bits >> 16) & 1u);
   bits = (bits & ~nan) | (nan & 0x7fc00000u);
   return __builtin_convertvector(bits >> 16, Vh);
+#endif
 }
 MOBULA_INLINE void store(Bf16Bits* p, Vf v, std::int64_t lanes) {
   const Vh h = round_to_bf16(v);
@@ -96,6 +100,25 @@ MOBULA_INLINE float max_lanes(Vf v) {
     for (std::int64_t i = 0; i < half; ++i) a[i] = a[i] > a[i + half] ? a[i] : a[i + half];
   }
   return a[0];
+}
+
+// Exchanges quarters, then eighths ...: after the last round, row i holds what was column i.
+template <std::int64_t Half>
+MOBULA_INLINE void transpose_lanes(Vf* rows) {
+  Vi low, high;
+#pragma GCC unroll 16
+  for (std::int64_t l = 0; l < kLanes; ++l) {
+    low[l] = static_cast<std::int32_t>((l & Half) != 0 ? kLanes + l - Half : l);
+    high[l] = static_cast<std::int32_t>((l & Half) != 0 ? kLanes + l : l + Half);
+  }
+#pragma GCC unroll 16
+  for (std::int64_t i = 0; i < kLanes; ++i) {
+    if ((i & Half) != 0) continue;
+    const Vf a = rows[i], b = rows[i + Half];
+    rows[i] = __builtin_shuffle(a, b, low);
+    rows[i + Half] = __builtin_shuffle(a, b, high);
+  }
+  if constexpr (Half > 1) transpose_lanes<Half / 2>(rows);
 }
 
 // Calls f(first index, number of lanes) over n numbers.
