@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "mobula/nn/causal_lm.hpp"
+#include "mobula/nn/generate/batch_engine.hpp"
 #include "mobula/nn/generate/engine.hpp"
 #include "mobula/text/tokenizer.hpp"
 
@@ -16,7 +17,8 @@ namespace mobula::cli {
 std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype);
 
 /// Loads a model and makes an engine of it; `dtype` as for load_language_model, or int8 or int4.
-std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype);
+std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
+                                                  nn::EngineOptions options = {});
 
 /// Loads the tokenizer of a checkpoint folder, or returns null where it has none. Throws Error(invalid_argument) where it
 /// has ids that a model with `vocab_size` lacks.

@@ -37,8 +37,8 @@ std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, cons
   return models::load_causal_lm(model, options);
 }
 
-std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype) {
-  nn::EngineOptions options;
+std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
+                                                  nn::EngineOptions options) {
   if (dtype == "int8") options.quantize = nn::WeightType::int8;
   if (dtype == "int4") options.quantize = nn::WeightType::int4;
   if (!dtype.empty() && !options.quantize && dtype != "fp32" && dtype != "bf16") {

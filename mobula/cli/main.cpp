@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   mobula::cli::add_score_commands(line);
   mobula::cli::add_data_command(line);
   mobula::cli::add_completion_command(line);
+  mobula::cli::add_serve_command(line);
   mobula::cli::add_runs_commands(line);
   return line.run(argc, argv);
 }
