@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "mobula/base/error.hpp"
@@ -45,9 +46,25 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
     made.mlp_out_norm = make_norm(layer.mlp_out_norm);
     for (const LinearWeights& part : layer.qkv) made.qkv.push_back(make_matrix(part, options.quantize));
     made.attention_out = make_matrix(layer.attention_out, options.quantize);
-    if (layer.gate.weight.defined()) made.gate = make_matrix(layer.gate, options.quantize);
-    made.up = make_matrix(layer.up, options.quantize);
-    made.down = make_matrix(layer.down, options.quantize);
+    const auto make_mlp = [&](const LinearWeights& gate, const LinearWeights& up, const LinearWeights& down) {
+      Mlp mlp;
+      if (gate.weight.defined()) mlp.gate = make_matrix(gate, options.quantize);
+      mlp.up = make_matrix(up, options.quantize);
+      mlp.down = make_matrix(down, options.quantize);
+      return mlp;
+    };
+    if (layer.up.weight.defined()) made.mlp = make_mlp(layer.gate, layer.up, layer.down);
+    if (layer.experts) {
+      const DecoderExperts& experts = *layer.experts;
+      made.router = make_matrix({experts.router.weight.to(at::kFloat), experts.router.bias}, std::nullopt);
+      if (experts.shared_gate.weight.defined()) {
+        made.shared_gate = make_matrix({experts.shared_gate.weight.to(at::kFloat), {}}, std::nullopt);
+      }
+      for (std::size_t e = 0; e < experts.up.size(); ++e) {
+        made.experts.push_back(
+            make_mlp(experts.gate.empty() ? LinearWeights{} : experts.gate[e], experts.up[e], experts.down[e]));
+      }
+    }
     layers_.push_back(std::move(made));
   }
   embedding_norm_ = make_norm(model_.embedding_norm);
@@ -162,16 +179,37 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, const Matrix& matr
   multiply(x, num_rows, matrices, outs, strides);
 }
 
-void Decoder::rotate(const RotarySpec& rotary, std::int64_t position, float* head) const {
+void Decoder::prepare_rotation(std::span<const DecoderRow> rows, const RotarySpec& rotary) {
+  if (rotary.dim == 0) return;
+  if (rotation_ != nullptr && rotation_->frequencies == rotary.frequencies &&
+      rotation_->amplitude == rotary.amplitude) {
+    return;
+  }
+  rotation_ = &rotary;
   const std::int64_t half = rotary.dim / 2;
+  const auto num_rows = static_cast<std::int64_t>(rows.size());
+  float* cosine = sized(cosine_, num_rows * half);
+  float* sine = sized(sine_, num_rows * half);
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    const auto position = static_cast<float>(rows[static_cast<std::size_t>(r)].position);
+    for (std::int64_t i = 0; i < half; ++i) {
+      const float angle = position * rotary.frequencies[static_cast<std::size_t>(i)];
+      cosine[r * half + i] = std::cos(angle) * rotary.amplitude;
+      sine[r * half + i] = std::sin(angle) * rotary.amplitude;
+    }
+  }
+}
+
+void Decoder::rotate(const RotarySpec& rotary, std::int64_t row, float* head) const {
+  const std::int64_t half = rotary.dim / 2;
+  const float* cosine = cosine_.data() + row * half;
+  const float* sine = sine_.data() + row * half;
   for (std::int64_t i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position) * rotary.frequencies[static_cast<std::size_t>(i)];
-    const float c = std::cos(angle) * rotary.amplitude, s = std::sin(angle) * rotary.amplitude;
     float& a = rotary.interleaved ? head[2 * i] : head[i];
     float& b = rotary.interleaved ? head[2 * i + 1] : head[i + half];
     const float old = a;
-    a = old * c - b * s;
-    b = b * c + old * s;
+    a = old * cosine[i] - b * sine[i];
+    b = b * cosine[i] + old * sine[i];
   }
 }
 
@@ -195,27 +233,28 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
   }
   multiply(normed_.data(), num_rows, matrices, outs, strides);
 
-  const auto finish_head = [&](float* head, const Norm& norm, std::int64_t position) {
+  prepare_rotation(rows, layer.rotary);
+  const auto finish_head = [&](float* head, const Norm& norm, std::int64_t row) {
     if (norm.weight.defined()) {
       kernels_.rms_norm(head, data(norm.weight), static_cast<float>(spec.norm_offset), spec.head_dim,
                         static_cast<float>(spec.norm_eps), head);
     }
-    if (layer.rotary.dim > 0) rotate(layer.rotary, position, head);
+    if (layer.rotary.dim > 0) rotate(layer.rotary, row, head);
   };
   at::parallel_for(0, num_rows, 4, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
-      const DecoderRow& row = rows[static_cast<std::size_t>(r)];
       float* base = qkv + r * stride;
       for (std::int64_t h = 0; h < spec.num_heads; ++h) {
-        finish_head(base + h * spec.head_dim, made.query_norm, row.position);
+        finish_head(base + h * spec.head_dim, made.query_norm, r);
       }
       for (std::int64_t h = 0; h < spec.num_kv_heads; ++h) {
-        finish_head(base + query_width + h * spec.head_dim, made.key_norm, row.position);
+        finish_head(base + query_width + h * spec.head_dim, made.key_norm, r);
       }
     }
   });
   // Positions of one sequence come in order, and the first of a block clears it: one thread a head.
-  at::parallel_for(0, spec.num_kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t write_grain = std::max<std::int64_t>(1, 128 / num_rows);
+  at::parallel_for(0, spec.num_kv_heads, write_grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = 0; r < num_rows; ++r) {
       const DecoderRow& row = rows[static_cast<std::size_t>(r)];
       const float* base = qkv + r * stride + query_width;
@@ -253,33 +292,100 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
   multiply(attended, num_rows, made.attention_out, sized(out_, num_rows * spec.hidden));
 }
 
-void Decoder::mlp(const float* x, std::size_t index, std::int64_t num_rows) {
-  const DecoderSpec& spec = model_.spec;
-  const Layer& made = layers_[index];
-  float* up = sized(inner_, num_rows * spec.inner);
-  if (made.gate.weight.defined()) {
-    float* gate = sized(gate_, num_rows * spec.inner);
-    const Matrix* const matrices[] = {&made.gate, &made.up};
+void Decoder::run_mlp(const Mlp& mlp, const float* x, std::int64_t num_rows, float* out) {
+  const Activation activation = model_.spec.activation;
+  const std::int64_t inner = mlp.up.view.num_out;
+  float* up = sized(inner_, num_rows * inner);
+  if (mlp.gate.weight.defined()) {
+    float* gate = sized(gate_, num_rows * inner);
+    const Matrix* const matrices[] = {&mlp.gate, &mlp.up};
     float* const outs[] = {gate, up};
-    const std::int64_t strides[] = {spec.inner, spec.inner};
+    const std::int64_t strides[] = {inner, inner};
     multiply(x, num_rows, matrices, outs, strides);
-    at::parallel_for(0, num_rows * spec.inner, 16384, [&](std::int64_t begin, std::int64_t end) {
-      kernels_.activate(spec.activation, gate + begin, end - begin);
+    at::parallel_for(0, num_rows * inner, 16384, [&](std::int64_t begin, std::int64_t end) {
+      kernels_.activate(activation, gate + begin, end - begin);
       for (std::int64_t i = begin; i < end; ++i) up[i] *= gate[i];
     });
   } else {
-    multiply(x, num_rows, made.up, up);
-    at::parallel_for(0, num_rows * spec.inner, 16384, [&](std::int64_t begin, std::int64_t end) {
-      kernels_.activate(spec.activation, up + begin, end - begin);
+    multiply(x, num_rows, mlp.up, up);
+    at::parallel_for(0, num_rows * inner, 16384, [&](std::int64_t begin, std::int64_t end) {
+      kernels_.activate(activation, up + begin, end - begin);
     });
   }
-  multiply(up, num_rows, made.down, sized(gate_, num_rows * std::max(spec.hidden, spec.inner)));
+  multiply(up, num_rows, mlp.down, out);
+}
+
+void Decoder::mlp(const float* x, std::size_t index, std::int64_t num_rows) {
+  const Layer& made = layers_[index];
+  const std::int64_t hidden = model_.spec.hidden;
+  float* out = sized(mlp_out_, num_rows * hidden);
+  if (made.mlp.up.weight.defined()) {
+    run_mlp(made.mlp, x, num_rows, out);
+  } else {
+    std::fill_n(out, num_rows * hidden, 0.0f);
+  }
+  if (made.shared_gate.weight.defined()) {
+    float* share = sized(router_, num_rows);
+    multiply(x, num_rows, made.shared_gate, share);
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      const float factor = 1.0f / (1.0f + std::exp(-share[r]));
+      for (std::int64_t i = 0; i < hidden; ++i) out[r * hidden + i] *= factor;
+    }
+  }
+  if (!made.experts.empty()) add_experts(x, index, num_rows, out);
+}
+
+void Decoder::add_experts(const float* x, std::size_t index, std::int64_t num_rows, float* out) {
+  const Layer& made = layers_[index];
+  const DecoderExperts& spec = *model_.layers[index].experts;
+  const std::int64_t hidden = model_.spec.hidden;
+  const auto num_experts = static_cast<std::int64_t>(made.experts.size());
+  float* scores = sized(router_, num_rows * num_experts);
+  multiply(x, num_rows, made.router, scores);
+  struct Share {
+    std::int64_t row;
+    float weight;
+  };
+  std::vector<std::vector<Share>> shares(made.experts.size());
+  std::vector<std::int64_t> order(made.experts.size());
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    float* row = scores + r * num_experts;
+    const float top = *std::max_element(row, row + num_experts);
+    float total = 0;
+    for (std::int64_t e = 0; e < num_experts; ++e) total += row[e] = std::exp(row[e] - top);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [row](std::int64_t a, std::int64_t b) { return row[a] > row[b]; });
+    if (spec.normalize) {
+      total = 0;
+      for (std::int64_t k = 0; k < spec.num_chosen; ++k) total += row[order[static_cast<std::size_t>(k)]];
+    }
+    for (std::int64_t k = 0; k < spec.num_chosen; ++k) {
+      const std::int64_t e = order[static_cast<std::size_t>(k)];
+      shares[static_cast<std::size_t>(e)].push_back({r, row[e] / total});
+    }
+  }
+  // Experts come in their own order, so that a row's sum doesn't depend on the rows beside it.
+  for (std::size_t e = 0; e < shares.size(); ++e) {
+    if (shares[e].empty()) continue;
+    const auto count = static_cast<std::int64_t>(shares[e].size());
+    float* in = sized(expert_in_, count * hidden);
+    float* result = sized(expert_out_, count * hidden);
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::copy_n(x + shares[e][static_cast<std::size_t>(i)].row * hidden, hidden, in + i * hidden);
+    }
+    run_mlp(made.experts[e], in, count, result);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Share& share = shares[e][static_cast<std::size_t>(i)];
+      for (std::int64_t c = 0; c < hidden; ++c) out[share.row * hidden + c] += share.weight * result[i * hidden + c];
+    }
+  }
 }
 
 std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   for (const DecoderRow& row : rows) row.sequence->reserve(layout_, row.position + 1);
+  rotation_ = nullptr;
   embed(rows);
   float* x = x_.data();
   float* normed = sized(normed_, num_rows * spec.hidden);
@@ -297,7 +403,7 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
       normalize(layer.mlp_norm, x, normed, num_rows);
       mlp(normed, i, num_rows);
     }
-    add_normalized(layer.mlp_out_norm, x, gate_.data(), num_rows);
+    add_normalized(layer.mlp_out_norm, x, mlp_out_.data(), num_rows);
   }
   std::int64_t wanted = 0;
   for (std::int64_t r = 0; r < num_rows; ++r) {

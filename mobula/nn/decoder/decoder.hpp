@@ -52,10 +52,16 @@ class Decoder {
   struct Norm {
     at::Tensor weight, bias;  // fp32, contiguous
   };
+  struct Mlp {
+    Matrix gate, up, down;  // gate undefined: none; up undefined: no MLP
+  };
   struct Layer {
     Norm attention_norm, query_norm, key_norm, attention_out_norm, mlp_norm, mlp_out_norm;
     std::vector<Matrix> qkv;
-    Matrix attention_out, gate, up, down;
+    Matrix attention_out;
+    Mlp mlp;
+    Matrix router, shared_gate;
+    std::vector<Mlp> experts;
   };
 
   static Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
@@ -68,8 +74,13 @@ class Decoder {
                 std::span<float* const> outs, std::span<const std::int64_t> strides);
   void multiply(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out);
   void attention(std::span<const DecoderRow> rows, std::size_t index);
+  /// Computes cosines and sines of every row's position, unless those of the last call serve.
+  void prepare_rotation(std::span<const DecoderRow> rows, const RotarySpec& rotary);
+  void rotate(const RotarySpec& rotary, std::int64_t row, float* head) const;
+  void run_mlp(const Mlp& mlp, const float* x, std::int64_t num_rows, float* out);
+  /// Writes what the layer's MLP or experts add to mlp_out_.
   void mlp(const float* x, std::size_t index, std::int64_t num_rows);
-  void rotate(const RotarySpec& rotary, std::int64_t position, float* head) const;
+  void add_experts(const float* x, std::size_t index, std::int64_t num_rows, float* out);
 
   DecoderModel model_;
   const CpuKernels& kernels_;
@@ -77,7 +88,10 @@ class Decoder {
   std::vector<Layer> layers_;
   Norm embedding_norm_, final_norm_;
   Matrix head_;
-  std::vector<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, last_, logits_;
+  std::vector<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, mlp_out_, last_, logits_;
+  std::vector<float> router_, expert_in_, expert_out_;
+  std::vector<float> cosine_, sine_;      // [row][dim / 2]
+  const RotarySpec* rotation_ = nullptr;  // what they are of, in this call of forward()
   std::vector<std::byte> packed_;
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "mobula/nn/layers/activation_kind.hpp"
@@ -48,6 +49,17 @@ struct LinearWeights {
   at::Tensor weight, bias;  ///< bias may be undefined
 };
 
+/// A mixture of experts in place of an MLP (Shazeer et al. 2017): each token goes to the `num_chosen` experts that are
+/// likeliest under softmax(x · routerᵀ).
+struct DecoderExperts {
+  LinearWeights router;                       ///< [experts, hidden]; used in fp32
+  std::vector<LinearWeights> gate, up, down;  ///< one an expert; `gate` is empty for MLPs without a gate
+  std::int64_t num_chosen = 2;
+  bool normalize = true;  ///< the chosen ones' probabilities are scaled to sum to 1
+  /// [1, hidden]: what the layer's own MLP adds for every token is multiplied by sigmoid(x · wᵀ); undefined: by 1.
+  LinearWeights shared_gate;
+};
+
 struct DecoderLayer {
   NormWeights attention_norm;
   /// Query, key and value, stacked in this order: one matrix for all three, or three.
@@ -57,7 +69,8 @@ struct DecoderLayer {
   NormWeights attention_out_norm;  ///< on what attention adds (Gemma 2); undefined where there is none
   NormWeights mlp_norm;            ///< undefined: the MLP reads what attention reads
   LinearWeights gate;              ///< undefined: MLP without a gate
-  LinearWeights up, down;
+  LinearWeights up, down;          ///< undefined where there are only experts
+  std::optional<DecoderExperts> experts;
   NormWeights mlp_out_norm;  ///< on what the MLP adds; undefined where there is none
   double attention_scale = 1.0;
   std::int64_t window = 0;  ///< a position sees this many, itself included; 0: all

@@ -268,9 +268,9 @@ inline GroupVec load_weights_8(const std::uint8_t* p) {
   return _mm512_loadu_si512(p);
 }
 inline GroupVec load_weights_4(const std::uint8_t* p) {
-  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1);
-  return _mm512_and_si512(both, _mm512_set1_epi8(15));
+  const __m512i twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  const __m512i shifts = _mm512_inserti64x4(_mm512_set1_epi16(4), _mm256_setzero_si256(), 0);
+  return _mm512_and_si512(_mm512_srlv_epi16(twice, shifts), _mm512_set1_epi8(15));
 }
 inline IntVec dot_group(GroupVec w, GroupVec x, std::int32_t sum, int zero) {
   const __m512i start = _mm512_maskz_set1_epi32(1, -zero * sum);
@@ -355,15 +355,27 @@ inline void quantized_block(const QuantizedRows& rows, const char* x, const std:
                             const float* bias, float* y, i64 y_stride) {
   Vec acc[kOuts][kRows] = {};
   const i64 groups = rows.num_groups;
-  for (i64 g = 0; g < groups; ++g) {
-    GroupVec xs[kRows];
-    for (int r = 0; r < kRows; ++r) xs[r] = load_group(rows.values(x + r * rows.stride) + g * kQuantGroup);
+  for (i64 first = 0; first < groups; first += kLanes) {
+    const i64 count = groups - first < kLanes ? groups - first : kLanes;
+    // Products of the scales for 16 groups at once; the sums below read them back one by one.
+    float factors[kOuts][kRows][kLanes];
     for (int o = 0; o < kOuts; ++o) {
-      const GroupVec ws = Bits::load(w + (o * groups + g) * Bits::kGroupBytes);
       for (int r = 0; r < kRows; ++r) {
-        const char* row = x + r * rows.stride;
-        const IntVec dots = dot_group(ws, xs[r], rows.sums(row)[g], Bits::kZero);
-        acc[o][r] += __builtin_convertvector(dots, Vec) * (scales[o * groups + g] * rows.scales(row)[g]);
+        const float* ws = scales + o * groups + first;
+        const float* xs = rows.scales(x + r * rows.stride) + first;
+        store(factors[o][r], count == kLanes ? load(ws) * load(xs) : load_part(ws, count) * load_part(xs, count));
+      }
+    }
+    for (i64 i = 0; i < count; ++i) {
+      const i64 g = first + i;
+      GroupVec xs[kRows];
+      for (int r = 0; r < kRows; ++r) xs[r] = load_group(rows.values(x + r * rows.stride) + g * kQuantGroup);
+      for (int o = 0; o < kOuts; ++o) {
+        const GroupVec ws = Bits::load(w + (o * groups + g) * Bits::kGroupBytes);
+        for (int r = 0; r < kRows; ++r) {
+          const IntVec dots = dot_group(ws, xs[r], rows.sums(x + r * rows.stride)[g], Bits::kZero);
+          acc[o][r] += __builtin_convertvector(dots, Vec) * factors[o][r][i];
+        }
       }
     }
   }

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "mobula/base/error.hpp"
@@ -44,6 +46,18 @@ class RandomLm final : public CausalLm {
       layer.attention_scale = 0.35;
       layer.rotary = {.dim = 8, .frequencies = {1.0f, 0.1f, 0.01f, 0.001f}};
       layer.window = i == 1 ? 40 : 0;
+      if (i == 1) {
+        DecoderExperts experts;
+        experts.router = {tensor("router", 5, 32), {}};
+        experts.shared_gate = {tensor("share", 1, 32), {}};
+        for (const char* name : {"e0", "e1", "e2", "e3", "e4"}) {
+          const std::string base = name;
+          experts.gate.push_back({tensor((base + "g").c_str(), 24, 32), {}});
+          experts.up.push_back({tensor((base + "u").c_str(), 24, 32), {}});
+          experts.down.push_back({tensor((base + "d").c_str(), 32, 24), {}});
+        }
+        layer.experts = std::move(experts);
+      }
       model_.layers.push_back(layer);
     }
     model_.final_norm = norm("f");
@@ -103,7 +117,12 @@ Answer alone(at::ScalarType type, const std::vector<TokenId>& prompt, const Samp
 }
 
 TEST(BatchEngine, GivesTheSameBitsAloneInABatchInPiecesAndFromThePrefixCache) {
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+  struct Kind {
+    at::ScalarType type;
+    std::optional<WeightType> quantize;
+  };
+  for (const auto& [type, quantize] : {Kind{at::kFloat, {}}, Kind{at::kBFloat16, {}},
+                                       Kind{at::kFloat, WeightType::int8}, Kind{at::kBFloat16, WeightType::int4}}) {
     constexpr std::size_t kRequests = 24;
     std::vector<std::vector<TokenId>> prompts;
     std::vector<SamplingOptions> sampling;
@@ -118,12 +137,13 @@ TEST(BatchEngine, GivesTheSameBitsAloneInABatchInPiecesAndFromThePrefixCache) {
                           .seed = i,
                           .logprobs = 2,
                           .prompt_logprobs = i % 4 == 1});
-      expected.push_back(alone(type, prompts[i], sampling[i], {.prefix_cache = false}));
+      expected.push_back(alone(type, prompts[i], sampling[i], {.quantize = quantize, .prefix_cache = false}));
       EXPECT_EQ(expected[i].ids.size(), sampling[i].max_tokens);
       EXPECT_EQ(expected[i].finish, FinishReason::length);
     }
-    for (const EngineOptions& options : {EngineOptions{}, EngineOptions{.max_batch = 5, .max_step_tokens = 17},
-                                         EngineOptions{.max_batch = 3, .prefix_cache = false}}) {
+    for (EngineOptions options : {EngineOptions{}, EngineOptions{.max_batch = 5, .max_step_tokens = 17},
+                                  EngineOptions{.max_batch = 3, .prefix_cache = false}}) {
+      options.quantize = quantize;
       const auto engine = make_generation_engine(std::make_shared<RandomLm>(type), options);
       for (int round = 0; round < 2; ++round) {  // the second finds the first's prefixes
         std::vector<Answer> answers(kRequests);
