@@ -10,6 +10,7 @@
 #include "mobula/base/size.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/data.hpp"
+#include "mobula/data/blocks/process_memory.hpp"
 #include "mobula/data/blocks/type_names.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
@@ -170,6 +171,7 @@ void run(const DataOptions& options, const GlobalOptions& globals) {
 extern "C" int mobula_run_data(const void* options_pointer, const void* globals_pointer) {
   const auto& options = *static_cast<const DataOptions*>(options_pointer);
   const auto& globals = *static_cast<const GlobalOptions*>(globals_pointer);
+  data::keep_memory_warm();
   switch (options.action) {
     case DataOptions::Action::convert:
       convert(options, globals);

@@ -10,6 +10,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/expressions/expression.hpp"
+#include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/block_operators.hpp"
 #include "mobula/data/plan/plan.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
@@ -178,6 +179,31 @@ Dataset Dataset::union_with(std::vector<Dataset> others) const {
   std::vector<std::shared_ptr<const PlanNode>> inputs{plan_};
   for (const Dataset& other : others) inputs.push_back(other.plan_);
   return Dataset(std::make_shared<UnionNode>(std::move(inputs)));
+}
+
+Dataset Dataset::random_shuffle(std::uint64_t seed) const {
+  return Dataset(std::make_shared<BarrierNode>(
+      plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }));
+}
+
+Dataset Dataset::sort(std::vector<SortKey> keys) const {
+  return Dataset(std::make_shared<BarrierNode>(
+      plan_, [keys = std::move(keys)](const PlanContext& context) { return sort_barrier(keys, context); }));
+}
+
+Dataset Dataset::groupby(std::vector<std::string> keys, std::vector<Aggregate> aggregates) const {
+  return Dataset(std::make_shared<BarrierNode>(
+      plan_, [keys = std::move(keys), aggregates = std::move(aggregates)](const PlanContext& context) {
+        return groupby_barrier(keys, aggregates, context);
+      }));
+}
+
+Dataset Dataset::unique(std::vector<std::string> columns) const {
+  return groupby(std::move(columns), {});
+}
+
+Dataset Dataset::join(const Dataset& right, std::vector<std::string> on, std::string how) const {
+  return Dataset(std::make_shared<JoinNode>(plan_, right.plan_, std::move(on), std::move(how)));
 }
 
 RunResult Dataset::for_each(const std::function<bool(const RecordBatchPointer&)>& use,

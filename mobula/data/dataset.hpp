@@ -55,7 +55,7 @@ struct MapOptions {
   std::shared_ptr<arrow::Schema> schema;  ///< that comes out; null: the function is called once without rows to see
 };
 
-/// An aggregate of groupby(): sum, mean, min, max, count (of values that aren't null), count_distinct, stddev, first, list.
+/// An aggregate of groupby(): sum, mean, min, max, count, count_distinct, stddev, first. Nulls are left out.
 struct Aggregate {
   std::string function;
   std::string column;
@@ -96,6 +96,18 @@ class Dataset {
   Dataset limit(std::int64_t rows) const;
   /// Puts the rows of others of the same columns behind these.
   Dataset union_with(std::vector<Dataset> others) const;
+
+  /// Shuffles all rows. The order depends on the seed and the rows' number alone, whatever memory and threads there are.
+  Dataset random_shuffle(std::uint64_t seed) const;
+  /// Sorts; rows of equal keys keep their order, nulls and NaN come last.
+  Dataset sort(std::vector<SortKey> keys) const;
+  /// Gives one row a key: the key columns, then the aggregates.
+  Dataset groupby(std::vector<std::string> keys, std::vector<Aggregate> aggregates) const;
+  /// Keeps one row of each distinct combination of these columns (and only these columns).
+  Dataset unique(std::vector<std::string> columns) const;
+  /// Adds the columns of `right`'s rows of the same key: inner, left, semi (left rows that match) or anti (that don't).
+  /// The right side is held in memory; Error(resource) where it does not fit. Rows with a null in their key match nothing.
+  Dataset join(const Dataset& right, std::vector<std::string> on, std::string how = "inner") const;
 
   /// Runs, and calls `use` with each batch in order, in one thread at a time; ends early where it returns false.
   RunResult for_each(const std::function<bool(const RecordBatchPointer&)>& use, const RunOptions& options = {}) const;

@@ -1,0 +1,37 @@
+/// Operators that see all rows before they give the first. Internal to this layer: names Arrow's types.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mobula/data/dataset.hpp"
+#include "mobula/data/plan/plan.hpp"
+
+namespace mobula::data {
+
+/// Puts rows into an order that depends on the seed, their number and nothing else: not on memory, threads or blocks.
+std::unique_ptr<Barrier> shuffle_barrier(std::uint64_t seed, const PlanContext& context);
+/// Sorts by keys; rows of equal keys keep their order. Nulls and NaN come last.
+std::unique_ptr<Barrier> sort_barrier(std::vector<SortKey> keys, const PlanContext& context);
+/// Gives one row for each key, in the order in which keys were first met as far as memory lasts, with aggregates.
+std::unique_ptr<Barrier> groupby_barrier(std::vector<std::string> keys, std::vector<Aggregate> aggregates,
+                                         const PlanContext& context);
+
+/// Joins the rows of two nodes on columns of the same names; the right one is held in memory.
+/// `how`: inner, left, semi, anti.
+class JoinNode : public PlanNode {
+ public:
+  JoinNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const PlanNode> right, std::vector<std::string> on,
+           std::string how);
+  Stretch prepare(PlanContext& context) const override;
+
+ private:
+  std::shared_ptr<const PlanNode> left_;
+  std::shared_ptr<const PlanNode> right_;
+  std::vector<std::string> on_;
+  std::string how_;
+};
+
+}  // namespace mobula::data
