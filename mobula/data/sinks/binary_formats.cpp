@@ -87,7 +87,9 @@ class ParquetFileWriter : public FileWriter {
 
   void open(const arrow::RecordBatch* first) {
     parquet::WriterProperties::Builder properties;
-    properties.compression(compression_of(options_.compression, {"none", "snappy", "zstd", "gzip", "lz4", "brotli"}));
+    const auto codec = compression_of(options_.compression, {"none", "snappy", "zstd", "gzip", "lz4", "brotli"});
+    // Parquet's LZ4 has no frames around its blocks.
+    properties.compression(codec == arrow::Compression::LZ4_FRAME ? arrow::Compression::LZ4 : codec);
     properties.max_row_group_length(options_.row_group_rows);
     for (int i = 0; first != nullptr && i < first->num_columns(); ++i) {
       if (!values_repeat(*first->column(i))) properties.disable_dictionary(first->column_name(i));

@@ -84,6 +84,7 @@ class IpcSource : public Source {
     auto input = take(arrow::io::ReadableFile::Open(file), file);
     std::string magic(6, '\0');
     const auto got = take(input->ReadAt(0, 6, magic.data()), file);
+    check(input->Seek(0), file);
     const bool random_access = got == 6 && magic == "ARROW1";
     reader_.reset();
     stream_.reset();
