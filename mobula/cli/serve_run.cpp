@@ -23,6 +23,7 @@
 #include "mobula/serve/http/server.hpp"
 #include "mobula/serve/openai/service.hpp"
 #include "mobula/serve/text_generator.hpp"
+#include "mobula/text/chat_template.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -83,16 +84,6 @@ std::string model_id(const ServeOptions& options) {
   return folder.filename().string();
 }
 
-/// Joins the messages' contents: how base models are talked to.
-std::string join_contents(const Json& messages) {
-  std::string text;
-  for (const Json& message : messages) {
-    if (!text.empty()) text += '\n';
-    text += message.at("content").get<std::string>();
-  }
-  return text;
-}
-
 serve::openai::ServedModel load_model(const ServeOptions& options) {
   nn::EngineOptions engine_options;
   engine_options.max_batch = options.max_concurrent;
@@ -108,7 +99,9 @@ serve::openai::ServedModel load_model(const ServeOptions& options) {
   return {.id = model_id(options),
           .generator = std::make_shared<serve::TextGenerator>(
               std::move(engine), std::move(tokenizer), serve::TextGeneratorOptions{.max_requests = options.max_queue}),
-          .render_chat = join_contents};
+          .render_chat = [chat = text::load_chat_template(options.model)](const Json& messages) {
+            return chat.render(messages, true);
+          }};
 }
 
 int run(const ServeOptions& options, const GlobalOptions& globals) {

@@ -32,6 +32,9 @@ tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
 tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 tokenizer.decoder = decoders.ByteLevel()
 tokenizer.save(sys.argv[1] + "/tokenizer.json")
+with open(sys.argv[1] + "/chat_template.jinja", "w") as template:
+    template.write("{% for m in messages %}{% if m.role == 'robot' or m.content == 'no' %}{{ raise_exception('never') }}"
+                   "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
 """
 
 
@@ -105,6 +108,8 @@ class ServeTest(ProgramTest):
         request = dict(model="tiny", messages=[{"role": "user", "content": "Hello"}], max_completion_tokens=30, seed=5)
         whole = self.client.chat.completions.create(**request)
         self.assertEqual(whole.choices[0].message.role, "assistant")
+        prompt = self.client.completions.create(model="tiny", prompt="<user>Hello<assistant>", max_tokens=30, seed=5)
+        self.assertEqual(whole.choices[0].message.content, prompt.choices[0].text)
         chunks = list(self.client.chat.completions.create(**request, stream=True))
         self.assertEqual("".join(c.choices[0].delta.content or "" for c in chunks), whole.choices[0].message.content)
         self.assertIn(chunks[-1].choices[0].finish_reason, ("length", "stop"))
@@ -142,6 +147,8 @@ class ServeTest(ProgramTest):
             self.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x"}],
                                                 tools=[{"type": "function", "function": {"name": "f"}}])
         self.assertEqual(refused.exception.param, "tools")
+        with self.assertRaisesRegex(openai.BadRequestError, "never"):
+            self.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "no"}])
 
     def test_cancels_when_the_client_goes_away(self):
         before = self.server.get("/metrics")
