@@ -96,8 +96,7 @@ void Gang::State::start(GangFunction function, const GangOptions& options) {
     if (ftruncate(shared_memory.get(), static_cast<off_t>(options.shared_bytes)) != 0) {
       throw_io(fmt::format("shared memory of {} bytes can't be made", options.shared_bytes), errno);
     }
-    void* address =
-        mmap(nullptr, options.shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared_memory.get(), 0);
+    void* address = mmap(nullptr, options.shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, shared_memory.get(), 0);
     if (address == MAP_FAILED) {
       throw_io(fmt::format("shared memory of {} bytes can't be mapped", options.shared_bytes), errno);
     }
@@ -198,11 +197,10 @@ void Gang::State::finish(Member& member, int rank) {
   pollfd readable{member.process.socket.get(), POLLIN, 0};
   while (member.socket_open && poll(&readable, 1, 0) > 0) read_frames(member, rank);
   if (member.stderr_open) member.standard_error.forward(member.process.standard_error.get());
-  GangEvent event = member.result ? std::move(*member.result)
-                                  : GangEvent{.kind = GangEvent::Kind::died,
-                                              .rank = rank,
-                                              .exit_code = exit.exit_code,
-                                              .signal = exit.signal};
+  GangEvent event =
+      member.result
+          ? std::move(*member.result)
+          : GangEvent{.kind = GangEvent::Kind::died, .rank = rank, .exit_code = exit.exit_code, .signal = exit.signal};
   if (event.kind != GangEvent::Kind::finished) event.last_stderr = member.standard_error.last_lines();
   member.process.socket.reset();
   std::lock_guard lock(mutex);
@@ -255,8 +253,7 @@ void Gang::State::run() {
         [[maybe_unused]] const ssize_t got = read(wake.get(), &count, sizeof count);
       } else if (watches[i].source == Source::socket) {
         if ((happened & POLLOUT) != 0) write_outgoing(member);
-        if ((happened & (POLLIN | POLLHUP | POLLERR)) != 0)
-          read_frames(member, static_cast<int>(watches[i].rank));
+        if ((happened & (POLLIN | POLLHUP | POLLERR)) != 0) read_frames(member, static_cast<int>(watches[i].rank));
       } else if (watches[i].source == Source::standard_error) {
         member.stderr_open = member.standard_error.forward(member.process.standard_error.get());
       }

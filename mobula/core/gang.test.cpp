@@ -42,9 +42,8 @@ TEST(Gang, RunsTheFunctionInEveryRankAndTellsOfEachEnd) {
     if (event->kind == Kind::message) messages.insert(event->payload);
     if (event->kind == Kind::finished) finished.insert(event->rank);
   }
-  EXPECT_EQ(messages,
-            (std::multiset<std::string>{"0 of 3 got 'bytes', 4096 shared", "1 of 3 got 'bytes', 4096 shared",
-                                        "2 of 3 got 'bytes', 4096 shared"}));
+  EXPECT_EQ(messages, (std::multiset<std::string>{"0 of 3 got 'bytes', 4096 shared", "1 of 3 got 'bytes', 4096 shared",
+                                                  "2 of 3 got 'bytes', 4096 shared"}));
   EXPECT_EQ(finished, (std::set<int>{0, 1, 2}));
   EXPECT_FALSE(gang.running());
 }

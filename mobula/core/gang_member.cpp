@@ -54,8 +54,8 @@ std::string type_name(const std::type_info& type) {
 void run(GangMember::State& state) {
   const auto function = reinterpret_cast<GangFunction>(resolve_code(state.start.function));
   if (state.start.shared_bytes != 0) {
-    void* address = mmap(nullptr, state.start.shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                         state.start.shared_memory, 0);
+    void* address =
+        mmap(nullptr, state.start.shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, state.start.shared_memory, 0);
     if (address == MAP_FAILED) throw_io("shared memory can't be mapped", errno);
     state.shared = {static_cast<std::byte*>(address), state.start.shared_bytes};
   }

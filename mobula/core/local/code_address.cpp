@@ -45,8 +45,7 @@ std::string build_id_at(std::uint64_t load_address) {
         for (int i = 0; i < info->dlpi_phnum && found.empty(); ++i) {
           const auto& segment = info->dlpi_phdr[i];
           if (segment.p_type != PT_NOTE) continue;
-          found = find_build_id(reinterpret_cast<const char*>(info->dlpi_addr + segment.p_vaddr),
-                                segment.p_memsz);
+          found = find_build_id(reinterpret_cast<const char*>(info->dlpi_addr + segment.p_vaddr), segment.p_memsz);
         }
         return 1;
       },
@@ -83,15 +82,13 @@ void* resolve_code(const CodeAddress& address) {
                 "keep the library in its place while the program runs");
   }
   link_map* map = nullptr;
-  if (dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr)
-    throw_internal("dlinfo found no link map");
+  if (dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || map == nullptr) throw_internal("dlinfo found no link map");
   const std::string build_id = build_id_at(map->l_addr);
   if (build_id != address.build_id) {
-    throw Error(
-        ErrorCode::corrupt,
-        fmt::format("{}: is build '{}', the program that started this worker uses build '{}'",
-                    address.module.empty() ? "the program" : address.module, build_id, address.build_id),
-        "the library was replaced while the program ran: start it again");
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: is build '{}', the program that started this worker uses build '{}'",
+                            address.module.empty() ? "the program" : address.module, build_id, address.build_id),
+                "the library was replaced while the program ran: start it again");
   }
   return reinterpret_cast<void*>(map->l_addr + address.offset);
 }

@@ -18,10 +18,9 @@ constexpr std::size_t kHeaderBytes = 5;
 
 std::string encode_frame(std::uint8_t kind, std::string_view payload) {
   if (payload.size() > kMaxFrameBytes) {
-    throw Error(
-        ErrorCode::resource,
-        fmt::format("a message of {} bytes is longer than the limit of {}", payload.size(), kMaxFrameBytes),
-        "put large data into shared memory or a file, and send where it lies");
+    throw Error(ErrorCode::resource,
+                fmt::format("a message of {} bytes is longer than the limit of {}", payload.size(), kMaxFrameBytes),
+                "put large data into shared memory or a file, and send where it lies");
   }
   const auto size = static_cast<std::uint32_t>(payload.size());
   std::string bytes;
@@ -58,8 +57,7 @@ std::optional<Frame> FrameReader::next() {
   std::uint32_t size = 0;
   std::memcpy(&size, buffer_.data() + used_, sizeof size);
   if (size > kMaxFrameBytes) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("a message claims {} bytes; the limit is {}", size, kMaxFrameBytes));
+    throw Error(ErrorCode::corrupt, fmt::format("a message claims {} bytes; the limit is {}", size, kMaxFrameBytes));
   }
   if (buffer_.size() - used_ < kHeaderBytes + size) return std::nullopt;
   Frame frame;

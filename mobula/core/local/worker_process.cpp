@@ -106,10 +106,9 @@ struct ChildPlan {
 }
 
 [[noreturn]] void throw_start(std::string_view what, int error_number) {
-  throw Error(
-      ErrorCode::resource,
-      fmt::format("a worker process can't be started: {}: {}", what, std::strerror(error_number)),
-      "lower the number of workers, or raise the limits on processes and open files (ulimit -u, ulimit -n)");
+  throw Error(ErrorCode::resource,
+              fmt::format("a worker process can't be started: {}: {}", what, std::strerror(error_number)),
+              "lower the number of workers, or raise the limits on processes and open files (ulimit -u, ulimit -n)");
 }
 
 std::optional<WorkerSelf>& self_slot() {
@@ -174,8 +173,7 @@ WorkerProcess start_worker_process(const WorkerStart& start) {
   run_on_starter_thread([&] {
     process.pid = vfork_and_exec(plan);
     error_number = errno;
-    if (process.pid > 0)
-      process.exited = Descriptor(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
+    if (process.pid > 0) process.exited = Descriptor(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
   });
   if (process.pid < 0) throw_start("fork", error_number);
   if (!process.exited) {
@@ -208,6 +206,10 @@ const WorkerSelf* worker_self() {
 
 void mark_worker_served() {
   served = true;
+}
+
+bool worker_served() {
+  return served;
 }
 
 void refuse_in_unserved_worker() {

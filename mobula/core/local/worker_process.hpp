@@ -66,8 +66,9 @@ struct WorkerSelf {
 /// Returns how this process was started, when it was as a worker. The mark in the environment is removed, so
 /// that programs the worker starts don't take themselves for one.
 const WorkerSelf* worker_self();
-/// Notes that this process has become the worker it was started as.
+/// Notes that this process has become the worker it was started as, and tells whether it has.
 void mark_worker_served();
+bool worker_served();
 /// Throws Error(invalid_argument) in a worker's process that has come past the start of main() without
 /// becoming the worker: without this, every worker would start workers of its own.
 void refuse_in_unserved_worker();

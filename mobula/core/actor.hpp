@@ -1,0 +1,79 @@
+/// Handles on actors.
+///
+///     struct Counter { int n = 0; int add(int k) { return n += k; } };
+///     auto counter = rt.actor<Counter>();
+///     Ref<int> n = counter.call<&Counter::add>(2);   // calls run one at a time, in the order they were made
+#pragma once
+
+#include <utility>
+
+#include "mobula/core/actor_core.hpp"
+#include "mobula/core/engine.hpp"
+#include "mobula/core/ref.hpp"
+#include "mobula/core/task.hpp"
+
+namespace mobula {
+
+/// Counted handle on an actor whose object is a T. An actor ends, and its object is destroyed, when the last handle is
+/// gone and its queue is empty; named actors live until they are killed or the runtime ends. Handles may be passed to
+/// tasks and to other actors.
+template <class T>
+class Actor {
+ public:
+  Actor() = default;
+  /// Takes over one reference.
+  explicit Actor(ActorCore* core) noexcept : core_(core) {}
+  Actor(const Actor& other) noexcept : core_(other.core_) {
+    if (core_ != nullptr) core_->retain();
+  }
+  Actor(Actor&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  Actor& operator=(Actor other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~Actor() {
+    if (core_ != nullptr) core_->release();
+  }
+
+  /// Calls a member function; returns where its result will be.
+  template <auto M, class... A>
+  Ref<typename function::TraitsOf<M>::Result> call(A&&... arguments) const {
+    return Ref<typename function::TraitsOf<M>::Result>(send<M>(2, std::forward<A>(arguments)...));
+  }
+  /// Calls a member function whose result nobody wants; cheaper than call(). An exception it throws is logged.
+  template <auto M, class... A>
+  void tell(A&&... arguments) const {
+    send<M>(1, std::forward<A>(arguments)...);
+  }
+
+  ActorCore* core() const noexcept { return core_; }
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+
+ private:
+  template <auto M, class... A>
+  Task* send(std::uint32_t references, A&&... arguments) const {
+    using Traits = function::TraitsOf<M>;
+    static_assert(std::is_base_of_v<typename Traits::Class, T>, "this member function is not one of the actor's class");
+    using Call = typename task::CallTaskFor<task::CallMethod<M>, typename Traits::Pointer, A...>::type;
+    Task* call = new Call(core_->engine(), references, core_, std::forward<A>(arguments)...);
+    core_->engine()->call(core_, call);
+    return call;
+  }
+
+  ActorCore* core_ = nullptr;
+};
+
+/// Handles on objects and actors count references in this process: they can't be encoded.
+[[noreturn]] void throw_handle_leaves_process(const char* what);
+template <class T>
+struct Codec<Ref<T>> {
+  static void encode(WireWriter&, const Ref<T>&) { throw_handle_leaves_process("Ref"); }
+  static Ref<T> decode(WireReader&) { throw_handle_leaves_process("Ref"); }
+};
+template <class T>
+struct Codec<Actor<T>> {
+  static void encode(WireWriter&, const Actor<T>&) { throw_handle_leaves_process("Actor"); }
+  static Actor<T> decode(WireReader&) { throw_handle_leaves_process("Actor"); }
+};
+
+}  // namespace mobula

@@ -1,0 +1,56 @@
+/// An actor as the engines see it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <string>
+
+#include "mobula/core/options.hpp"
+#include "mobula/core/task.hpp"
+
+namespace mobula {
+
+/// An object that is called by one thread at a time, in the order of the calls. Counted by its handles and its queue.
+class ActorCore {
+ public:
+  ActorCore(Engine* engine, ActorOptions options) : options_(std::move(options)), engine_(engine) {}
+  ActorCore(const ActorCore&) = delete;
+  ActorCore& operator=(const ActorCore&) = delete;
+
+  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) abandon();
+  }
+  Engine* engine() const noexcept { return engine_; }
+  const ActorOptions& options() const noexcept { return options_; }
+  /// Returns the name for people: the given one, or the class's.
+  const std::string& title() const noexcept { return title_; }
+  void set_title(std::string title) { title_ = std::move(title); }
+  /// Returns the object; the running call's own thread only.
+  void* instance() const noexcept { return instance_; }
+  void set_instance(void* instance, void (*destroy)(void*)) noexcept {
+    instance_ = instance;
+    destroy_instance_ = destroy;
+  }
+
+ protected:
+  virtual ~ActorCore() { destroy_instance(); }
+  /// Called when the last handle is gone.
+  virtual void abandon() noexcept = 0;
+  void destroy_instance() noexcept {
+    if (instance_ != nullptr) destroy_instance_(instance_);
+    instance_ = nullptr;
+  }
+
+ private:
+  std::atomic<std::uint32_t> references_{1};
+  ActorOptions options_;
+  Engine* engine_;
+  std::string title_;
+  void* instance_ = nullptr;
+  void (*destroy_instance_)(void*) = nullptr;
+};
+
+}  // namespace mobula

@@ -1,0 +1,88 @@
+/// What runs tasks, behind the public interface. The runtime hands over type-erased tasks and objects; an engine encodes
+/// them only where they leave the process.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mobula/core/options.hpp"
+#include "mobula/core/resources.hpp"
+#include "mobula/core/task.hpp"
+
+namespace mobula {
+
+/// What an engine is told at its start. `--engine`, `--isolation`, `--num-cpus`, `--memory`, `--spill-dir`, or the
+/// environment variables MOBULA_ENGINE, MOBULA_ISOLATION, MOBULA_NUM_CPUS, MOBULA_MEMORY, MOBULA_SPILL_DIR.
+struct RuntimeOptions {
+  std::string engine = "local";             ///< "local", or a cluster's address
+  Isolation isolation = Isolation::thread;  ///< for tasks and actors that don't say
+  int num_cpus = 0;                         ///< tasks that run at once; 0: one for each processor
+  double num_gpus = 0;
+  std::map<std::string, double> resources;  ///< custom resources, by name
+  std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
+  std::filesystem::path spill_dir;          ///< where objects go that the memory has no room for; empty: refuse them
+
+  /// Throws Error(invalid_argument) that names the member.
+  void validate() const;
+};
+
+/// What waiting does between its looks at an object.
+class Engine {
+ public:
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  virtual ~Engine() = default;
+
+  /// Runs a task once its dependencies are ready. Takes over one reference. Throws ResourceError for what no node has.
+  virtual void submit(Task* task) = 0;
+  /// Makes an actor whose first call constructs its object. Returns it with one reference, its handle's.
+  /// Throws ResourceError for what no node has.
+  virtual ActorCore* create_actor(ActorOptions options) = 0;
+  /// Makes a call on an actor after those made before. Takes over one reference to `call`.
+  virtual void call(ActorCore* actor, Task* call) = 0;
+  /// Ends an actor: what waits in its queue, and what is sent to it later, fails.
+  virtual void kill(ActorCore* actor) = 0;
+  /// Returns whether the task was stopped before it began, or told to stop.
+  virtual bool cancel(Task* task, Cancel how) = 0;
+  /// Gives an object whose value has just been set a home where other processes see it, if that is the engine's default.
+  virtual void publish(Object* object) = 0;
+
+  /// Called by a thread that is about to wait for `object` (null: for several). May run the very task it waits for.
+  virtual void before_wait(Object* object) = 0;
+  /// Called when the thread is about to sleep, and when it goes on: its slot serves other tasks meanwhile.
+  virtual void lend_slot() = 0;
+  virtual void take_slot_back() = 0;
+  /// Looks for results from elsewhere. Returns whether there were any.
+  virtual bool poll() = 0;
+  /// Between these the calling thread calls poll() all the time. end_polling() only where begin_polling() returned true.
+  virtual bool begin_polling() = 0;
+  virtual void end_polling() = 0;
+
+  virtual ResourceSet total_resources() const = 0;
+  virtual ResourceSet available_resources() const = 0;
+  virtual std::string name() const = 0;
+  virtual std::vector<pid_t> worker_pids() const = 0;
+  /// Stops: queued tasks fail with CancelledError, running ones are waited for.
+  virtual void shutdown() = 0;
+};
+
+/// Makes the engine that `options.engine` names. Throws Error(invalid_argument) for an unknown address.
+std::unique_ptr<Engine> make_engine(const RuntimeOptions& options);
+
+/// Waits until `object` is ready, or `timeout` (negative: none) has passed. Returns whether it is ready.
+bool wait_ready(Object& object, std::chrono::nanoseconds timeout);
+/// Waits until `count` of the objects are ready, or the timeout has passed.
+void wait_ready(const std::vector<Object*>& objects, std::size_t count, std::chrono::nanoseconds timeout);
+
+/// The task that this thread runs, or null.
+Task* current_task() noexcept;
+/// Sets it, and returns the one before.
+Task* exchange_current_task(Task* task) noexcept;
+
+}  // namespace mobula

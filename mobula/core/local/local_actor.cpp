@@ -1,0 +1,127 @@
+#include "mobula/core/local/local_actor.hpp"
+
+#include <utility>
+
+#include "mobula/core/engine.hpp"
+
+namespace mobula {
+namespace {
+
+/// Calls an actor makes before other work gets its turn.
+constexpr int kTurn = 1024;
+
+}  // namespace
+
+LocalActor::LocalActor(Engine* engine, ActorHost& host, std::shared_ptr<const std::atomic<bool>> host_alive,
+                       ActorOptions options, bool waiting_for_resources)
+    : ActorCore(engine, std::move(options)),
+      host_(host),
+      host_alive_(std::move(host_alive)),
+      inbox_(idle_mark()),
+      counted_(waiting_for_resources) {
+  if (waiting_for_resources) {
+    inbox_ = nullptr;
+    retain();  // as while scheduled
+  }
+}
+
+void LocalActor::start() {
+  host_.schedule(this);
+}
+
+void LocalActor::send(Task* call) {
+  Task* newest = inbox_.load(std::memory_order_relaxed);
+  do {
+    static_cast<Waiter*>(call)->next = newest == idle_mark() ? nullptr : newest;
+  } while (!inbox_.compare_exchange_weak(newest, call, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if (newest == idle_mark()) {
+    retain();
+    host_.schedule(this);
+  }
+}
+
+Task* LocalActor::next_call() {
+  if (taken_ == nullptr) {
+    Task* newest = inbox_.load(std::memory_order_relaxed);
+    if (newest == nullptr) return nullptr;
+    newest = inbox_.exchange(nullptr, std::memory_order_acq_rel);
+    while (newest != nullptr) {
+      auto* older = static_cast<Task*>(static_cast<Waiter*>(newest)->next);
+      static_cast<Waiter*>(newest)->next = taken_;
+      taken_ = newest;
+      newest = older;
+    }
+  }
+  return taken_;
+}
+
+bool LocalActor::become_idle() {
+  Task* none = nullptr;
+  return inbox_.compare_exchange_strong(none, idle_mark(), std::memory_order_acq_rel, std::memory_order_relaxed);
+}
+
+void LocalActor::argument_ready(Waiter* waiter) {
+  auto* call = static_cast<Task*>(waiter);
+  auto* actor = static_cast<LocalActor*>(call->actor());
+  waiter->next = actor->taken_;
+  actor->taken_ = call;
+  actor->host_.schedule(actor);
+}
+
+std::exception_ptr LocalActor::death() {
+  std::lock_guard lock(mutex_);
+  return death_;
+}
+
+void LocalActor::run() {
+  for (int turn = 0;; ++turn) {
+    Task* call = next_call();
+    if (call == nullptr) {
+      if (dead_.load(std::memory_order_relaxed)) destroy_instance();
+      if (!become_idle()) continue;
+      release();
+      return;
+    }
+    if (turn == kTurn) {
+      host_.schedule(this);
+      return;
+    }
+    taken_ = static_cast<Task*>(static_cast<Waiter*>(call)->next);
+    if (dead_.load(std::memory_order_acquire)) {
+      host_.fail_call(call, death());
+      continue;
+    }
+    std::exception_ptr failure;
+    while (Object* missing = call->unready_dependency(failure)) {
+      call->notify = &argument_ready;
+      // Once told, another thread may be running this actor already: nothing of it may be touched.
+      if (missing->add_waiter(*call)) return;
+    }
+    if (failure != nullptr) {
+      host_.fail_call(call, failure);
+      continue;
+    }
+    host_.run_call(call);
+  }
+}
+
+void LocalActor::kill(std::exception_ptr error) {
+  {
+    std::lock_guard lock(mutex_);
+    if (death_ != nullptr) return;
+    death_ = std::move(error);
+  }
+  dead_.store(true, std::memory_order_release);
+  Task* idle = idle_mark();
+  if (inbox_.compare_exchange_strong(idle, nullptr, std::memory_order_acq_rel)) {
+    retain();
+    host_.schedule(this);
+  }
+}
+
+void LocalActor::abandon() noexcept {
+  if (counted_ && host_alive_->load()) host_.actor_gone(this);
+  delete this;
+}
+
+}  // namespace mobula

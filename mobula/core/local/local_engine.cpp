@@ -1,0 +1,414 @@
+#include "mobula/core/local/local_engine.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "mobula/base/log.hpp"
+#include "mobula/core/errors.hpp"
+#include "mobula/core/local/process_pool.hpp"
+#include "mobula/core/task_group.hpp"
+
+namespace mobula {
+namespace {
+
+constexpr Job kActorBit = 1;
+/// Tasks that run on top of one another because each waits for the next.
+constexpr int kMaxInlineDepth = 64;
+
+thread_local int inline_depth = 0;
+/// Resources of the work that runs on this thread outside the pool, to be lent while it waits.
+thread_local const ResourceSet* held_resources = nullptr;
+
+ResourceSet machine(const RuntimeOptions& options) {
+  ResourceSet total;
+  total.set("cpu", options.num_cpus);
+  total.set("gpu", options.num_gpus);
+  for (const auto& [name, amount] : options.resources) total.set(name, amount);
+  return total;
+}
+
+std::exception_ptr stopped_error(const Task& task) {
+  return std::make_exception_ptr(
+      CancelledError(fmt::format("{}: the runtime was shut down before it ran", task.display_name()),
+                     "get what you need before the Runtime's end"));
+}
+
+}  // namespace
+
+LocalEngine::LocalEngine(RuntimeOptions options)
+    : options_(std::move(options)),
+      resources_(
+          machine(options_), [this](int count) { threads_->request_slots(count); },
+          [this](int count) { threads_->return_slots(count); }),
+      threads_(std::make_unique<ThreadPool>(
+          options_.num_cpus, [this](Job job) { run_job(job); }, [this] { resources_.slot_granted(); })) {}
+
+LocalEngine::~LocalEngine() {
+  shutdown();
+  *alive_ = false;
+}
+
+ResourceSet LocalEngine::needs(double cpus, double gpus, const std::map<std::string, double>& resources) {
+  ResourceSet need;
+  need.set("cpu", cpus);
+  need.set("gpu", gpus);
+  for (const auto& [name, amount] : resources) need.set(name, amount);
+  return need;
+}
+
+bool LocalEngine::in_process(const Task& task) const {
+  const Isolation isolation = task.extras == nullptr ? Isolation::inherit : task.extras->options.isolation;
+  return (isolation == Isolation::inherit ? options_.isolation : isolation) == Isolation::process;
+}
+
+ProcessPool& LocalEngine::processes() {
+  if (ProcessPool* started = started_processes_.load(std::memory_order_acquire)) return *started;
+  std::lock_guard lock(processes_mutex_);
+  if (processes_ == nullptr) {
+    processes_ = std::make_unique<ProcessPool>(
+        options_, [this](Task* task, std::exception_ptr failure) { finish(task, std::move(failure)); });
+    started_processes_.store(processes_.get(), std::memory_order_release);
+  }
+  return *processes_;
+}
+
+void LocalEngine::submit(Task* task) {
+  if (const Task* parent = current_task()) task->caller = parent->function().name.c_str();
+  if (task->extras != nullptr) {
+    const TaskOptions& options = task->extras->options;
+    resources_.check(needs(options.cpus, options.gpus, options.resources), task->display_name());
+  }
+  std::exception_ptr failure;
+  while (Object* missing = task->unready_dependency(failure)) {
+    task->notify = &dependency_ready;
+    if (missing->add_waiter(*task)) return;
+  }
+  if (failure != nullptr) [[unlikely]] {
+    if (task->claim()) {
+      finish(task, failure);
+    } else {
+      task->release();
+    }
+    return;
+  }
+  submit_ready(task);
+}
+
+void LocalEngine::dependency_ready(Waiter* waiter) {
+  auto* task = static_cast<Task*>(waiter);
+  auto* engine = static_cast<LocalEngine*>(task->engine());
+  std::exception_ptr failure;
+  while (Object* missing = task->unready_dependency(failure)) {
+    if (missing->add_waiter(*task)) return;
+  }
+  if (failure == nullptr) {
+    engine->submit_ready(task);
+  } else if (task->claim()) {
+    engine->finish(task, failure);
+  } else {
+    task->release();
+  }
+}
+
+void LocalEngine::submit_ready(Task* task) {
+  if (task->extras != nullptr || options_.isolation == Isolation::process) [[unlikely]] {
+    start_with_resources(task);
+    return;
+  }
+  threads_->submit(reinterpret_cast<Job>(task));
+}
+
+void LocalEngine::start_with_resources(Task* task) {
+  const bool process = in_process(*task);
+  ResourceSet need;
+  if (task->extras != nullptr) {
+    const TaskOptions& options = task->extras->options;
+    need = needs(options.cpus, options.gpus, options.resources);
+  } else {
+    need.set("cpu", 1);
+  }
+  // One processor and nothing else is what a slot, or a worker process, stands for.
+  const bool plain = need.amounts().size() == 1 && need.get("cpu") == Amount{1};
+  if (plain) {
+    if (process) {
+      processes().submit(task);
+    } else {
+      threads_->submit(reinterpret_cast<Job>(task));
+    }
+    return;
+  }
+  resources_.acquire(need, [this, task, need, process] {
+    if (process) {
+      processes().submit(task, [this, need] { resources_.release(need); });
+      return;
+    }
+    const auto work = [this, task, need] {
+      held_resources = &need;
+      run_job(reinterpret_cast<Job>(task));
+      held_resources = nullptr;
+      resources_.release(need);
+    };
+    elastic_.run(work);
+  });
+}
+
+void LocalEngine::run_job(Job job) {
+  if ((job & kActorBit) != 0) {
+    if (threads_->on_worker()) threads_->flush_group();
+    reinterpret_cast<LocalActor*>(job & ~kActorBit)->run();
+    return;
+  }
+  auto* task = reinterpret_cast<Task*>(job);
+  if (!task->claim()) [[unlikely]] {
+    task->release();  // somebody else ran or cancelled it
+    return;
+  }
+  run_claimed(task);
+}
+
+void LocalEngine::run_claimed(Task* task) {
+  if (stopping_.load(std::memory_order_relaxed)) [[unlikely]] {
+    finish(task, stopped_error(*task));
+    return;
+  }
+  Task* before = exchange_current_task(task);
+  std::exception_ptr failure;
+  const bool again = task->extras != nullptr && task->extras->options.retry_exceptions;
+  try {
+    task->invoke(again);
+  } catch (...) {
+    failure = capture_task_failure();
+    while (again && failure != nullptr && task->extras->attempts++ < task->extras->options.retries &&
+           !task->cancel_requested()) {
+      try {
+        task->invoke(true);
+        failure = nullptr;
+      } catch (...) {
+        failure = capture_task_failure();
+      }
+    }
+  }
+  exchange_current_task(before);
+  finish(task, std::move(failure));
+}
+
+void LocalEngine::finish(Task* task, std::exception_ptr failure) {
+  task->drop_arguments();
+  TaskGroup* group = task->group;
+  if (failure != nullptr) [[unlikely]] {
+    const char* caller = task->caller == nullptr ? "the program" : task->caller;
+    failure = with_context(failure, fmt::format("{}, called by {}", task->display_name(), caller));
+    if (group != nullptr) {
+      group->fail(failure);
+    } else if (task->unique()) {
+      try {
+        std::rethrow_exception(failure);
+      } catch (const std::exception& error) {
+        log_warning("{} failed, and nobody holds its result: {}", task->display_name(), error.what());
+      }
+    }
+    task->complete_with(std::move(failure));
+  } else {
+    task->complete();
+  }
+  task->release();
+  if (group == nullptr) return;
+  if (threads_->on_worker()) {
+    threads_->finish_in_group(group);
+  } else {
+    group->finished(1);
+  }
+}
+
+ActorCore* LocalEngine::create_actor(ActorOptions options) {
+  ResourceSet need = needs(options.cpus, options.gpus, options.resources);
+  resources_.check(need, options.name.empty() ? "actor" : fmt::format("actor '{}'", options.name));
+  const Isolation isolation = options.isolation == Isolation::inherit ? options_.isolation : options.isolation;
+  if (isolation == Isolation::process) return processes().create_actor(this, std::move(options));
+  auto* actor = new LocalActor(this, *this, alive_, std::move(options), !need.empty());
+  if (!need.empty()) resources_.acquire(need, [actor] { actor->start(); });
+  return actor;
+}
+
+void LocalEngine::call(ActorCore* actor, Task* call) {
+  if (const Task* parent = current_task()) call->caller = parent->function().name.c_str();
+  if (auto* local = dynamic_cast<LocalActor*>(actor)) {
+    local->send(call);
+  } else {
+    processes().call(actor, call);
+  }
+}
+
+void LocalEngine::kill(ActorCore* actor) {
+  if (auto* local = dynamic_cast<LocalActor*>(actor)) {
+    local->kill(std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
+                                                        "make a new one, or don't kill it while others call it")));
+  } else {
+    processes().kill(actor);
+  }
+}
+
+void LocalEngine::schedule(LocalActor* actor) {
+  threads_->submit(reinterpret_cast<Job>(actor) | kActorBit, true);
+}
+
+void LocalEngine::run_call(Task* call) {
+  if (!call->claim()) {
+    call->release();
+    return;
+  }
+  const bool constructor = call->function().destroy_actor != nullptr;
+  if (!constructor) {
+    run_claimed(call);
+    return;
+  }
+  // Where the constructor fails there is no object for the later calls: they fail as it did.
+  auto* actor = static_cast<LocalActor*>(call->actor());
+  call->retain();
+  run_claimed(call);
+  if (call->error() != nullptr) actor->kill(call->error());
+  call->release();
+}
+
+void LocalEngine::fail_call(Task* call, std::exception_ptr error) {
+  if (call->claim()) {
+    finish(call, std::move(error));
+  } else {
+    call->release();
+  }
+}
+
+void LocalEngine::actor_gone(LocalActor* actor) {
+  const ActorOptions& options = actor->options();
+  resources_.release(needs(options.cpus, options.gpus, options.resources));
+}
+
+bool LocalEngine::cancel(Task* task, Cancel how) {
+  task->request_cancel();
+  if (task->claim()) {
+    task->retain();
+    finish(task, std::make_exception_ptr(
+                     CancelledError(fmt::format("{} was cancelled before it ran", task->display_name()))));
+    return true;
+  }
+  if (task->ready()) return false;
+  ProcessPool* processes = started_processes_.load(std::memory_order_acquire);
+  if (processes != nullptr && processes->cancel(task, how)) return true;
+  if (how == Cancel::forced) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} runs in a thread, which can't be stopped by force", task->display_name()),
+                "give it Isolation::process, or let it look at Runtime::cancelled()");
+  }
+  return true;
+}
+
+void LocalEngine::publish(Object* object) {
+  processes().publish(object);
+}
+
+void LocalEngine::before_wait(Object* object) {
+  auto* task = dynamic_cast<Task*>(object);
+  if (task == nullptr) return;
+  const Task* running = current_task();
+  if (running != nullptr && task->actor() != nullptr && task->actor() == running->actor()) {
+    throw_invalid(
+        fmt::format("{} waits for a call of its own actor, which can't start before it ends", running->display_name()),
+        "return the Ref instead of waiting for it, or call the member function directly");
+  }
+  if (!threads_->on_worker() || task->extras != nullptr || task->actor() != nullptr || task->claimed() ||
+      options_.isolation == Isolation::process || inline_depth >= kMaxInlineDepth) {
+    return;
+  }
+  std::exception_ptr failure;
+  if (task->unready_dependency(failure) != nullptr || failure != nullptr || !task->claim()) return;
+  // The queue's own reference is dropped by whoever takes it out and finds it claimed.
+  task->retain();
+  ++inline_depth;
+  run_claimed(task);
+  --inline_depth;
+}
+
+void LocalEngine::lend_slot() {
+  if (threads_->on_worker()) {
+    threads_->lend_slot();
+  } else if (held_resources != nullptr) {
+    ResourceSet cpus;
+    cpus.set("cpu", held_resources->get("cpu"));
+    resources_.release(cpus);
+  }
+}
+
+void LocalEngine::take_slot_back() {
+  if (threads_->on_worker()) {
+    threads_->take_slot_back();
+  } else if (held_resources != nullptr) {
+    ResourceSet cpus;
+    cpus.set("cpu", held_resources->get("cpu"));
+    resources_.take_back(cpus);
+  }
+}
+
+bool LocalEngine::poll() {
+  ProcessPool* processes = started_processes_.load(std::memory_order_acquire);
+  return processes != nullptr && processes->poll();
+}
+
+bool LocalEngine::begin_polling() {
+  ProcessPool* processes = started_processes_.load(std::memory_order_acquire);
+  if (processes != nullptr) processes->begin_polling();
+  return processes != nullptr;
+}
+
+void LocalEngine::end_polling() {
+  started_processes_.load(std::memory_order_acquire)->end_polling();
+}
+
+ResourceSet LocalEngine::total_resources() const {
+  return resources_.total();
+}
+ResourceSet LocalEngine::available_resources() const {
+  return resources_.available();
+}
+std::string LocalEngine::name() const {
+  return "local";
+}
+
+std::vector<pid_t> LocalEngine::worker_pids() const {
+  ProcessPool* processes = started_processes_.load(std::memory_order_acquire);
+  return processes == nullptr ? std::vector<pid_t>{} : processes->pids();
+}
+
+void LocalEngine::drop_job(Job job) {
+  if ((job & kActorBit) != 0) {
+    reinterpret_cast<LocalActor*>(job & ~kActorBit)->run();
+    return;
+  }
+  auto* task = reinterpret_cast<Task*>(job);
+  if (task->claim()) {
+    finish(task, stopped_error(*task));
+  } else {
+    task->release();
+  }
+}
+
+void LocalEngine::shutdown() {
+  if (stopping_.exchange(true)) return;
+  if (ProcessPool* processes = started_processes_.load(std::memory_order_acquire)) processes->stop();
+  resources_.stop();
+  elastic_.stop();
+  // Failing one task may make others ready, which are queued anew: until nothing is left.
+  threads_->stop([this](Job job) { drop_job(job); });
+}
+
+std::unique_ptr<Engine> make_engine(const RuntimeOptions& options) {
+  if (options.engine == "local") return std::make_unique<LocalEngine>(options);
+  if (options.engine.starts_with("ray://")) {
+    throw Error(ErrorCode::unavailable, fmt::format("engine '{}': this build has no Ray engine", options.engine),
+                "use --engine local");
+  }
+  throw_invalid(fmt::format("engine '{}' is unknown", options.engine), "write local, or ray://HOST:PORT");
+}
+
+}  // namespace mobula

@@ -1,0 +1,50 @@
+/// Worker processes of this program that run tasks and actors in isolation.
+#pragma once
+
+#include <sys/types.h>
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "mobula/core/actor_core.hpp"
+#include "mobula/core/engine.hpp"
+
+namespace mobula {
+
+/// Tasks go to the workers through shared memory: encoded arguments one way, encoded results the other; whoever waits is
+/// woken through a futex. Large values lie in shared memory once, and every process sees them there.
+class ProcessPool {
+ public:
+  /// `finish` is told of each task's end: its value is in place (null), or the error.
+  ProcessPool(const RuntimeOptions& options, std::function<void(Task*, std::exception_ptr)> finish);
+  ProcessPool(const ProcessPool&) = delete;
+  ProcessPool& operator=(const ProcessPool&) = delete;
+  ~ProcessPool();
+
+  /// Runs a task whose arguments are ready; `ended` is called after its end. Takes over one reference.
+  void submit(Task* task, std::function<void()> ended = {});
+  ActorCore* create_actor(Engine* engine, ActorOptions options);
+  void call(ActorCore* actor, Task* call);
+  void kill(ActorCore* actor);
+  /// Tells a running task to stop; forced: kills its worker. Returns false where no worker runs it.
+  bool cancel(Task* task, Cancel how);
+  /// Encodes an object's value into shared memory.
+  void publish(Object* object);
+  /// Takes results that have come. Returns whether there were any. Any thread.
+  bool poll();
+  /// Between these the calling thread calls poll() all the time, and need not be woken.
+  void begin_polling();
+  void end_polling();
+  std::vector<pid_t> pids() const;
+  /// Stops: what has not begun is cancelled, what runs is waited for.
+  void stop();
+
+  struct State;
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace mobula

@@ -1,0 +1,223 @@
+#include "mobula/core/local/process_worker.hpp"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <vector>
+
+#include "mobula/base/log.hpp"
+#include "mobula/core/errors.hpp"
+#include "mobula/core/function.hpp"
+#include "mobula/core/local/frames.hpp"
+#include "mobula/core/local/futex.hpp"
+#include "mobula/core/local/shared_arena.hpp"
+#include "mobula/core/local/task_channel.hpp"
+
+namespace mobula {
+namespace {
+
+/// How long a worker looks for the next call before it sleeps.
+constexpr auto kSpinTime = std::chrono::microseconds(50);
+
+thread_local const TaskSlot* running_slot = nullptr;
+
+/// Bytes of an argument where they lie; the driver keeps them for as long as the call runs.
+class BorrowedBytes final : public StoredBytes {
+ public:
+  explicit BorrowedBytes(std::string_view bytes) : bytes_(bytes) {}
+  std::string_view bytes() const override { return bytes_; }
+
+ private:
+  std::string_view bytes_;
+};
+
+class ArenaArguments final : public ArgumentReader {
+ public:
+  ArenaArguments(const SharedArena& arena, std::string_view bytes) : ArgumentReader(bytes), arena_(arena) {}
+  std::shared_ptr<const StoredBytes> reference() override {
+    const auto offset = in.number<std::uint64_t>();
+    if (offset == 0) return std::make_shared<BorrowedBytes>(in.text());
+    const auto size = in.number<std::uint64_t>();
+    return std::make_shared<BorrowedBytes>(std::string_view(arena_.at(offset), size));
+  }
+
+ private:
+  const SharedArena& arena_;
+};
+
+class Worker {
+ public:
+  Worker(const TaskWorkerStart& start)
+      : id_(start.worker),
+        arena_(Descriptor(start.shared_memory)),
+        control_(*reinterpret_cast<SharedControl*>(arena_.at(SharedArena::kPage))),
+        channel_(*reinterpret_cast<TaskChannel*>(arena_.at(start.channel))) {}
+
+  [[noreturn]] void run() {
+    for (;;) {
+      TaskSlot* slot = channel_.claim(id_);
+      if (slot == nullptr) slot = wait();
+      if (slot != nullptr) run(*slot);
+    }
+  }
+
+ private:
+  TaskSlot* wait() {
+    std::uint32_t nobody = 0;
+    if (channel_.spinner.compare_exchange_strong(nobody, id_)) {
+      TaskSlot* slot = nullptr;
+      const auto end = std::chrono::steady_clock::now() + kSpinTime;
+      for (int round = 1; slot == nullptr; ++round) {
+        slot = channel_.claim(id_);
+        spin_pause();
+        if (round % 16 == 0 && std::chrono::steady_clock::now() > end) break;
+      }
+      channel_.spinner.store(0, std::memory_order_seq_cst);
+      // A call that came in the meantime woke nobody because we were looking.
+      if (slot != nullptr && !channel_.empty() && channel_.num_sleeping.load() != 0) {
+        channel_.doorbell.fetch_add(1);
+        futex_wake(&channel_.doorbell, 1, FutexScope::shared);
+      }
+      if (slot != nullptr) return slot;
+    }
+    const std::uint32_t seen = channel_.doorbell.load(std::memory_order_seq_cst);
+    channel_.num_sleeping.fetch_add(1, std::memory_order_seq_cst);
+    if (channel_.empty()) futex_wait(channel_.doorbell, seen, std::chrono::nanoseconds(-1), FutexScope::shared);
+    channel_.num_sleeping.fetch_sub(1, std::memory_order_seq_cst);
+    return channel_.claim(id_);
+  }
+
+  const FunctionEntry& function(std::uint32_t index) {
+    if (index >= functions_.size()) functions_.resize(index + 1);
+    if (functions_[index] != nullptr) return *functions_[index];
+    const SharedFunction& shared = control_.functions[index];
+    const std::string_view text(arena_.at(shared.offset), shared.size);
+    const std::string path(text.substr(0, text.find('\0')));
+    const std::string_view key = text.substr(path.size() + 1);
+    const FunctionEntry* found = find_function(key);
+    if (found == nullptr && !path.empty() && dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) {
+      found = find_function(key);
+    }
+    if (found == nullptr) {
+      throw Error(ErrorCode::not_found, fmt::format("the worker process does not know the function '{}'", key),
+                  "make the Runtime in main(), so that the worker loads what the program loads");
+    }
+    functions_[index] = found;
+    return *found;
+  }
+
+  void run(TaskSlot& slot) {
+    running_slot = &slot;
+    std::string result;
+    bool succeeded = false;
+    bool constructing = false;
+    std::vector<std::string> names;
+    try {
+      const std::string_view bytes(slot.offset == 0 ? slot.bytes : arena_.at(slot.offset), slot.size);
+      ArenaArguments arguments(arena_, bytes);
+      for (auto left = arguments.in.number<std::uint32_t>(); left > 0; --left) {
+        const std::string name(arguments.in.text());
+        setenv(name.c_str(), std::string(arguments.in.text()).c_str(), 1);
+        names.push_back(name);
+      }
+      const FunctionEntry& entry = function(slot.function);
+      constructing = entry.destroy_actor != nullptr;
+      WireWriter out;
+      // Where the constructor failed there is no object for the calls that were queued behind it.
+      if (construction_error_ != nullptr && !constructing) std::rethrow_exception(construction_error_);
+      entry.run_encoded(arguments, out, &actor_);
+      result = out.take();
+      succeeded = true;
+    } catch (...) {
+      const std::exception_ptr failure = capture_task_failure();
+      if (constructing) construction_error_ = failure;
+      result = encode_error(failure);
+    }
+    for (const std::string& name : names) unsetenv(name.c_str());
+    running_slot = nullptr;
+    try {
+      store(slot, result);
+    } catch (...) {
+      succeeded = false;
+      result = encode_error(capture_task_failure());
+      store(slot, result);
+    }
+    std::cout.flush();
+    std::fflush(stdout);
+    const std::uint64_t state = slot.state.load(std::memory_order_relaxed);
+    slot.state.store(
+        TaskSlot::pack(TaskSlot::turn_of(state), id_, succeeded ? SlotState::succeeded : SlotState::failed),
+        std::memory_order_release);
+    const auto index = static_cast<std::size_t>(&slot - channel_.slots);
+    channel_.done[index / 64].fetch_or(std::uint64_t{1} << (index % 64), std::memory_order_seq_cst);
+    control_.completions.fetch_add(1, std::memory_order_seq_cst);
+    if (control_.num_polling.load(std::memory_order_seq_cst) == 0) {
+      futex_wake(&control_.completions, 1, FutexScope::shared);
+    }
+  }
+
+  void store(TaskSlot& slot, const std::string& result) {
+    if (result.size() <= TaskSlot::kInlineBytes) {
+      std::memcpy(slot.bytes, result.data(), result.size());
+      slot.result_size.store(result.size(), std::memory_order_relaxed);
+      slot.result_offset.store(0, std::memory_order_relaxed);
+      return;
+    }
+    const std::uint64_t offset = arena_.allocate(result.size());
+    slot.result_size.store(result.size(), std::memory_order_relaxed);
+    slot.result_offset.store(offset, std::memory_order_release);
+    std::memcpy(arena_.at(offset), result.data(), result.size());
+  }
+
+  std::uint32_t id_;
+  SharedArena arena_;
+  SharedControl& control_;
+  TaskChannel& channel_;
+  std::vector<const FunctionEntry*> functions_;
+  void* actor_ = nullptr;
+  std::exception_ptr construction_error_;
+};
+
+}  // namespace
+
+std::string encode(const TaskWorkerStart& start) {
+  WireWriter out;
+  out.text(start.name);
+  out.number(start.shared_memory);
+  out.number(start.channel);
+  out.number(start.worker);
+  return out.take();
+}
+
+TaskWorkerStart decode_task_worker_start(std::string_view bytes) {
+  WireReader in(bytes);
+  TaskWorkerStart start;
+  start.name = in.text();
+  start.shared_memory = in.number<int>();
+  start.channel = in.number<std::uint64_t>();
+  start.worker = in.number<std::uint32_t>();
+  return start;
+}
+
+bool worker_task_cancelled() noexcept {
+  return running_slot != nullptr && running_slot->cancelled.load(std::memory_order_relaxed) != 0;
+}
+
+void serve_task_worker(int socket) {
+  FrameReader reader;
+  std::optional<Frame> first;
+  while (!(first = reader.next())) {
+    if (!reader.fill(socket, true)) _exit(1);
+  }
+  const TaskWorkerStart start = decode_task_worker_start(first->payload);
+  set_log_prefix(start.name);
+  Worker(start).run();
+}
+
+}  // namespace mobula

@@ -1,0 +1,166 @@
+#include "mobula/core/local/resource_scheduler.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "mobula/core/errors.hpp"
+
+namespace mobula {
+namespace {
+
+const std::string kCpu = "cpu";
+
+/// Whole slots for an amount of processors.
+int slots_for(Amount cpus) {
+  return static_cast<int>((cpus.units() + 9999) / 10000);
+}
+
+}  // namespace
+
+ResourceScheduler::ResourceScheduler(ResourceSet total, std::function<void(int)> request_slots,
+                                     std::function<void(int)> return_slots)
+    : total_(std::move(total)), request_slots_(std::move(request_slots)), return_slots_(std::move(return_slots)) {}
+
+void ResourceScheduler::check(const ResourceSet& need, const std::string& who) const {
+  for (const auto& [name, amount] : need.amounts()) {
+    if (amount < Amount{}) {
+      throw_invalid(fmt::format("{}: asks for a negative amount of '{}' ({:g})", who, name, amount.value()));
+    }
+    if (total_.get(name) < amount) {
+      throw ResourceError(fmt::format("{}: needs {} {:g}, but this machine has {:g} in all", who, name, amount.value(),
+                                      total_.get(name).value()),
+                          fmt::format("ask for less, or start the runtime with more (it has {})", total_.text()));
+    }
+  }
+}
+
+void ResourceScheduler::acquire(ResourceSet need, std::function<void()> start) {
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.push_back({std::move(need), std::move(start)});
+  }
+  pump();
+}
+
+void ResourceScheduler::release(const ResourceSet& need) {
+  {
+    std::lock_guard lock(mutex_);
+    used_ -= need;
+  }
+  pump();
+}
+
+void ResourceScheduler::take_back(const ResourceSet& need) {
+  {
+    std::lock_guard lock(mutex_);
+    used_ += need;
+  }
+  pump();
+}
+
+void ResourceScheduler::slot_granted() {
+  {
+    std::lock_guard lock(mutex_);
+    --requested_slots_;
+    ++held_slots_;
+  }
+  pump();
+}
+
+void ResourceScheduler::pump() {
+  std::vector<std::function<void()>> start;
+  int to_request = 0;
+  int to_return = 0;
+  {
+    std::lock_guard lock(mutex_);
+    ResourceSet promised = used_;  // used, or waited for by somebody earlier
+    const int num_slots = slots_for(total_.get(kCpu));
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+      ResourceSet with = promised;
+      with += at->need;
+      const bool fits =
+          total_.covers(with) && (at->need.get(kCpu) == Amount{} || slots_for(with.get(kCpu)) <= held_slots_);
+      promised = std::move(with);
+      if (fits) {
+        used_ += at->need;
+        start.push_back(std::move(at->start));
+        at = waiting_.erase(at);
+      } else {
+        ++at;
+      }
+    }
+    const int wanted = std::min(slots_for(promised.get(kCpu)), num_slots);
+    to_request = std::max(0, wanted - held_slots_ - requested_slots_);
+    requested_slots_ += to_request;
+    to_return = std::max(0, held_slots_ - std::max(wanted, slots_for(used_.get(kCpu))));
+    held_slots_ -= to_return;
+  }
+  for (auto& work : start) work();
+  if (to_return > 0) return_slots_(to_return);
+  if (to_request > 0) request_slots_(to_request);
+}
+
+void ResourceScheduler::stop() {
+  std::list<Entry> left;
+  {
+    std::lock_guard lock(mutex_);
+    left.swap(waiting_);
+    for (const Entry& entry : left) used_ += entry.need;
+  }
+  for (auto& entry : left) entry.start();
+}
+
+ResourceSet ResourceScheduler::total() const {
+  return total_;
+}
+
+ResourceSet ResourceScheduler::available() const {
+  std::lock_guard lock(mutex_);
+  ResourceSet left = total_;
+  left -= used_;
+  return left;
+}
+
+void ElasticThreads::run(std::function<void()> work) {
+  std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(work));
+  if (num_idle_ < queue_.size()) threads_.emplace_back([this] { loop(); });
+  changed_.notify_one();
+}
+
+void ElasticThreads::loop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ++num_idle_;
+    changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    --num_idle_;
+    if (queue_.empty()) return;
+    auto work = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    work();
+    work = nullptr;
+    lock.lock();
+  }
+}
+
+void ElasticThreads::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  for (std::size_t i = 0;; ++i) {
+    std::thread thread;
+    {
+      std::lock_guard lock(mutex_);
+      if (i >= threads_.size()) break;
+      thread = std::move(threads_[i]);
+    }
+    thread.join();
+  }
+  threads_.clear();
+}
+
+}  // namespace mobula

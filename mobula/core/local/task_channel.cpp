@@ -1,0 +1,31 @@
+#include "mobula/core/local/task_channel.hpp"
+
+#include "mobula/core/local/futex.hpp"
+
+namespace mobula {
+
+void TaskChannel::push(std::uint32_t slot) {
+  const std::uint32_t turn = tail.load(std::memory_order_relaxed);
+  ring[turn % kMaxSlots].store(static_cast<std::uint16_t>(slot), std::memory_order_relaxed);
+  slots[slot].state.store(TaskSlot::pack(turn, 0, SlotState::ready), std::memory_order_release);
+  tail.store(turn + 1, std::memory_order_seq_cst);
+  if (num_sleeping.load(std::memory_order_seq_cst) == 0 || spinner.load(std::memory_order_seq_cst) != 0) return;
+  doorbell.fetch_add(1, std::memory_order_seq_cst);
+  futex_wake(&doorbell, 1, FutexScope::shared);
+}
+
+TaskSlot* TaskChannel::claim(std::uint32_t worker) {
+  for (;;) {
+    std::uint32_t turn = head.load(std::memory_order_acquire);
+    if (turn == tail.load(std::memory_order_acquire)) return nullptr;
+    TaskSlot& slot = slots[ring[turn % kMaxSlots].load(std::memory_order_relaxed) % num_slots];
+    std::uint64_t expected = TaskSlot::pack(turn, 0, SlotState::ready);
+    const bool claimed = slot.state.compare_exchange_strong(expected, TaskSlot::pack(turn, worker, SlotState::running),
+                                                            std::memory_order_acq_rel);
+    // Whoever sees the call claimed moves on, so that a worker that dies right here stops nobody.
+    head.compare_exchange_strong(turn, turn + 1, std::memory_order_acq_rel);
+    if (claimed) return &slot;
+  }
+}
+
+}  // namespace mobula

@@ -1,0 +1,119 @@
+/// A value that is there or will be: what a Ref points at. Counted, completed once, waited for by threads and tasks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string_view>
+
+namespace mobula {
+
+class Engine;
+class WireWriter;
+class WireReader;
+
+/// Somebody to tell when an object is complete. Lives in what waits; linked into the object meanwhile.
+struct Waiter {
+  Waiter* next = nullptr;
+  void (*notify)(Waiter* self) = nullptr;
+};
+
+/// Encoded bytes of a value that live outside this process's heap (shared memory), kept for as long as this lives.
+class StoredBytes {
+ public:
+  virtual ~StoredBytes() = default;
+  virtual std::string_view bytes() const = 0;
+};
+
+/// Counts the runtimes this process has had, so that a Ref of an earlier one is told from one of the present.
+inline std::atomic<std::uint16_t> runtime_generation{0};
+
+/// Base of every value the engines handle. References are counted by hand: engines count in bulk.
+class Object {
+ public:
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+
+  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    // The last holder needs no atomic write: nobody else can be counting.
+    if (references_.load(std::memory_order_acquire) == 1 || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      destroy();
+    }
+  }
+  bool unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
+
+  /// Tells whether the value, or an error in its place, is there.
+  bool ready() const noexcept { return state_.load(std::memory_order_acquire) == kReady; }
+  /// Returns the error of a ready object, or null.
+  const std::exception_ptr& error() const noexcept { return error_; }
+  Engine* engine() const noexcept { return engine_; }
+  /// Returns runtime_generation as it was when the object was made.
+  std::uint16_t generation() const noexcept { return generation_; }
+
+  /// Returns the value of a ready object without error, decoding it first where it arrived as bytes.
+  void* value() {
+    if (stored_.load(std::memory_order_acquire) != nullptr) [[unlikely]]
+      decode_stored();
+    return address();
+  }
+  /// Returns the bytes the value arrived as, or null where it never left the process.
+  std::shared_ptr<const StoredBytes> stored() const;
+  /// Appends the value of a ready object without error.
+  virtual void encode_value(WireWriter& out) = 0;
+  /// Returns the type of the value, as it reads in source.
+  virtual const char* type_name() const noexcept = 0;
+
+  /// Marks the object complete with a value that is in place. Exactly one of the two complete functions is called, once.
+  void complete() noexcept;
+  void complete_with(std::exception_ptr error) noexcept;
+  /// Puts a value that arrived as bytes in place, before complete(): decoded at once, or, of `stored` bytes, when somebody
+  /// asks for it.
+  void take_bytes(std::string_view bytes);
+  void take_stored(std::shared_ptr<const StoredBytes> stored);
+  /// Gives a ready object another home for its value's bytes; its typed value, where there is one, stays.
+  void attach_stored(std::shared_ptr<const StoredBytes> stored);
+
+  /// Arranges for `waiter` to be told; returns false where the object is ready already (it is not told then).
+  bool add_waiter(Waiter& waiter) noexcept;
+  /// Takes `waiter` back; returns false where it has been told, or is about to be.
+  bool remove_waiter(Waiter& waiter) noexcept;
+
+ protected:
+  Object(Engine* engine, std::uint32_t references) noexcept : references_(references), engine_(engine) {}
+  virtual ~Object();
+  /// Destroys the object and frees its memory.
+  virtual void destroy() noexcept = 0;
+  /// Returns where the value is, or will be.
+  virtual void* address() noexcept = 0;
+  /// Makes the value from bytes.
+  virtual void decode_value(WireReader& in) = 0;
+
+  bool holds_value() const noexcept { return holds_value_; }
+  void set_holds_value() noexcept { holds_value_ = true; }
+
+ private:
+  static constexpr std::uintptr_t kReady = 1;
+  static constexpr std::uintptr_t kLocked = 2;
+
+  void decode_stored();
+  void publish() noexcept;
+
+  std::atomic<std::uint32_t> references_;
+  const std::uint16_t generation_ = runtime_generation.load(std::memory_order_relaxed);
+  bool holds_value_ = false;  ///< the typed value exists
+
+ protected:
+  std::atomic<std::uint8_t> status_{0};  ///< for tasks: see Task
+
+ private:
+  /// 0: pending; kReady; else the first Waiter, with kLocked while the list is being changed.
+  std::atomic<std::uintptr_t> state_{0};
+  std::exception_ptr error_;
+  struct Stored;
+  std::atomic<Stored*> stored_{nullptr};
+  Engine* engine_;
+};
+
+}  // namespace mobula

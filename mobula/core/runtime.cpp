@@ -1,0 +1,263 @@
+#include "mobula/core/runtime.hpp"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string_view>
+
+#include "mobula/base/nearest.hpp"
+#include "mobula/base/size.hpp"
+#include "mobula/core/gang.hpp"
+#include "mobula/core/local/process_worker.hpp"
+#include "mobula/core/local/worker_process.hpp"
+
+namespace mobula {
+namespace {
+
+std::atomic<Runtime*> current_runtime{nullptr};
+
+int usable_processors() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return std::max(1, CPU_COUNT(&allowed));
+}
+
+struct Setting {
+  const char* flag;
+  const char* environment;
+  void (*apply)(RuntimeOptions& options, const std::string& value);
+};
+
+const Setting kSettings[] = {
+    {"--engine", "MOBULA_ENGINE", [](RuntimeOptions& options, const std::string& value) { options.engine = value; }},
+    {"--isolation", "MOBULA_ISOLATION",
+     [](RuntimeOptions& options, const std::string& value) {
+       if (value != "thread" && value != "process") {
+         throw_invalid(fmt::format("isolation '{}' is unknown", value), "choose thread or process");
+       }
+       options.isolation = value == "process" ? Isolation::process : Isolation::thread;
+     }},
+    {"--num-cpus", "MOBULA_NUM_CPUS",
+     [](RuntimeOptions& options, const std::string& value) {
+       char* end = nullptr;
+       const long number = std::strtol(value.c_str(), &end, 10);
+       if (value.empty() || *end != '\0' || number < 1 || number > 1024) {
+         throw_invalid(fmt::format("number of processors '{}' is out of range", value),
+                       "give a number between 1 and 1024");
+       }
+       options.num_cpus = static_cast<int>(number);
+     }},
+    {"--memory", "MOBULA_MEMORY",
+     [](RuntimeOptions& options, const std::string& value) { options.memory = parse_size(value); }},
+    {"--spill-dir", "MOBULA_SPILL_DIR",
+     [](RuntimeOptions& options, const std::string& value) { options.spill_dir = value; }},
+};
+
+RuntimeOptions read_settings(int& argc, char** argv) {
+  RuntimeOptions options;
+  for (const Setting& setting : kSettings) {
+    const char* value = std::getenv(setting.environment);
+    if (value != nullptr && *value != '\0') setting.apply(options, value);
+  }
+  int kept = 0;
+  for (int i = 0; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    const Setting* found = nullptr;
+    std::string value;
+    // What stands after "--" is the program's own.
+    if (argument == "--") {
+      while (i < argc) argv[kept++] = argv[i++];
+      break;
+    }
+    for (const Setting& setting : kSettings) {
+      const std::string_view flag = setting.flag;
+      if (argument == flag) {
+        if (i + 1 >= argc) throw_invalid(fmt::format("{} needs a value", flag));
+        found = &setting;
+        value = argv[++i];
+      } else if (argument.starts_with(flag) && argument.size() > flag.size() && argument[flag.size()] == '=') {
+        found = &setting;
+        value = argument.substr(flag.size() + 1);
+      }
+    }
+    if (found == nullptr) {
+      argv[kept++] = argv[i];
+    } else {
+      found->apply(options, value);
+    }
+  }
+  if (kept < argc) argv[kept] = nullptr;
+  argc = kept;
+  return options;
+}
+
+/// A worker process's own runtime, made when a task in it first asks.
+Runtime& worker_runtime() {
+  static Runtime* const runtime = new Runtime(RuntimeOptions{.num_cpus = 1});
+  return *runtime;
+}
+
+}  // namespace
+
+struct Runtime::Names {
+  struct Named {
+    ActorCore* core;
+    std::string type;
+  };
+  std::mutex mutex;
+  std::map<std::string, Named> actors;
+};
+
+void RuntimeOptions::validate() const {
+  if (num_cpus < 0 || num_cpus > 1024) {
+    throw_invalid(fmt::format("num_cpus is {}", num_cpus), "give a number between 1 and 1024, or 0 for all there are");
+  }
+  if (num_gpus < 0) throw_invalid(fmt::format("num_gpus is {}", num_gpus), "it can't be negative");
+  for (const auto& [name, amount] : resources) {
+    if (amount < 0) throw_invalid(fmt::format("resource '{}' is {}", name, amount), "it can't be negative");
+    if (name == "cpu" || name == "gpu") {
+      throw_invalid(fmt::format("resource '{}' has a setting of its own", name), "use num_cpus or num_gpus");
+    }
+  }
+}
+
+Runtime::Runtime(int& argc, char** argv) {
+  if (!worker_served()) serve_if_worker();
+  options_ = read_settings(argc, argv);
+  start();
+}
+
+Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)) {
+  if (!worker_served()) serve_if_worker();
+  start();
+}
+
+void Runtime::start() {
+  options_.validate();
+  refuse_duplicate_functions();
+  if (options_.num_cpus == 0) options_.num_cpus = usable_processors();
+  if (options_.memory == 0) {
+    struct sysinfo machine {};
+    sysinfo(&machine);
+    options_.memory = static_cast<std::uint64_t>(machine.totalram) * machine.mem_unit / 2;
+  }
+  Runtime* none = nullptr;
+  if (!current_runtime.compare_exchange_strong(none, this)) {
+    throw Error(ErrorCode::already_exists, "this process has a Runtime already",
+                "make one Runtime and pass it on, or use Runtime::current()");
+  }
+  generation_ = runtime_generation.fetch_add(1) + 1;
+  try {
+    names_ = std::make_unique<Names>();
+    engine_ = make_engine(options_);
+  } catch (...) {
+    current_runtime = nullptr;
+    throw;
+  }
+}
+
+Runtime::~Runtime() {
+  shutdown();
+}
+
+void Runtime::shutdown() {
+  if (stopped_) return;
+  stopped_ = true;
+  for (auto& [name, named] : names_->actors) named.core->release();
+  names_->actors.clear();
+  engine_->shutdown();
+  Runtime* self = this;
+  current_runtime.compare_exchange_strong(self, nullptr);
+}
+
+Runtime& Runtime::current() {
+  if (Runtime* runtime = current_runtime.load(std::memory_order_acquire)) return *runtime;
+  if (worker_served()) return worker_runtime();
+  throw Error(ErrorCode::unavailable, "there is no Runtime in this process", "make one in main()");
+}
+
+bool Runtime::cancelled() noexcept {
+  const Task* task = current_task();
+  return task != nullptr ? task->cancel_requested() : worker_task_cancelled();
+}
+
+void Runtime::throw_stopped() {
+  throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
+}
+
+void Runtime::throw_foreign(Object* object) {
+  if (object == nullptr) {
+    throw_invalid("this Ref points at nothing: it was default-made or moved from",
+                  "use the Ref that remote() returned");
+  }
+  throw_invalid("this Ref belongs to another Runtime", "use it with the Runtime that made it");
+}
+
+void Runtime::await_slowly(Object& object, std::chrono::nanoseconds timeout) const {
+  if (stopped_) throw_stopped();
+  if (wait_ready(object, timeout)) return;
+  const auto* task = dynamic_cast<const Task*>(&object);
+  throw TimeoutError(fmt::format("{} was not done within {}", task == nullptr ? "an object" : task->display_name(),
+                                 format_duration(timeout)),
+                     "wait longer, or cancel() it");
+}
+
+bool Runtime::cancel_object(Object* object, Cancel how) {
+  auto* task = dynamic_cast<Task*>(object);
+  return task != nullptr && engine()->cancel(task, how);
+}
+
+void Runtime::publish(Object& object, PutOptions options) {
+  if (options.shared || options_.isolation == Isolation::process) engine_->publish(&object);
+}
+
+void Runtime::reserve_name(const ActorOptions& options) {
+  if (options.name.empty()) return;
+  std::lock_guard lock(names_->mutex);
+  if (names_->actors.contains(options.name)) {
+    throw Error(ErrorCode::already_exists, fmt::format("an actor named '{}' exists already", options.name),
+                "find_actor() returns it; kill it first to make another");
+  }
+}
+
+ActorCore* Runtime::register_actor(ActorCore* core, const std::string& type) {
+  if (core->options().name.empty()) return core;
+  std::lock_guard lock(names_->mutex);
+  if (names_->actors.try_emplace(core->options().name, Names::Named{core, type}).second) core->retain();
+  return core;
+}
+
+ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& type) {
+  std::lock_guard lock(names_->mutex);
+  const auto found = names_->actors.find(name);
+  if (found == names_->actors.end()) {
+    std::vector<std::string> known;
+    for (const auto& [other, named] : names_->actors) known.push_back(other);
+    throw Error(ErrorCode::not_found, fmt::format("there is no actor named '{}'", name), suggest(name, known));
+  }
+  if (found->second.type != type) {
+    throw_invalid(fmt::format("actor '{}' is a {}, not a {}", name, found->second.type, type),
+                  "ask for it by its own class");
+  }
+  found->second.core->retain();
+  return found->second.core;
+}
+
+void Runtime::kill_core(ActorCore* core) {
+  engine()->kill(core);
+  std::lock_guard lock(names_->mutex);
+  const auto found = names_->actors.find(core->options().name);
+  if (found == names_->actors.end() || found->second.core != core) return;
+  names_->actors.erase(found);
+  core->release();
+}
+
+}  // namespace mobula
