@@ -8,10 +8,12 @@ namespace mobula::cli {
 void add_completion_command(CommandLine& line);
 void add_generate_command(CommandLine& line);
 void add_data_command(CommandLine& line);
+void add_encode_commands(CommandLine& line);
 void add_quickstart_command(CommandLine& line);
 void add_runs_commands(CommandLine& line);
 void add_serve_command(CommandLine& line);
-void add_score_commands(CommandLine& line);
+void add_logits_command(CommandLine& line);
+void add_score_command(CommandLine& line);
 void add_train_command(CommandLine& line);
 
 }  // namespace mobula::cli

@@ -4,10 +4,12 @@
 int main(int argc, char** argv) {
   mobula::serve_if_worker();
   mobula::cli::CommandLine line;
+  mobula::cli::add_encode_commands(line);
   mobula::cli::add_quickstart_command(line);
   mobula::cli::add_train_command(line);
   mobula::cli::add_generate_command(line);
-  mobula::cli::add_score_commands(line);
+  mobula::cli::add_score_command(line);
+  mobula::cli::add_logits_command(line);
   mobula::cli::add_data_command(line);
   mobula::cli::add_completion_command(line);
   mobula::cli::add_serve_command(line);

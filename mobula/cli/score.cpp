@@ -7,7 +7,7 @@
 
 namespace mobula::cli {
 
-void add_score_commands(CommandLine& line) {
+void add_score_command(CommandLine& line) {
   auto options = std::make_shared<ScoreOptions>();
   CLI::App& score =
       line.add(nullptr, "score", "Print how likely a language model finds each token of a text",
@@ -20,14 +20,6 @@ void add_score_commands(CommandLine& line) {
   score.add_option("--text", options->text, "Text to score");
   score.add_option("--input", options->input, "File with an array of token ids a line");
   score.add_option("--dtype", options->dtype, "fp32, bf16, int8 or int4 (default: the checkpoint's)");
-
-  auto raw = std::make_shared<LogitsOptions>();
-  CLI::App& logits = line.add(
-      nullptr, "logits", "Print the raw output of a model's head", "  mobula logits --model DIR --ids 5,17,3 --json",
-      [&line, raw] { return run_in_plugin(kTorchPlugin, "mobula_run_logits", *raw, line.globals()); });
-  logits.add_option("--model", raw->model, "Folder of a checkpoint")->required();
-  logits.add_option("--ids", raw->ids, "Token ids, separated by commas")->delimiter(',')->required();
-  logits.add_option("--dtype", raw->dtype, "fp32 or bf16 (default: the checkpoint's)");
 }
 
 }  // namespace mobula::cli

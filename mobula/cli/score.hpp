@@ -1,4 +1,4 @@
-/// Options of `mobula score` and `mobula logits`.
+/// Options of `mobula score`.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,6 @@ struct ScoreOptions {
   std::optional<std::string> text;
   std::string input;  ///< one JSON array of ids a line
   std::string dtype;  ///< empty: the checkpoint's own
-};
-
-struct LogitsOptions {
-  std::string model;
-  std::vector<std::int32_t> ids;
-  std::string dtype;
 };
 
 }  // namespace mobula::cli

@@ -1,7 +1,5 @@
 #include "mobula/cli/score.hpp"
 
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -107,42 +105,10 @@ int run(const ScoreOptions& options, const GlobalOptions& globals) {
   return 0;
 }
 
-int run(const LogitsOptions& options, const GlobalOptions& globals) {
-  const auto model = load_language_model(options.model, options.dtype);
-  for (const std::int32_t id : options.ids) {
-    if (id < 0 || id >= model->info().vocab_size) {
-      throw_invalid(fmt::format("token id {} is outside the vocabulary of {}", id, model->info().vocab_size));
-    }
-  }
-  const at::NoGradGuard no_grad;
-  const std::vector<std::int64_t> ids(options.ids.begin(), options.ids.end());
-  const at::Tensor logits = model->logits(at::tensor(ids, at::kLong).unsqueeze(0)).to(at::kFloat).contiguous();
-  const float* values = logits.const_data_ptr<float>();
-  fmt::memory_buffer out;
-  if (globals.json) {
-    fmt::format_to(std::back_inserter(out), "{{\"shape\":[{}],\"logits\":[", fmt::join(logits.sizes(), ","));
-  }
-  for (std::int64_t i = 0; i < logits.numel(); ++i) {
-    const char* separator = globals.json ? (i > 0 ? "," : "") : (i == 0 ? "" : i % logits.size(-1) == 0 ? "\n" : " ");
-    if (globals.json && !std::isfinite(values[i])) {
-      fmt::format_to(std::back_inserter(out), "{}null", separator);
-    } else {
-      fmt::format_to(std::back_inserter(out), "{}{:.9g}", separator, values[i]);
-    }
-  }
-  fmt::print("{}{}\n", fmt::to_string(out), globals.json ? "]}" : "");
-  return 0;
-}
-
 }  // namespace
 }  // namespace mobula::cli
 
 extern "C" int mobula_run_score(const void* options, const void* globals) {
   return mobula::cli::run(*static_cast<const mobula::cli::ScoreOptions*>(options),
-                          *static_cast<const mobula::cli::GlobalOptions*>(globals));
-}
-
-extern "C" int mobula_run_logits(const void* options, const void* globals) {
-  return mobula::cli::run(*static_cast<const mobula::cli::LogitsOptions*>(options),
                           *static_cast<const mobula::cli::GlobalOptions*>(globals));
 }

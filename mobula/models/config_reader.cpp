@@ -4,17 +4,17 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 
 namespace mobula::models {
-namespace {
-
-[[noreturn]] void refuse(std::string_view key, const Json& value, std::string_view expected) {
-  throw_invalid(fmt::format("config.json: {} is {}, expected {}", key, to_line(value).substr(0, 80), expected));
+void ConfigReader::refuse(std::string_view key, const Json& value, std::string_view expected) const {
+  throw_invalid(
+      fmt::format("config.json: {}{} is {}, expected {}", prefix_, key, to_line(value).substr(0, 80), expected));
 }
 
-nn::TokenId token_id(std::string_view key, const Json& value) {
+nn::TokenId ConfigReader::token_id(std::string_view key, const Json& value) const {
   if (!value.is_number_integer() || value.get<std::int64_t>() < 0 ||
       value.get<std::int64_t>() > std::numeric_limits<nn::TokenId>::max()) {
     refuse(key, value, "a token id or a list of them");
@@ -22,11 +22,11 @@ nn::TokenId token_id(std::string_view key, const Json& value) {
   return value.get<nn::TokenId>();
 }
 
-}  // namespace
-
 ConfigReader::ConfigReader(const Json& json) : json_(&json) {
   if (!json.is_object()) throw_invalid("config.json: expected an object");
 }
+
+ConfigReader::ConfigReader(const Json& json, std::string prefix) : json_(&json), prefix_(std::move(prefix)) {}
 
 const Json* ConfigReader::find(std::string_view key) const {
   const auto found = json_->find(std::string(key));
@@ -82,11 +82,35 @@ std::vector<nn::TokenId> ConfigReader::token_ids(std::string_view key, std::vect
   return ids;
 }
 
+std::vector<std::string> ConfigReader::texts(std::string_view key) const {
+  const Json* value = find(key);
+  if (value == nullptr) return {};
+  if (!value->is_array()) refuse(key, *value, "a list of strings");
+  std::vector<std::string> texts;
+  for (const Json& entry : *value) {
+    if (!entry.is_string()) refuse(key, *value, "a list of strings");
+    texts.push_back(entry.get<std::string>());
+  }
+  return texts;
+}
+
+std::vector<double> ConfigReader::numbers(std::string_view key) const {
+  const Json* value = find(key);
+  if (value == nullptr) return {};
+  if (!value->is_array()) refuse(key, *value, "a list of numbers");
+  std::vector<double> numbers;
+  for (const Json& entry : *value) {
+    if (!entry.is_number() || !std::isfinite(entry.get<double>())) refuse(key, *value, "a list of numbers");
+    numbers.push_back(entry.get<double>());
+  }
+  return numbers;
+}
+
 std::optional<ConfigReader> ConfigReader::object(std::string_view key) const {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_object()) refuse(key, *value, "an object");
-  return ConfigReader(*value);
+  return ConfigReader(*value, fmt::format("{}{}.", prefix_, key));
 }
 
 }  // namespace mobula::models

@@ -30,13 +30,22 @@ class ConfigReader {
   std::string text(std::string_view key, std::string_view fallback) const;
   /// Returns the ids under `key`: one number or a list of numbers.
   std::vector<nn::TokenId> token_ids(std::string_view key, std::vector<nn::TokenId> fallback) const;
-  /// Returns the object under `key`, or nothing.
+  /// Returns the strings under `key`; nothing where it is absent.
+  std::vector<std::string> texts(std::string_view key) const;
+  /// Returns the finite numbers under `key`; nothing where it is absent.
+  std::vector<double> numbers(std::string_view key) const;
+  /// Returns the object under `key`, or nothing. Its keys are named as "key.inner" in messages.
   std::optional<ConfigReader> object(std::string_view key) const;
   const Json& json() const noexcept { return *json_; }
 
  private:
+  ConfigReader(const Json& json, std::string prefix);
   const Json* find(std::string_view key) const;
+  [[noreturn]] void refuse(std::string_view key, const Json& value, std::string_view expected) const;
+  nn::TokenId token_id(std::string_view key, const Json& value) const;
+
   const Json* json_;
+  std::string prefix_;
 };
 
 }  // namespace mobula::models

@@ -5,18 +5,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <iostream>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
-#include "mobula/base/subprocess.hpp"
 #include "mobula/models/registry.hpp"
+#include "mobula/models/testing/reference.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
 #include "mobula/nn/safetensors.hpp"
 
@@ -24,30 +21,14 @@ namespace mobula::models {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr double kTolerance = 1e-4;
-
-int reference(const std::vector<std::string>& arguments) {
-  const std::string python = MOBULA_TEST_PYTHON;
-  if (!fs::exists(python)) {
-    ADD_FAILURE() << python << " is missing: ./dev setup installs the Python peers that tests compare with";
-    return 1;
-  }
-  std::vector<std::string> command = {python, MOBULA_TEST_SOURCE "/mobula/models/reference.py"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return Subprocess(command).wait();
-}
+using namespace testing_reference;
 
 // The checkpoints that transformers wrote, made once a run.
 class Parity : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const char* fixed = std::getenv("MOBULA_TEST_SEED");
-    const unsigned seed =
-        fixed != nullptr ? static_cast<unsigned>(std::stoul(fixed)) : std::random_device()() % 1000000;
-    std::cout << "MOBULA_TEST_SEED=" << seed << std::endl;
     folder_ = new TemporaryDirectory("mobula-parity");
-    ASSERT_EQ(reference({"make", folder_->path().string(), std::to_string(seed)}), 0);
+    ASSERT_EQ(reference({"make", folder_->path().string(), drawn_seed()}), 0);
     for (const auto& entry : fs::directory_iterator(folder_->path())) {
       if (entry.is_directory()) cases_.push_back(entry.path());
     }
@@ -72,8 +53,6 @@ class Parity : public testing::Test {
   static inline TemporaryDirectory* folder_ = nullptr;
   static inline std::vector<fs::path> cases_;
 };
-
-double difference(const at::Tensor& a, const at::Tensor& b);
 
 // The decode loop, with its own kernels and cache: the same greedy text and the same scores of every prompt.
 void expect_engine_agrees(const fs::path& path, const at::Tensor& ids_BT, const nn::SafetensorsFile& expected) {
@@ -115,10 +94,6 @@ void expect_engine_agrees(const fs::path& path, const at::Tensor& ids_BT, const 
   }
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
-  return a.to(at::kFloat).sub(b).abs().max().item<double>();
-}
-
 TEST_F(Parity, GivesTransformersLogitsLossGradientsAndGreedyText) {
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
@@ -142,7 +117,11 @@ TEST_F(Parity, GivesTransformersLogitsLossGradientsAndGreedyText) {
 
     const auto rounded = load_causal_lm(path, {.type = at::kBFloat16});
     const double scale = expected.tensor("logits").abs().max().item<double>();
-    EXPECT_LE(difference(rounded->logits(ids).detach(), expected.tensor("logits")) / scale, 0.05);
+    // Rounding is amplified by what the weights happen to be; the reference's own bfloat16 shows by how much. Where experts
+    // are nearly alike it sends a token to another one, in one implementation and not in the other.
+    const double floor = rounded->config().contains("num_experts_per_tok") ? 0.5 : 0.02;
+    EXPECT_LE(difference(rounded->logits(ids).detach(), expected.tensor("logits")),
+              3.0 * expected.tensor("bf16_error").item<double>() + floor * scale);
   }
 }
 

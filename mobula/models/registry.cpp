@@ -9,8 +9,25 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/models/bloom/config.hpp"
 #include "mobula/models/config_reader.hpp"
+#include "mobula/models/decoder/decoder_lm.hpp"
+#include "mobula/models/decoder/experts.hpp"
+#include "mobula/models/gemma2/config.hpp"
+#include "mobula/models/gemma3_text/config.hpp"
 #include "mobula/models/gpt2/model.hpp"
+#include "mobula/models/gpt_neox/config.hpp"
+#include "mobula/models/gptj/config.hpp"
+#include "mobula/models/llama/config.hpp"
+#include "mobula/models/mistral/config.hpp"
+#include "mobula/models/mixtral/config.hpp"
+#include "mobula/models/model_folder.hpp"
+#include "mobula/models/opt/config.hpp"
+#include "mobula/models/phi3/config.hpp"
+#include "mobula/models/qwen2/config.hpp"
+#include "mobula/models/qwen2_moe/config.hpp"
+#include "mobula/models/qwen3/config.hpp"
+#include "mobula/models/qwen3_moe/config.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
@@ -22,7 +39,14 @@ struct Family {
   std::string prefix;
   /// Ends of names of tensors that old checkpoints hold and nobody needs.
   std::vector<std::string> ignorable;
+  /// Where else parameters may lie.
+  std::vector<nn::StoredPart> (*alternatives)(const std::string& name) = nullptr;
 };
+
+template <DecoderConfig (*read)(const Json& config)>
+std::unique_ptr<nn::CausalLm> make_decoder(const Json& config, nn::ParameterSource& source) {
+  return std::make_unique<DecoderLm>(read(config), source);
+}
 
 const std::map<std::string, Family>& families() {
   static const std::map<std::string, Family> all = {
@@ -32,6 +56,23 @@ const std::map<std::string, Family>& families() {
         },
         "transformer.",
         {".attn.bias", ".attn.masked_bias"}}},
+      {"bloom", {make_decoder<read_bloom_config>, "transformer.", {}}},
+      {"gemma2", {make_decoder<read_gemma2_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"gemma3_text", {make_decoder<read_gemma3_text_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"gpt_neox",
+       {make_decoder<read_gpt_neox_config>,
+        "gpt_neox.",
+        {".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"}}},
+      {"gptj", {make_decoder<read_gptj_config>, "transformer.", {".attn.bias", ".attn.masked_bias"}}},
+      {"llama", {make_decoder<read_llama_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"mistral", {make_decoder<read_mistral_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"mixtral", {make_decoder<read_mixtral_config>, "model.", {".rotary_emb.inv_freq"}, find_expert_parts}},
+      {"opt", {make_decoder<read_opt_config>, "model.", {}}},
+      {"phi3", {make_decoder<read_phi3_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"qwen2", {make_decoder<read_qwen2_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"qwen2_moe", {make_decoder<read_qwen2_moe_config>, "model.", {".rotary_emb.inv_freq"}, find_expert_parts}},
+      {"qwen3", {make_decoder<read_qwen3_config>, "model.", {".rotary_emb.inv_freq"}}},
+      {"qwen3_moe", {make_decoder<read_qwen3_moe_config>, "model.", {".rotary_emb.inv_freq"}, find_expert_parts}},
   };
   return all;
 }
@@ -45,10 +86,6 @@ const Family& find_family(const Json& config) {
                 suggest(family, causal_lm_families()));
   }
   return found->second;
-}
-
-bool tied(const Json& config) {
-  return ConfigReader(config).boolean("tie_word_embeddings", true);
 }
 
 }  // namespace
@@ -77,11 +114,15 @@ std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& direct
     if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
   }
   const nn::CheckpointTensors tensors(directory);
-  nn::CheckpointParameters source(tensors,
-                                  {.type = options.type, .writable = options.trainable, .prefix = family.prefix});
+  nn::CheckpointParameters source(tensors, {.type = options.type,
+                                            .writable = options.trainable,
+                                            .prefix = family.prefix,
+                                            .alternatives = family.alternatives});
   auto model = family.make(config, source);
   std::vector<std::string> ignorable = family.ignorable;
-  if (tied(config)) ignorable.push_back("lm_head.weight");
+  if (model->config().value("tie_word_embeddings", false)) {
+    ignorable.insert(ignorable.end(), {"lm_head.weight", "embed_out.weight"});
+  }
   source.check_all_used(ignorable);
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;
@@ -103,15 +144,11 @@ void save_causal_lm(const nn::CausalLm& model, const std::filesystem::path& dire
 
 void save_parameters(Json config, const std::vector<nn::NamedTensor>& parameters,
                      const std::filesystem::path& directory) {
-  config["dtype"] = parameters.front().tensor.scalar_type() == at::kBFloat16 ? "bfloat16"
-                    : parameters.front().tensor.scalar_type() == at::kHalf   ? "float16"
-                                                                             : "float32";
   Json generation = {{"_from_model_config", true}};
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
     if (config.contains(key) && !config[key].is_null()) generation[key] = config[key];
   }
-  nn::write_safetensors(directory / "model.safetensors", parameters);
-  write_file_atomic(directory / "config.json", config.dump(2) + "\n");
+  write_model_folder(std::move(config), parameters, directory);
   write_file_atomic(directory / "generation_config.json", generation.dump(2) + "\n");
 }
 

@@ -116,24 +116,47 @@ at::ScalarType CheckpointTensors::main_type() const {
 CheckpointParameters::CheckpointParameters(const CheckpointTensors& tensors, Options options)
     : tensors_(tensors), options_(std::move(options)) {}
 
-at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef shape, Initial) {
-  std::string stored = name;
-  if (!tensors_.contains(stored) && !options_.prefix.empty() && name.starts_with(options_.prefix)) {
-    const std::string bare = name.substr(options_.prefix.size());
-    if (tensors_.contains(bare)) stored = bare;
+std::optional<StoredPart> CheckpointParameters::find(const std::string& name) const {
+  std::vector<StoredPart> places = {{.name = name}};
+  if (options_.alternatives != nullptr) {
+    for (StoredPart& part : options_.alternatives(name)) places.push_back(std::move(part));
   }
-  at::Tensor value = tensors_.tensor(stored);
+  for (StoredPart& place : places) {
+    if (tensors_.contains(place.name)) return place;
+    if (options_.prefix.empty() || !place.name.starts_with(options_.prefix)) continue;
+    place.name = place.name.substr(options_.prefix.size());
+    if (tensors_.contains(place.name)) return place;
+  }
+  return std::nullopt;
+}
+
+at::Tensor CheckpointParameters::read(const StoredPart& part) {
+  const at::Tensor whole = tensors_.tensor(part.name);
+  used_.insert(part.name);
+  if (part.index < 0) return whole;
+  if (whole.dim() != 3 || part.index >= whole.size(0) || whole.size(1) % part.num_parts != 0) {
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for slice {} of its first dimension",
+                            tensors_.directory().string(), part.name, fmt::join(whole.sizes(), ", "), part.index));
+  }
+  used_slices_[part.name].insert(part.index);
+  const std::int64_t rows = whole.size(1) / part.num_parts;
+  return whole.select(0, part.index).narrow(0, part.part * rows, rows);
+}
+
+at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef shape, Initial) {
+  const StoredPart place = find(name).value_or(StoredPart{.name = name});
+  at::Tensor value = read(place);
   if (value.sizes() != shape) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
-                                                tensors_.directory().string(), stored, fmt::join(value.sizes(), ", "),
-                                                fmt::join(shape, ", ")));
+                                                tensors_.directory().string(), place.name,
+                                                fmt::join(value.sizes(), ", "), fmt::join(shape, ", ")));
   }
   if (!value.is_floating_point()) {
     throw Error(ErrorCode::corrupt,
                 fmt::format("{}: tensor '{}' holds {}, expected floating-point numbers", tensors_.directory().string(),
-                            stored, c10::toString(value.scalar_type())));
+                            place.name, c10::toString(value.scalar_type())));
   }
-  used_.insert(stored);
   const at::ScalarType type = options_.type.value_or(value.scalar_type());
   if (value.scalar_type() != type) return value.to(type);
   return options_.writable ? value.clone() : value;
@@ -148,6 +171,13 @@ void CheckpointParameters::check_all_used(const std::vector<std::string>& ignora
           ErrorCode::corrupt,
           fmt::format("{}: tensor '{}' belongs to no parameter of the model", tensors_.directory().string(), name),
           "is config.json that of another checkpoint?");
+    }
+  }
+  for (const auto& [name, slices] : used_slices_) {
+    const std::int64_t num_slices = tensors_.tensor(name).size(0);
+    if (num_slices != static_cast<std::int64_t>(slices.size())) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}' holds {} slices, config.json asks for {}",
+                                                  tensors_.directory().string(), name, num_slices, slices.size()));
     }
   }
 }

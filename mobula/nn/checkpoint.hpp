@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -46,6 +47,14 @@ class CheckpointTensors {
   std::unordered_map<std::string, const SafetensorsFile*> file_of_;
 };
 
+/// Where a parameter lies in a checkpoint that keeps it under another name or together with others.
+struct StoredPart {
+  std::string name;
+  std::int64_t index = -1;  ///< which slice of the tensor's first dimension; -1: the tensor itself
+  std::int64_t part = 0;    ///< which of `num_parts` equal runs of the slice's rows
+  std::int64_t num_parts = 1;
+};
+
 /// Gives a model its parameters out of a checkpoint.
 class CheckpointParameters final : public ParameterSource {
  public:
@@ -53,20 +62,27 @@ class CheckpointParameters final : public ParameterSource {
     std::optional<at::ScalarType> type;  ///< converts floating-point parameters; default: as in the file
     bool writable = false;               ///< copies what would otherwise be mapped read-only
     std::string prefix;                  ///< such as "transformer.": also found where the file leaves it out
+    /// Returns where else to look for a parameter, in this order; may be null.
+    std::vector<StoredPart> (*alternatives)(const std::string& name) = nullptr;
   };
   /// Keeps a reference to `tensors`.
   CheckpointParameters(const CheckpointTensors& tensors, Options options);
 
   at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
+  bool has(const std::string& name) const override { return find(name).has_value(); }
 
-  /// Throws Error(corrupt) naming a tensor of the checkpoint that nobody asked for, leaving out names that end with one
-  /// of `ignorable_suffixes`.
+  /// Throws Error(corrupt) naming a tensor of the checkpoint, or a slice of one, that nobody asked for, leaving out names
+  /// that end with one of `ignorable_suffixes`.
   void check_all_used(const std::vector<std::string>& ignorable_suffixes) const;
 
  private:
+  std::optional<StoredPart> find(const std::string& name) const;
+  at::Tensor read(const StoredPart& part);
+
   const CheckpointTensors& tensors_;
   Options options_;
   std::unordered_set<std::string> used_;
+  std::unordered_map<std::string, std::unordered_set<std::int64_t>> used_slices_;
 };
 
 }  // namespace mobula::nn

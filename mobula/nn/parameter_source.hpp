@@ -25,6 +25,8 @@ class ParameterSource {
   virtual ~ParameterSource() = default;
   /// Returns the parameter's values. Throws Error where a checkpoint lacks the name or has another shape.
   virtual at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) = 0;
+  /// Tells whether get() would find the parameter: for those that some checkpoints leave out.
+  virtual bool has(const std::string& name) const = 0;
 };
 
 /// Draws fresh fp32 values; each depends on the seed and the parameter's name only.
@@ -32,6 +34,7 @@ class FreshParameters final : public ParameterSource {
  public:
   explicit FreshParameters(std::uint64_t seed) : seed_(seed) {}
   at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
+  bool has(const std::string&) const override { return true; }
 
  private:
   std::uint64_t seed_;

@@ -19,6 +19,7 @@ struct DecoderRow {
   std::int64_t position = 0;
   KvSequence* sequence = nullptr;  ///< holds all earlier positions, or they stand earlier in the same call
   bool wants_logits = false;
+  std::span<const TokenId> text = {};  ///< the whole sequence so far; read by WholeSequenceDecoder alone
 };
 
 struct DecoderOptions {

@@ -7,12 +7,15 @@
 #include <deque>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/log.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
 #include "mobula/nn/generate/sampler.hpp"
+#include "mobula/nn/generate/whole_sequence.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -22,19 +25,25 @@ constexpr std::size_t kMaxScoredRows = 64;
 
 class BatchEngine final : public GenerationEngine {
  public:
-  BatchEngine(std::shared_ptr<const CausalLm> model, const EngineOptions& options)
-      : model_(std::move(model)),
-        options_(options),
-        decoder_(model_->decoder_model(), {.quantize = options.quantize}),
-        max_blocks_(options.cache_bytes / decoder_.layout().block_bytes()) {
+  BatchEngine(std::shared_ptr<CausalLm> model, const EngineOptions& options)
+      : model_(std::move(model)), options_(options) {
+    try {
+      decoder_.emplace(model_->decoder_model(), DecoderOptions{.quantize = options.quantize});
+      block_bytes_ = decoder_->layout().block_bytes();
+      max_blocks_ = options.cache_bytes / block_bytes_;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::unsupported || options.quantize) throw;
+      log_warning("{}; the whole text is read for every token", error.message());
+      whole_.emplace(model_);
+      options_.prefix_cache = false;
+    }
     const CausalLmInfo& info = model_->info();
     info_ = {.family = info.family,
              .vocab_size = static_cast<std::size_t>(info.vocab_size),
              .context = static_cast<std::size_t>(info.context),
              .eos_ids = info.eos_ids};
     if (max_blocks_ == 0) {
-      throw_invalid(fmt::format("cache_bytes {} hold no block of {} bytes", options.cache_bytes,
-                                decoder_.layout().block_bytes()));
+      throw_invalid(fmt::format("cache_bytes {} hold no block of {} bytes", options.cache_bytes, block_bytes_));
     }
   }
 
@@ -81,11 +90,13 @@ class BatchEngine final : public GenerationEngine {
   void emit(Request& request, TokenEvent event);
   void drop_finished();
 
-  std::shared_ptr<const CausalLm> model_;
+  std::shared_ptr<CausalLm> model_;
   EngineOptions options_;
-  Decoder decoder_;
+  std::optional<Decoder> decoder_;             // one of the two
+  std::optional<WholeSequenceDecoder> whole_;  // keeps nothing between steps
   EngineInfo info_;
-  std::size_t max_blocks_;
+  std::size_t block_bytes_ = 0;
+  std::size_t max_blocks_ = std::numeric_limits<std::size_t>::max();
   std::size_t num_blocks_ = 0;  // reserved by running requests
   PrefixCache prefixes_;
   std::vector<std::unique_ptr<Request>> running_;  // step()'s thread only
@@ -122,7 +133,7 @@ GenerationEngine::RequestId BatchEngine::submit(GenerationRequest request) {
   if (blocks_for(*queued) > max_blocks_) {
     throw Error(ErrorCode::resource,
                 fmt::format("{} tokens need {} MB of cache, there are {}", queued->tokens.size(),
-                            blocks_for(*queued) * decoder_.layout().block_bytes() >> 20, options_.cache_bytes >> 20),
+                            blocks_for(*queued) * block_bytes_ >> 20, options_.cache_bytes >> 20),
                 "shorten the prompt or max_tokens, or give the engine more cache_bytes");
   }
   const RequestId id = queued->id;
@@ -199,7 +210,8 @@ std::vector<DecoderRow> BatchEngine::plan() {
       rows.push_back({.token = request.tokens[i],
                       .position = static_cast<std::int64_t>(i),
                       .sequence = &request.sequence,
-                      .wants_logits = last || prompt_score});
+                      .wants_logits = last || prompt_score,
+                      .text = request.tokens});
       scored += prompt_score;
     }
   };
@@ -224,7 +236,7 @@ bool BatchEngine::step() {
   if (running_.empty()) return false;
   const std::vector<DecoderRow> rows = plan();
   try {
-    advance(decoder_.forward(rows));
+    advance(decoder_ ? decoder_->forward(rows) : whole_->forward(rows));
   } catch (const std::exception& error) {
     // The caches of this step's requests are in an unknown state.
     for (const auto& request : running_) {
@@ -318,7 +330,7 @@ void EngineOptions::validate() const {
   }
 }
 
-std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<const CausalLm> model,
+std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<CausalLm> model,
                                                          const EngineOptions& options) {
   options.validate();
   return std::make_unique<BatchEngine>(std::move(model), options);

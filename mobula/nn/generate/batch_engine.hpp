@@ -24,8 +24,9 @@ struct EngineOptions {
 
 /// Makes an engine that runs `model` on this machine's processors. The engine keeps the parameters alive; they must not
 /// change while it runs. A request's tokens and log-probabilities are the same bits alone, beside others, and with the
-/// prefix cache on or off. Throws Error(unsupported) where the family can't be run that way.
-std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<const CausalLm> model,
+/// prefix cache on or off. A model that the decoder's kernels don't run reads the whole text for every token, and a warning
+/// says so.
+std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<CausalLm> model,
                                                          const EngineOptions& options = {});
 
 }  // namespace mobula::nn

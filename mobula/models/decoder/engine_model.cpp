@@ -1,0 +1,141 @@
+// The decoder as the decode loop takes it.
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include "mobula/base/error.hpp"
+#include "mobula/models/decoder/decoder_lm.hpp"
+#include "mobula/nn/layers/grouped_query_attention.hpp"
+
+namespace mobula::models {
+namespace {
+
+[[noreturn]] void refuse(const DecoderConfig& config, const char* what) {
+  throw Error(ErrorCode::unsupported, fmt::format("{}: no kernel runs {}", config.family, what));
+}
+
+nn::NormWeights norm_of(const Affine& norm) {
+  return {norm.weight, norm.bias};
+}
+
+nn::LinearWeights linear_of(const Affine& projection) {
+  return {projection.weight, projection.bias};
+}
+
+nn::LinearWeights rows_of(const Affine& projection, std::int64_t begin, std::int64_t count) {
+  const at::Tensor bias = projection.bias.defined() ? projection.bias.narrow(0, begin, count) : at::Tensor();
+  return {projection.weight.narrow(0, begin, count), bias};
+}
+
+// Rows come as query, key and value of the first head, then of the second; they leave as all queries, keys, values.
+nn::LinearWeights regrouped(const Affine& qkv, const DecoderConfig& config) {
+  const auto regroup = [&](const at::Tensor& rows) {
+    return rows.unflatten(0, at::IntArrayRef({config.num_heads, 3, config.head_dim}))
+        .transpose(0, 1)
+        .contiguous()
+        .flatten(0, 2);
+  };
+  return {regroup(qkv.weight), qkv.bias.defined() ? regroup(qkv.bias) : at::Tensor()};
+}
+
+nn::DecoderExperts experts_of(const DecoderLayerWeights& layer, const ExpertsConfig& config) {
+  nn::DecoderExperts experts;
+  experts.router = {layer.router, {}};
+  experts.num_chosen = config.num_chosen;
+  experts.normalize = config.normalize_weights;
+  for (const ExpertWeights& expert : layer.experts) {
+    experts.gate.push_back({expert.gate, {}});
+    experts.up.push_back({expert.up, {}});
+    experts.down.push_back({expert.down, {}});
+  }
+  experts.shared_gate = {layer.shared_gate, {}};
+  return experts;
+}
+
+std::vector<float> to_vector(const at::Tensor& values) {
+  const at::Tensor flat = values.to(at::kFloat).contiguous();
+  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
+}
+
+}  // namespace
+
+nn::DecoderModel DecoderLm::decoder_model() const {
+  const at::NoGradGuard no_grad;
+  const DecoderConfig& c = config_;
+  if (c.block == BlockKind::post_norm || c.block == BlockKind::normed_residual) {
+    refuse(c, "layers that normalise what is added to");
+  }
+  if (!c.has_final_norm) refuse(c, "layers without a norm after the last");
+  if (weights_.project_in.defined()) refuse(c, "embeddings narrower than the layers");
+  for (const nn::RotaryEmbedding& rotary : rotary_) {
+    if (rotary.changes_between(1, c.context)) refuse(c, "rotary embedding that changes with the length of the text");
+  }
+  nn::DecoderModel model;
+  model.spec = {.vocab_size = c.vocab_size,
+                .hidden = c.hidden,
+                .num_heads = c.num_heads,
+                .num_kv_heads = c.num_kv_heads,
+                .head_dim = c.head_dim,
+                .inner = c.inner,
+                .context = c.context,
+                .norm = c.norm,
+                .norm_eps = c.norm_eps,
+                .norm_offset = c.norm_offset,
+                .activation = c.activation,
+                .parallel_residual = c.block == BlockKind::parallel || c.block == BlockKind::parallel_shared_norm,
+                .embedding_scale = embedding_scale(),
+                .attention_softcap = c.attention_softcap,
+                .logit_softcap = c.logits_softcap};
+  model.token_embedding = weights_.embedding;
+  if (weights_.positions.defined()) {
+    model.position_embedding = weights_.positions.narrow(0, c.position_offset, c.context);
+  }
+  if (!c.names.embedding_norm.empty()) model.embedding_norm = norm_of(weights_.embedding_norm);
+  std::vector<nn::RotarySpec> rotary;
+  for (const nn::RotaryEmbedding& one : rotary_) {
+    rotary.push_back({.dim = one.options().dim,
+                      .interleaved = one.options().interleaved,
+                      .frequencies = to_vector(one.frequencies(1)),
+                      .amplitude = static_cast<float>(one.options().magnitude)});
+  }
+  for (std::size_t i = 0; i < c.layers.size(); ++i) {
+    const DecoderLayerWeights& from = weights_.layers[i];
+    nn::DecoderLayer layer;
+    layer.attention_norm = norm_of(from.norm_1);
+    switch (c.qkv) {
+      case QkvLayout::separate:
+        layer.qkv = {linear_of(from.query), linear_of(from.key), linear_of(from.value)};
+        break;
+      case QkvLayout::side_by_side:
+        layer.qkv = {linear_of(from.qkv)};
+        break;
+      case QkvLayout::per_head:
+        layer.qkv = {regrouped(from.qkv, c)};
+        break;
+    }
+    layer.query_norm = norm_of(from.query_norm);
+    layer.key_norm = norm_of(from.key_norm);
+    layer.attention_out = linear_of(from.attention_out);
+    layer.attention_out_norm = norm_of(from.after_attention_norm);
+    layer.mlp_norm = norm_of(from.norm_2);
+    if (c.mlp == MlpKind::gated_fused) {
+      layer.gate = rows_of(from.up, 0, c.inner);
+      layer.up = rows_of(from.up, c.inner, c.inner);
+    } else {
+      layer.gate = linear_of(from.gate);
+      layer.up = linear_of(from.up);
+    }
+    layer.down = linear_of(from.down);
+    if (c.layers[i].has_experts) layer.experts = experts_of(from, c.experts);
+    layer.mlp_out_norm = norm_of(from.after_mlp_norm);
+    layer.attention_scale = c.attention_scale;
+    layer.window = c.layers[i].window;
+    if (c.positions == PositionKind::rotary) layer.rotary = rotary[c.layers[i].rotary];
+    if (c.positions == PositionKind::alibi) layer.alibi_slopes = to_vector(nn::alibi_slopes(c.num_heads));
+    model.layers.push_back(std::move(layer));
+  }
+  model.final_norm = norm_of(weights_.final_norm);
+  model.head = {weights_.head, weights_.head_bias};
+  return model;
+}
+
+}  // namespace mobula::models

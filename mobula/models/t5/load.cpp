@@ -1,0 +1,25 @@
+#include "mobula/models/t5/load.hpp"
+
+#include "mobula/models/model_folder.hpp"
+#include "mobula/nn/checkpoint.hpp"
+
+namespace mobula::models {
+
+std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options) {
+  T5Config config = T5Config::from_json(nn::read_json_file(directory / "config.json"));
+  const nn::CheckpointTensors tensors(directory);
+  nn::CheckpointParameters source(tensors, {.type = options.type, .writable = options.trainable});
+  config.separate_head = source.has("lm_head.weight");
+  auto model = std::make_unique<T5>(std::move(config), source);
+  // Copies of the shared table, and a bias that the first checkpoints held and nobody read.
+  source.check_all_used(
+      {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "EncDecAttention.relative_attention_bias.weight"});
+  if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
+  return model;
+}
+
+void save_t5(const T5& model, const std::filesystem::path& directory) {
+  write_model_folder(model.config(), model.parameters(), directory);
+}
+
+}  // namespace mobula::models

@@ -1,0 +1,19 @@
+/// T5 to and from checkpoint folders.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "mobula/models/registry.hpp"
+#include "mobula/models/t5/model.hpp"
+
+namespace mobula::models {
+
+/// Loads a checkpoint folder of model_type t5. With parameters in bfloat16 it computes in Precision::bf16. Throws Error
+/// naming file and tensor or key.
+std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options = {});
+
+/// Writes config.json and model.safetensors, which transformers loads.
+void save_t5(const T5& model, const std::filesystem::path& directory);
+
+}  // namespace mobula::models

@@ -1,0 +1,46 @@
+/// What the tests against transformers share: running reference.py, seeds, and comparing tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "mobula/base/subprocess.hpp"
+
+namespace mobula::models::testing_reference {
+
+/// Largest difference that fp32 results may have, absolute for outputs and relative for gradients.
+inline constexpr double kTolerance = 1e-4;
+
+/// Runs reference.py; returns its exit status.
+inline int reference(const std::vector<std::string>& arguments) {
+  const std::string python = MOBULA_TEST_PYTHON;
+  if (!std::filesystem::exists(python)) {
+    ADD_FAILURE() << python << " is missing: ./dev setup installs the Python peers that tests compare with";
+    return 1;
+  }
+  std::vector<std::string> command = {python, MOBULA_TEST_SOURCE "/mobula/models/reference.py"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return Subprocess(command).wait();
+}
+
+/// Returns $MOBULA_TEST_SEED, or a seed drawn afresh, and prints it.
+inline std::string drawn_seed() {
+  const char* fixed = std::getenv("MOBULA_TEST_SEED");
+  const std::string seed = fixed != nullptr ? fixed : std::to_string(std::random_device()() % 1000000);
+  std::cout << "MOBULA_TEST_SEED=" << seed << std::endl;
+  return seed;
+}
+
+/// Returns the largest absolute difference of two tensors.
+inline double difference(const at::Tensor& a, const at::Tensor& b) {
+  return a.to(at::kFloat).sub(b).abs().max().item<double>();
+}
+
+}  // namespace mobula::models::testing_reference
