@@ -17,7 +17,11 @@ namespace mobula::models {
 namespace {
 
 Json sized(const Json& more) {
-  Json config = {{"hidden_size", 24}, {"num_attention_heads", 4}, {"num_hidden_layers", 3}, {"vocab_size", 11}};
+  Json config = {{"hidden_size", 24},
+                 {"num_attention_heads", 4},
+                 {"num_key_value_heads", 4},
+                 {"num_hidden_layers", 3},
+                 {"vocab_size", 11}};
   config.update(more);
   return config;
 }
@@ -126,7 +130,7 @@ TEST(DecoderConfig, WritesBackWhatItReadWithDefaultsFilledIn) {
 
 TEST(DecoderConfig, IsRefusedNamingTheKey) {
   const auto llama = [](const Json& more) { return refusal([&] { read_llama_config(sized(more)); }); };
-  EXPECT_EQ(llama({}), "accepted");
+  EXPECT_EQ(llama(Json::object()), "accepted");
   EXPECT_NE(llama({{"num_key_value_heads", 3}}).find("num_key_value_heads"), std::string::npos);
   EXPECT_NE(llama({{"head_dim", 5}}).find("rotary"), std::string::npos);
   EXPECT_NE(llama({{"hidden_size", 25}}).find("hidden_size"), std::string::npos);
