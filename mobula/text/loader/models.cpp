@@ -1,5 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
 #include "mobula/text/loader/components.hpp"
 #include "mobula/text/models/bpe.hpp"
 #include "mobula/text/models/unigram.hpp"
@@ -59,6 +64,30 @@ std::unique_ptr<Model> read_bpe(const JsonValue& value) {
   return std::make_unique<BpeModel>(read_vocabulary(value.at("vocab")), merges, std::move(options), name);
 }
 
+// Reads a score as the library does: the digits as one integer, scaled by a power of ten, each step rounded. That can be
+// one unit in the last place off, which decides between segmentations of equal score.
+double rounded_like_serde(double value) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  char text[40];
+  const auto end = std::to_chars(text, text + sizeof text, std::fabs(value), std::chars_format::scientific);
+  *end.ptr = '\0';
+  std::uint64_t digits = 0;
+  int fraction = -1;  // digits behind the point
+  const char* at = text;
+  for (; at != end.ptr && *at != 'e'; ++at) {
+    if (*at == '.') {
+      fraction = 0;
+      continue;
+    }
+    digits = digits * 10 + static_cast<std::uint64_t>(*at - '0');
+    fraction += fraction >= 0;
+  }
+  const int exponent = std::atoi(at + 1) - std::max(fraction, 0);
+  const auto whole = static_cast<double>(digits);
+  const double scaled = exponent < 0 ? whole / std::pow(10.0, -exponent) : whole * std::pow(10.0, exponent);
+  return value < 0 ? -scaled : scaled;
+}
+
 std::unique_ptr<Model> read_unigram(const JsonValue& value) {
   const JsonValue list = value.at("vocab");
   std::vector<std::pair<std::string_view, double>> tokens;
@@ -71,7 +100,7 @@ std::unique_ptr<Model> read_unigram(const JsonValue& value) {
         pair.at(1).get(score) != simdjson::SUCCESS) {
       list.item(element, tokens.size()).fail("expected a token and its score");
     }
-    tokens.emplace_back(token, score);
+    tokens.emplace_back(token, rounded_like_serde(score));
   }
   TokenId unk = -1;
   if (const auto id = value.find("unk_id")) {

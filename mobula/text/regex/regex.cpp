@@ -23,6 +23,26 @@ Stretch stretch(std::size_t begin, std::size_t end, bool matched) {
   return {static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), matched};
 }
 
+/// What matching works in; one a thread, because making it takes longer than matching a line.
+struct MatchState {
+  MatchState()
+      : data(pcre2_match_data_create(1, nullptr)),
+        context(pcre2_match_context_create(nullptr)),
+        stack(pcre2_jit_stack_create(32 * 1024, 1024 * 1024, nullptr)) {
+    pcre2_jit_stack_assign(context, nullptr, stack);
+  }
+  MatchState(const MatchState&) = delete;
+  MatchState& operator=(const MatchState&) = delete;
+  ~MatchState() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+    pcre2_jit_stack_free(stack);
+  }
+  pcre2_match_data* data;
+  pcre2_match_context* context;
+  pcre2_jit_stack* stack;
+};
+
 }  // namespace
 
 struct Regex::Code {
@@ -79,22 +99,7 @@ void Regex::find_all(std::string_view text, std::vector<Stretch>& out) const {
       matched(at, at + literal_.size());
     }
   } else {
-    struct Match {
-      explicit Match(const pcre2_code* code)
-          : data(pcre2_match_data_create_from_pattern(code, nullptr)),
-            context(pcre2_match_context_create(nullptr)),
-            stack(pcre2_jit_stack_create(32 * 1024, 1024 * 1024, nullptr)) {
-        pcre2_jit_stack_assign(context, nullptr, stack);
-      }
-      ~Match() {
-        pcre2_match_data_free(data);
-        pcre2_match_context_free(context);
-        pcre2_jit_stack_free(stack);
-      }
-      pcre2_match_data* data;
-      pcre2_match_context* context;
-      pcre2_jit_stack* stack;
-    } const match(code_->code);
+    thread_local const MatchState match;
     const PCRE2_SIZE* place = pcre2_get_ovector_pointer(match.data);
     bool any = false;
     std::size_t last_end = 0;

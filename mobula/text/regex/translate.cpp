@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -32,6 +33,18 @@ const std::string& ranges(const std::string& key, const std::function<bool(char3
 
 std::string class_ranges(const std::string& name, bool negated, const std::function<bool(char32_t)>& holds) {
   return ranges(fmt::format("{}{}", negated ? "^" : "", name), [&](char32_t c) { return holds(c) != negated; });
+}
+
+// The script Han of Unicode 16, which Oniguruma has (Scripts.txt).
+bool is_han(char32_t c) {
+  static constexpr char32_t kRanges[][2] = {
+      {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},   {0x3007, 0x3007},
+      {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},
+      {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3}, {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739},
+      {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
+      {0x30000, 0x3134A}, {0x31350, 0x323AF}};
+  return std::any_of(std::begin(kRanges), std::end(kRanges),
+                     [c](const auto& range) { return c >= range[0] && c <= range[1]; });
 }
 
 // Returns the predicate of a general category or group of them, null where the name is none.
@@ -149,7 +162,17 @@ class Translator {
       out_ += in_class ? inside : fmt::format("(?-i:[{}])", inside);
       return;
     }
-    out_ += fmt::format("\\{}{{{}}}", negated ? 'P' : 'p', name);
+    if (name == "Han") {
+      const std::string inside = class_ranges(name, negated, is_han);
+      out_ += in_class ? inside : fmt::format("[{}]", inside);
+      return;
+    }
+    // PCRE2 takes a script's bare name for its extensions, too.
+    static constexpr std::string_view kScripts[] = {"Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari",
+                                                    "Greek",  "Hangul",   "Hebrew",  "Hiragana", "Katakana",
+                                                    "Khmer",  "Latin",    "Tamil",   "Thai"};
+    const bool script = std::find(std::begin(kScripts), std::end(kScripts), name) != std::end(kScripts);
+    out_ += fmt::format("\\{}{{{}{}}}", negated ? 'P' : 'p', script ? "sc:" : "", name);
   }
 
   // Translates [...]; an intersection X&&Y becomes (?:(?=[Y])[X]).
