@@ -14,6 +14,7 @@ void add_runs_commands(CommandLine& line);
 void add_serve_command(CommandLine& line);
 void add_logits_command(CommandLine& line);
 void add_score_command(CommandLine& line);
+void add_tokenize_command(CommandLine& line);
 void add_train_command(CommandLine& line);
 
 }  // namespace mobula::cli

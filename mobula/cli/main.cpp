@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   mobula::cli::add_generate_command(line);
   mobula::cli::add_score_command(line);
   mobula::cli::add_logits_command(line);
+  mobula::cli::add_tokenize_command(line);
   mobula::cli::add_data_command(line);
   mobula::cli::add_completion_command(line);
   mobula::cli::add_serve_command(line);

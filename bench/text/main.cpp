@@ -1,0 +1,149 @@
+// Tokenizers on tiny Shakespeare: Hugging Face's library trains the vocabularies, then everybody encodes the same text
+// with the same files; the ids must be equal. JSON lines on standard output.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/text/bpe_trainer.hpp"
+#include "mobula/text/tokenizer.hpp"
+
+namespace mobula::bench {
+namespace {
+
+using text::TokenId;
+using text::Tokenizer;
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Returns the seconds of the fastest of as many runs as fit in the time.
+template <class Run>
+double best_seconds(Run&& run, double least = 0.6) {
+  double best = 1e9;
+  for (double spent = 0; spent < least;) {
+    const double begin = now();
+    run();
+    const double took = now() - begin;
+    best = std::min(best, took);
+    spent += took;
+  }
+  return best;
+}
+
+void emit(std::string_view metric, double value, std::string_view unit, std::string_view name) {
+  fmt::print(R"({{"bench": "text", "metric": "{}", "value": {:.4g}, "unit": "{}", "peer": "mobula", "case": "{}"}})"
+             "\n",
+             metric, value, unit, name);
+  std::fflush(stdout);
+}
+
+std::vector<std::string_view> split_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size() - 1) + 1;
+    lines.push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+  return lines;
+}
+
+// Encodes all texts with so many threads, which take them in blocks.
+void encode_all(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts, unsigned threads) {
+  std::atomic<std::size_t> next{0};
+  const std::size_t block = texts.size() > 100 ? 256 : 1;
+  const auto work = [&] {
+    for (std::size_t begin = next.fetch_add(block); begin < texts.size(); begin = next.fetch_add(block)) {
+      for (std::size_t i = begin; i < std::min(begin + block, texts.size()); ++i) tokenizer.encode(texts[i]);
+    }
+  };
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& each : others) each.join();
+}
+
+void run_peer(const std::string& arguments, unsigned threads) {
+  std::fflush(stdout);
+  const std::string command = fmt::format("RAYON_NUM_THREADS={} TOKENIZERS_PARALLELISM=true '{}' '{}' {}", threads,
+                                          MOBULA_BENCH_PYTHON, MOBULA_BENCH_TEXT_PEER, arguments);
+  if (std::system(command.c_str()) != 0) {
+    throw Error(ErrorCode::unavailable, "the peers could not be run", "./dev setup --all installs them");
+  }
+}
+
+std::vector<TokenId> read_ids(const std::filesystem::path& path) {
+  std::vector<TokenId> ids;
+  const std::string text = read_file(path);
+  for (const std::string_view line : split_lines(text)) ids.push_back(std::atoi(std::string(line).c_str()));
+  return ids;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Measures tokenizers beside Hugging Face's tokenizers and tiktoken");
+  bool json = false;
+  bool no_peers = false;
+  app.add_flag("--json", json, "JSON lines (always on)");
+  app.add_flag("--no-peers", no_peers, "Train the vocabularies with the peers, but don't measure them");
+  CLI11_PARSE(app, argc, argv);
+  const char* data = std::getenv("MOBULA_DATA");
+  const std::filesystem::path file =
+      std::filesystem::path(data == nullptr ? "../shared/data" : data) / "tinyshakespeare.txt";
+  const std::string text = read_file(file);
+  const double megabytes = static_cast<double>(text.size()) / 1e6;
+  const std::vector<std::string_view> lines = split_lines(text);
+  const unsigned processors = std::max(1U, std::thread::hardware_concurrency());
+  const TemporaryDirectory folder("bench_text");
+  const std::string arguments = fmt::format("'{}' '{}'", file.string(), folder.path().string());
+  run_peer("train " + arguments, processors);
+  if (!no_peers) run_peer("measure " + arguments + " 1", 1);
+  if (!no_peers && processors > 1) run_peer(fmt::format("measure {} {}", arguments, processors), processors);
+
+  emit("train_8k_s", best_seconds([&] { text::train_bpe(text, {.vocab_size = 8192}); }), "s", "gpt2_bpe");
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const auto& path : files) {
+    const std::string name = path.stem().string();
+    emit("load_ms", 1e3 * best_seconds([&] { Tokenizer::load(path); }, 0.2), "ms", name);
+    const auto tokenizer = Tokenizer::load(path);
+    const std::vector<TokenId> ids = tokenizer->encode(text);
+    if (!no_peers && ids != read_ids(folder.path() / (name + ".ids"))) {
+      throw_internal(name + ": the ids differ from those of Hugging Face's tokenizers");
+    }
+    emit("encode_mb_per_s_1t", megabytes / best_seconds([&] { encode_all(*tokenizer, lines, 1); }), "MB/s",
+         name + "/lines");
+    emit("encode_mb_per_s_1t", megabytes / best_seconds([&] { tokenizer->encode(text); }), "MB/s", name + "/whole");
+    emit("decode_mb_per_s", megabytes / best_seconds([&] { tokenizer->decode(ids); }), "MB/s", name);
+    if (processors == 1) continue;
+    const std::vector<std::string_view> copies(processors, text);
+    emit("encode_mb_per_s_all", megabytes / best_seconds([&] { encode_all(*tokenizer, lines, processors); }), "MB/s",
+         name + "/lines");
+    emit("encode_mb_per_s_all",
+         megabytes * processors / best_seconds([&] { encode_all(*tokenizer, copies, processors); }), "MB/s",
+         name + "/whole");
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace mobula::bench
+
+int main(int argc, char** argv) {
+  try {
+    return mobula::bench::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fputs(mobula::describe(error).c_str(), stderr);
+    return 1;
+  }
+}

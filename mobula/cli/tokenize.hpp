@@ -1,0 +1,16 @@
+/// Options of `mobula tokenize`.
+#pragma once
+
+#include <string>
+
+namespace mobula::cli {
+
+struct TokenizeOptions {
+  std::string tokenizer;      ///< tokenizer.json, or a folder that holds one
+  std::string input = "-";    ///< a file, or standard input
+  int threads = 1;            ///< 0: one a processor
+  bool decode = false;        ///< lines are arrays of ids
+  bool keep_special = false;  ///< decode special tokens too
+};
+
+}  // namespace mobula::cli
