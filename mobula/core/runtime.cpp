@@ -121,6 +121,11 @@ void RuntimeOptions::validate() const {
     throw_invalid(fmt::format("num_cpus is {}", num_cpus), "give a number between 1 and 1024, or 0 for all there are");
   }
   if (num_gpus < 0) throw_invalid(fmt::format("num_gpus is {}", num_gpus), "it can't be negative");
+  if (!spill_dir.empty()) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("spill_dir is '{}', but this version keeps all objects in memory", spill_dir.string()),
+                "leave --spill-dir and MOBULA_SPILL_DIR out; --memory sets how much objects may take");
+  }
   for (const auto& [name, amount] : resources) {
     if (amount < 0) throw_invalid(fmt::format("resource '{}' is {}", name, amount), "it can't be negative");
     if (name == "cpu" || name == "gpu") {
