@@ -34,9 +34,9 @@ void add_action(CommandLine& line, CLI::App& group, DataOptions::Action action, 
 void add_data_command(CommandLine& line) {
   CLI::App& group = line.add_group("data", "Look at, convert and process datasets");
   add_action(line, group, DataOptions::Action::convert, "convert", "Convert one file to another format",
-             "mobula data convert in.csv out.parquet\n"
-             "mobula data convert in.jsonl out.csv --types id=string\n"
-             "mobula data convert in.parquet out.jsonl --nan null",
+             "  mobula data convert in.csv out.parquet\n"
+             "  mobula data convert in.jsonl out.csv --types id=string\n"
+             "  mobula data convert in.parquet out.jsonl --nan null",
              [](CLI::App& command, DataOptions& options) {
                command.add_option("input", options.input, "file to read")->required();
                command.add_option("output", options.output, "file to write; it appears when it is whole")->required();
@@ -47,26 +47,27 @@ void add_data_command(CommandLine& line) {
                add_reading_options(command, options);
              });
   add_action(line, group, DataOptions::Action::head, "head", "Print the first rows",
-             "mobula data head in.parquet\nmobula data head in.csv -n 3 --json",
+             "  mobula data head in.parquet\n  mobula data head in.csv -n 3 --json",
              [](CLI::App& command, DataOptions& options) {
                command.add_option("input", options.input, "file, folder or pattern")->required();
                command.add_option("-n,--rows", options.rows, "number of rows (default 10)");
                add_reading_options(command, options);
              });
   add_action(line, group, DataOptions::Action::schema, "schema", "Print the columns and their types",
-             "mobula data schema in.csv\nmobula data schema in.jsonl --infer all --json",
+             "  mobula data schema in.csv\n  mobula data schema in.jsonl --infer all --json",
              [](CLI::App& command, DataOptions& options) {
                command.add_option("input", options.input, "file, folder or pattern")->required();
                add_reading_options(command, options);
              });
-  add_action(
-      line, group, DataOptions::Action::stats, "stats", "Count rows, nulls and values of each column in one pass",
-      "mobula data stats in.parquet\nmobula data stats 'in/*.csv' --json", [](CLI::App& command, DataOptions& options) {
-        command.add_option("input", options.input, "file, folder or pattern")->required();
-        add_reading_options(command, options);
-      });
+  add_action(line, group, DataOptions::Action::stats, "stats",
+             "Count rows, nulls and values of each column in one pass",
+             "  mobula data stats in.parquet\n  mobula data stats 'in/*.csv' --json",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file, folder or pattern")->required();
+               add_reading_options(command, options);
+             });
   add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
-             "mobula data run pipeline.yaml\nmobula data run pipeline.yaml --memory 256MB --json",
+             "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json",
              [](CLI::App& command, DataOptions& options) {
                command.add_option("pipeline", options.input, "YAML file with source, steps, sink, memory")->required();
              });

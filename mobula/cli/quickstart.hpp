@@ -10,7 +10,7 @@ struct QuickstartOptions {
   std::string out;   ///< the run's folder; empty: runs/quickstart, numbered when taken
   std::string data;  ///< the text; empty: tiny Shakespeare where it is found
   int workers = 2;
-  std::int64_t steps = 1200;
+  std::int64_t steps = 2000;
   bool no_kill = false;
   bool serve = false;
   int port = 0;

@@ -6,9 +6,11 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "mobula/base/error.hpp"
@@ -30,10 +32,23 @@ constexpr std::chrono::milliseconds kPoll{20};
 
 std::atomic<bool> interrupted{false};
 
+/// Returns how the user can call this program from here: its name where PATH finds it, else its path.
+std::string program_name() {
+  const fs::path program = program_path();
+  std::istringstream folders(std::getenv("PATH") == nullptr ? "" : std::getenv("PATH"));
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    std::error_code missing;
+    if (fs::equivalent(fs::path(folder) / program.filename(), program, missing)) return program.filename().string();
+  }
+  const fs::path near = fs::proximate(program);
+  return near.string().size() < program.string().size() ? near.string() : program.string();
+}
+
 /// The numbered lines and short reports that the user reads; silent with --json, where only the last line counts.
 class Story {
  public:
-  explicit Story(bool silent) : silent_(silent) {}
+  explicit Story(bool silent) : silent_(silent), program_(program_name()) {}
+  const std::string& program() const { return program_; }
   void stage(const std::string& title) { say(fmt::format("\n[{}/5] {}", ++stage_, title)); }
   void say(const std::string& text) const {
     if (silent_) return;
@@ -46,7 +61,7 @@ class Story {
     std::fflush(stdout);
   }
   void command(const std::vector<std::string>& arguments) const {
-    std::string text = "$ mobula";
+    std::string text = "$ " + program_;
     for (size_t i = 1; i < arguments.size(); ++i) {
       const bool quote = arguments[i].find_first_of(" \n'") != std::string::npos;
       text += quote ? fmt::format(" '{}'", arguments[i]) : " " + arguments[i];
@@ -56,6 +71,7 @@ class Story {
 
  private:
   bool silent_;
+  std::string program_;
   int stage_ = 0;
 };
 
@@ -335,16 +351,16 @@ int quickstart(const QuickstartOptions& options, const GlobalOptions& globals) {
     fmt::print("{}\n", to_line(line));
   }
   story.say(
-      fmt::format("\nDone in {}. What is where:\n"
-                  "  {}/metrics.jsonl   a line a step; {}/loss.svg shows them\n"
-                  "  {}/events.jsonl    the restart, with its reason\n"
-                  "  {}/best            a Hugging Face checkpoint\n"
+      fmt::format("\nDone in {time}. What is where:\n"
+                  "  {out}/metrics.jsonl   a line a step; {out}/loss.svg shows them\n"
+                  "  {out}/events.jsonl    what happened to the workers, and why\n"
+                  "  {out}/best            a Hugging Face checkpoint\n"
                   "Next:\n"
-                  "  mobula generate --model {}/best --prompt 'JULIET:'\n"
-                  "  mobula serve --model {}/best --port 8080\n"
-                  "  mobula runs list",
-                  format_duration(Clock::now() - start), out.string(), out.string(), out.string(), out.string(),
-                  out.string(), out.string()));
+                  "  {program} generate --model {out}/best --prompt 'JULIET:'\n"
+                  "  {program} serve --model {out}/best --port 8080\n"
+                  "  {program} runs list",
+                  fmt::arg("time", format_duration(Clock::now() - start)), fmt::arg("out", out.string()),
+                  fmt::arg("program", story.program())));
   return 0;
 }
 

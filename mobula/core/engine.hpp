@@ -25,7 +25,8 @@ struct RuntimeOptions {
   double num_gpus = 0;
   std::map<std::string, double> resources;  ///< custom resources, by name
   std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
-  std::filesystem::path spill_dir;          ///< folder for objects that the memory has no room for; refused until spilling exists
+  std::filesystem::path
+      spill_dir;  ///< folder for objects that the memory has no room for; refused until spilling exists
 
   /// Throws Error(invalid_argument) that names the member.
   void validate() const;
