@@ -221,7 +221,7 @@ std::vector<Json> generate(const fs::path& out, Story& story) {
   write_file_atomic(prompts, lines);
   const std::vector<std::string> arguments = {
       program_path(),   "generate",     "--model", (out / "best").string(), "--input", prompts.string(), "--output",
-      answers.string(), "--max-tokens", "48",      "--temperature",         "0.8",     "--seed",         "7"};
+      answers.string(), "--max-tokens", "44",      "--temperature",         "0.8",     "--seed",         "7"};
   story.command(arguments);
   Subprocess child(arguments, {.capture_stdout = true, .environment = {{"MOBULA_LOG_LEVEL", "warning"}}});
   while (child.read_line()) stop_if_interrupted();
