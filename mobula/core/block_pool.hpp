@@ -30,7 +30,7 @@ struct List {
 inline constexpr int kBatch = 64;
 
 // The model makes an access one instruction; the library is always loaded with the program that uses it.
-extern constinit thread_local List lists[kMaxPooledBytes / kBlockGranularity] [[gnu::tls_model("initial-exec")]];
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local List lists[kMaxPooledBytes / kBlockGranularity];
 
 /// Takes a batch from the other threads, or from the system.
 void* refill(std::size_t list);

@@ -130,7 +130,8 @@ std::string Tokenizer::to_json() const {
 
 void Tokenizer::save(const std::filesystem::path& directory, std::string_view chat_template) const {
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
-  for (const auto& [id, token] : impl_->added.all()) {
+  for (const auto& entry : impl_->added.all()) {
+    const auto& token = entry.second;
     if (!token.special) continue;
     const auto is = [&](std::initializer_list<std::string_view> names) {
       return std::find(names.begin(), names.end(), token.content) != names.end();

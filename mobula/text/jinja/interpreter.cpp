@@ -238,7 +238,9 @@ Value Interpreter::make_macro(const Statement& statement, std::string name) {
     std::vector<std::pair<std::string, Value>> rest;
     std::optional<Value> caller;
     const ScopeGuard guard(self, defined_in);
-    for (const auto& [key, value] : given.named) {
+    for (const auto& argument : given.named) {
+      const auto& key = argument.first;
+      const auto& value = argument.second;
       const auto known = std::find_if(statement.parameters.begin(), statement.parameters.end(),
                                       [&](const Parameter& parameter) { return parameter.name == key; });
       if (known == statement.parameters.end()) {
