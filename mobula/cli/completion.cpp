@@ -25,9 +25,9 @@ complete -o filenames -F _mobula mobula
 constexpr const char* kZsh = R"zsh(#compdef mobula
 _mobula() {
   local -a answers
-  answers=(${(f)" $(mobula __complete-- "${words[@]:1:$((CURRENT-2))}" 2 > / dev / null) "})
-                             compadd -
-                             a answers _files
+  answers=(${(f)"$(mobula __complete -- "${words[@]:1:$((CURRENT-2))}" 2>/dev/null)"})
+  compadd -a answers
+  _files
 }
 compdef _mobula mobula
 )zsh";

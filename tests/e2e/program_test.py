@@ -39,6 +39,8 @@ class Program(ProgramTest):
             ["bash", "-c", script + "\nCOMP_WORDS=(mobula quickst); COMP_CWORD=1; _mobula; echo ${COMPREPLY[@]}"],
             capture_output=True, text=True, check=True, env={"PATH": f"{BIN}:/usr/bin:/bin"})
         self.assertEqual(answer.stdout.strip(), "quickstart")
+        self.assertIn("  compadd -a answers\n", self.mobula("completion", "zsh"))
+        self.assertIn("complete -c mobula -a", self.mobula("completion", "fish"))
         self.fails("completion", "tcsh", code=2, error="tcsh")
 
 
