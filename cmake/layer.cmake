@@ -37,7 +37,7 @@ function(mobula_add_layer name)
   if(MOBULA_WITH_TESTS AND tests)
     add_executable(test_${name} ${tests})
     target_link_libraries(test_${name} PRIVATE mobula_${name} ${LAYER_PRIVATE} ${LAYER_TEST_LIBRARIES} GTest::gtest GTest::gtest_main)
-    gtest_discover_tests(test_${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${name} TIMEOUT 120)
+    gtest_discover_tests(test_${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${name} TIMEOUT 300)
   endif()
 endfunction()
 
