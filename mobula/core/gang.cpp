@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -61,6 +62,8 @@ struct Gang::State {
   void run();
   void push(GangEvent event);
   void read_frames(Member& member, int rank);
+  /// Reads what the living members had sent by now, so that a death is told after all that came before it.
+  void read_what_was_sent();
   void write_outgoing(Member& member);
   void finish(Member& member, int rank);
   void signal_all(int number);
@@ -176,6 +179,18 @@ void Gang::State::read_frames(Member& member, int rank) {
   }
 }
 
+void Gang::State::read_what_was_sent() {
+  for (std::size_t rank = 0; rank < members.size(); ++rank) {
+    Member& member = members[rank];
+    if (!member.alive || !member.socket_open) continue;
+    int waiting = 0;
+    if (ioctl(member.process.socket.get(), FIONREAD, &waiting) != 0) continue;
+    // No more than was there: a member that never stops sending must not hold the news back.
+    const std::size_t end = member.reader.num_received() + static_cast<std::size_t>(waiting);
+    while (member.socket_open && member.reader.num_received() < end) read_frames(member, static_cast<int>(rank));
+  }
+}
+
 void Gang::State::write_outgoing(Member& member) {
   std::lock_guard lock(mutex);
   while (member.num_sent < member.outgoing.size()) {
@@ -260,6 +275,7 @@ void Gang::State::run() {
     }
     for (std::size_t i = 0; i < polled.size(); ++i) {
       if (watches[i].source != Source::exited || polled[i].revents == 0) continue;
+      read_what_was_sent();
       finish(members[watches[i].rank], static_cast<int>(watches[i].rank));
     }
   }

@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -201,6 +203,36 @@ TEST(Gang, NoticesAKilledMemberWhileTheOthersGoOn) {
   EXPECT_FALSE(gang.running());
   EXPECT_EQ(gang.next_event(kLong)->rank, 0);
   EXPECT_FALSE(gang.next_event(kLong));
+}
+
+/// Rank 0 sends more than the driver takes in unasked, and only then lets rank 1 die.
+void send_then_let_die(GangMember& member) {
+  auto& sent = *reinterpret_cast<std::atomic<int>*>(member.shared().data());
+  if (member.rank() == 1) {
+    while (sent.load() == 0) std::this_thread::yield();
+    ::_exit(3);
+  }
+  const std::string block(std::size_t{1} << 20, 'b');
+  for (int i = 0; i < 256; ++i) member.send(block);
+  std::this_thread::sleep_for(100ms);  // the driver has taken all that, and takes no more
+  member.send("the last");
+  sent.store(1);
+  while (member.receive(1h)) {
+  }
+}
+
+TEST(Gang, TellsOfADeathAfterWhatTheLivingHadSentBeforeIt) {
+  Gang gang(send_then_let_die, {.size = 2, .shared_bytes = sizeof(int)});
+  pollfd death{static_cast<int>(syscall(SYS_pidfd_open, gang.pids()[1], 0)), POLLIN, 0};
+  poll(&death, 1, 60'000);
+  ::close(death.fd);
+  int messages = 0;
+  auto event = gang.next_event(kLong);
+  for (; event && event->kind == Kind::message; event = gang.next_event(kLong)) ++messages;
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, Kind::died);
+  EXPECT_EQ(event->rank, 1);
+  EXPECT_EQ(messages, 257);
 }
 
 TEST(Gang, DestructorLeavesNoMember) {

@@ -48,6 +48,7 @@ bool FrameReader::fill(int socket, bool wait) {
       return errno == EAGAIN || errno == EWOULDBLOCK;
     }
     total += static_cast<std::size_t>(got);
+    num_received_ += static_cast<std::size_t>(got);
   }
   return true;
 }

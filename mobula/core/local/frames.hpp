@@ -30,10 +30,13 @@ class FrameReader {
   bool fill(int socket, bool wait);
   /// Returns the next whole frame, or nothing. Throws Error(corrupt) for a length over kMaxFrameBytes.
   std::optional<Frame> next();
+  /// Returns how many bytes fill() has read in all.
+  std::size_t num_received() const noexcept { return num_received_; }
 
  private:
   std::string buffer_;
   std::size_t used_ = 0;
+  std::size_t num_received_ = 0;
 };
 
 /// Writes all bytes, blocking. Returns false where the peer is gone.
