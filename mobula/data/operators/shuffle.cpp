@@ -1,78 +1,25 @@
 #include <arrow/array.h>
 #include <arrow/buffer.h>
-#include <arrow/compute/api_vector.h>
-#include <arrow/datum.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <span>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/random.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/take_rows.hpp"
 #include "mobula/data/engine/spill.hpp"
 #include "mobula/data/operators/barriers.hpp"
+#include "mobula/data/operators/bucket_order.hpp"
 
 namespace mobula::data {
 namespace {
 
-// Each row goes to one of 1024 buckets at random, by its number alone; then each bucket is shuffled (Fisher and Yates).
-// Every permutation is as likely as any other, a bucket fits the processor's cache, and buckets can lie on disk.
-constexpr int kBucketBits = 10;
-constexpr std::size_t kNumBuckets = std::size_t{1} << kBucketBits;
 constexpr std::size_t kNumFiles = 64;  ///< each of 16 buckets in a row
 constexpr std::size_t kBucketsPerFile = kNumBuckets / kNumFiles;
-constexpr std::uint64_t kBucketStream = 0x627563;  ///< tells the buckets' random numbers from those within them
-constexpr std::uint64_t kOrderStream = 0x6f726465;
 constexpr std::int64_t kMaxTogether = std::int64_t{1} << 30;  ///< rows in one batch: texts count their bytes in 31 bits
-
-/// Fills in the buckets of rows [first, first + size): eight from one call of the generator.
-void bucket_rows(std::uint64_t seed, std::uint64_t first, std::span<std::uint16_t> buckets) {
-  std::uint64_t block = first / 8;
-  std::size_t skip = first % 8;
-  std::size_t at = 0;
-  while (at < buckets.size()) {
-    const auto words =
-        philox({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
-                static_cast<std::uint32_t>(kBucketStream), static_cast<std::uint32_t>(kBucketStream >> 32)},
-               {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-    std::array<std::uint16_t, 8> values{};
-    std::memcpy(values.data(), words.data(), sizeof(values));
-    for (; skip < 8 && at < buckets.size(); ++skip) buckets[at++] = values[skip] >> (16 - kBucketBits);
-    skip = 0;
-    ++block;
-  }
-}
-
-/// Shuffles the rows of one bucket.
-void shuffle_bucket(std::uint64_t seed, std::size_t bucket, std::uint32_t* rows, std::size_t size) {
-  Random random(seed, kOrderStream + bucket);
-  for (std::size_t left = size; left > 1; --left) std::swap(rows[left - 1], rows[random.below(left)]);
-}
-
-/// Sorts row numbers by bucket, keeping their order: returns where each bucket begins, and fills `rows`.
-std::vector<std::size_t> order_by_bucket(std::span<const std::uint16_t> buckets, std::vector<std::uint32_t>& rows) {
-  std::vector<std::size_t> begins(kNumBuckets + 1);
-  for (const std::uint16_t bucket : buckets) ++begins[bucket + 1u];
-  for (std::size_t i = 0; i < kNumBuckets; ++i) begins[i + 1] += begins[i];
-  rows.resize(buckets.size());
-  std::vector<std::size_t> next(begins.begin(), begins.end() - 1);
-  for (std::size_t row = 0; row < buckets.size(); ++row) rows[next[buckets[row]]++] = static_cast<std::uint32_t>(row);
-  return begins;
-}
-
-std::shared_ptr<arrow::RecordBatch> take_rows(const std::shared_ptr<arrow::RecordBatch>& batch,
-                                              const std::uint32_t* rows, std::size_t size) {
-  auto memory =
-      std::make_shared<arrow::Buffer>(reinterpret_cast<const std::uint8_t*>(rows), static_cast<std::int64_t>(size * 4));
-  const auto indices = std::make_shared<arrow::UInt32Array>(static_cast<std::int64_t>(size), std::move(memory));
-  return take(arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()), "random_shuffle")
-      .record_batch();
-}
 
 /// All rows in memory, in bucket order.
 struct Gathered {
@@ -92,10 +39,11 @@ class BucketPiece : public Piece {
     const std::size_t begin = gathered->begins[first_bucket_];
     const std::size_t end = gathered->begins[end_bucket_];
     for (std::size_t bucket = first_bucket_; bucket < end_bucket_; ++bucket) {
-      shuffle_bucket(seed_, bucket, gathered->order.data() + gathered->begins[bucket],
-                     gathered->begins[bucket + 1] - gathered->begins[bucket]);
+      const std::size_t first = gathered->begins[bucket];
+      shuffle_bucket(seed_, bucket, std::span(gathered->order).subspan(first, gathered->begins[bucket + 1] - first));
     }
-    return {take_rows(gathered->rows, gathered->order.data() + begin, end - begin), nullptr};
+    return {take_rows(gathered->rows, std::span(gathered->order).subspan(begin, end - begin), "random_shuffle"),
+            nullptr};
   }
 
  private:
@@ -170,7 +118,7 @@ class FilePiece : public Piece {
           picked.push_back(static_cast<std::uint32_t>(i));
           buckets.push_back(column->Value(i));
         }
-        rows = take_rows(rows, picked.data(), picked.size());
+        rows = take_rows(rows, picked, "random_shuffle");
       } else {
         buckets.insert(buckets.end(), column->raw_values(), column->raw_values() + column->length());
       }
@@ -180,9 +128,9 @@ class FilePiece : public Piece {
     std::vector<std::uint32_t> order;
     const auto begins = order_by_bucket(buckets, order);
     for (std::size_t bucket = begin; bucket < end; ++bucket) {
-      shuffle_bucket(seed_, bucket, order.data() + begins[bucket], begins[bucket + 1] - begins[bucket]);
+      shuffle_bucket(seed_, bucket, std::span(order).subspan(begins[bucket], begins[bucket + 1] - begins[bucket]));
     }
-    return take_rows(combine_batches(kept, kept.front()->schema()), order.data(), order.size());
+    return take_rows(combine_batches(kept, kept.front()->schema()), order, "random_shuffle");
   }
 
   std::shared_ptr<SpillFile> file_;
@@ -269,7 +217,7 @@ class Shuffle : public Barrier {
         rows[buckets[row] / kBucketsPerFile].push_back(static_cast<std::uint32_t>(row));
       for (std::size_t file = 0; file < kNumFiles; ++file) {
         if (rows[file].empty()) continue;
-        const auto part = take_rows(batch, rows[file].data(), rows[file].size());
+        const auto part = take_rows(batch, rows[file], "random_shuffle");
         std::vector<std::uint16_t> part_buckets;
         for (const std::uint32_t row : rows[file]) part_buckets.push_back(buckets[row]);
         const auto size = static_cast<std::int64_t>(part_buckets.size());

@@ -1,8 +1,5 @@
 #include <arrow/array.h>
 #include <arrow/array/builder_binary.h>
-#include <arrow/buffer.h>
-#include <arrow/compute/api_vector.h>
-#include <arrow/datum.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
@@ -10,12 +7,13 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <numeric>
 #include <queue>
+#include <span>
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/row_keys.hpp"
+#include "mobula/data/blocks/take_rows.hpp"
 #include "mobula/data/engine/spill.hpp"
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/sources/open_source.hpp"
@@ -24,14 +22,6 @@ namespace mobula::data {
 namespace {
 
 constexpr std::int64_t kRowsPerBlock = 1 << 15;
-
-std::shared_ptr<arrow::RecordBatch> take_rows(const std::shared_ptr<arrow::RecordBatch>& batch,
-                                              std::vector<std::uint32_t> rows) {
-  const auto size = static_cast<std::int64_t>(rows.size());
-  const auto indices = std::make_shared<arrow::UInt32Array>(size, arrow::Buffer::FromVector(std::move(rows)));
-  return take(arrow::compute::Take(batch, indices, arrow::compute::TakeOptions::NoBoundsCheck()), "sort")
-      .record_batch();
-}
 
 /// Returns the order of keys. The first eight bytes decide most comparisons.
 std::vector<std::uint32_t> sorted_order(const RowKeys& keys) {
@@ -170,9 +160,7 @@ class Sort : public Barrier {
     std::vector<Block> blocks;
     for (std::size_t begin = 0; begin < order.size(); begin += kRowsPerBlock) {
       const std::size_t end = std::min(order.size(), begin + static_cast<std::size_t>(kRowsPerBlock));
-      blocks.push_back({take_rows(rows, {order.begin() + static_cast<std::ptrdiff_t>(begin),
-                                         order.begin() + static_cast<std::ptrdiff_t>(end)}),
-                        nullptr});
+      blocks.push_back({take_rows(rows, std::span(order).subspan(begin, end - begin), "sort"), nullptr});
     }
     return open_blocks(schema_, std::move(blocks));
   }
@@ -192,9 +180,7 @@ class Sort : public Barrier {
       const std::size_t end = std::min(order.size(), begin + kRunBatch);
       arrow::LargeBinaryBuilder key_column;
       for (std::size_t i = begin; i < end; ++i) check(key_column.Append(keys[order[i]]), "sort");
-      auto columns = take_rows(rows, {order.begin() + static_cast<std::ptrdiff_t>(begin),
-                                      order.begin() + static_cast<std::ptrdiff_t>(end)})
-                         ->columns();
+      auto columns = take_rows(rows, std::span(order).subspan(begin, end - begin), "sort")->columns();
       columns.push_back(take(key_column.Finish(), "sort"));
       file->append(arrow::RecordBatch::Make(run_schema_, static_cast<std::int64_t>(end - begin), std::move(columns)));
     }

@@ -8,6 +8,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
 #include "mobula/data/sinks/output_file.hpp"
+#include "mobula/data/sinks/scalar_text.hpp"
 #include "mobula/data/sinks/value_text.hpp"
 
 namespace mobula::data {

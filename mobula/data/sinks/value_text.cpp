@@ -8,36 +8,16 @@
 #include <arrow/util/float16.h>
 #include <fmt/format.h>
 
-#include <charconv>
-#include <chrono>
 #include <cmath>
-#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/row_error.hpp"
+#include "mobula/data/sinks/scalar_text.hpp"
 
 namespace mobula::data {
 namespace {
-
-template <class T>
-void append_number(T value, std::string& out) {
-  char text[40];
-  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
-  out.append(text, static_cast<std::size_t>(end - text));
-  if constexpr (std::is_floating_point_v<T>) {
-    // 1.0 stays a float for whoever reads it back.
-    if (std::string_view(text, static_cast<std::size_t>(end - text)).find_first_of(".en") == std::string_view::npos)
-      out += ".0";
-  }
-}
-
-void append_date(std::int64_t days, std::string& out) {
-  const std::chrono::year_month_day date{std::chrono::sys_days{std::chrono::days{days}}};
-  fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}", static_cast<int>(date.year()),
-                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
-}
 
 constexpr std::int64_t units_per_second(arrow::TimeUnit::type unit) {
   switch (unit) {
@@ -51,25 +31,6 @@ constexpr std::int64_t units_per_second(arrow::TimeUnit::type unit) {
       break;
   }
   return 1'000'000'000;
-}
-
-void append_time_of_day(std::int64_t units, std::int64_t per_second, std::string& out) {
-  const std::int64_t seconds = units / per_second;
-  fmt::format_to(std::back_inserter(out), "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-  const std::int64_t fraction = units % per_second;
-  if (fraction == 0) return;
-  const int digits = per_second == 1'000 ? 3 : per_second == 1'000'000 ? 6 : 9;
-  fmt::format_to(std::back_inserter(out), ".{:0{}}", fraction, digits);
-}
-
-void append_timestamp(std::int64_t value, std::int64_t per_second, bool utc, std::string& out) {
-  const std::int64_t per_day = 86'400 * per_second;
-  std::int64_t days = value / per_day;
-  if (value % per_day < 0) --days;
-  append_date(days, out);
-  out += 'T';
-  append_time_of_day(value - days * per_day, per_second, out);
-  if (utc) out += 'Z';
 }
 
 /// Wraps a function object that appends a value.
@@ -265,52 +226,6 @@ std::unique_ptr<ValueText> timestamps(const arrow::Array& column) {
 }
 
 }  // namespace
-
-void append_json_string(std::string_view text, std::string& out) {
-  out += '"';
-  std::size_t plain = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\') continue;
-    out.append(text.substr(plain, i - plain));
-    plain = i + 1;
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-    }
-  }
-  out.append(text.substr(plain));
-  out += '"';
-}
-
-void append_csv_string(std::string_view text, char delimiter, std::string& out) {
-  const char special[] = {delimiter, '"', '\n', '\r'};
-  if (!text.empty() && text.find_first_of(std::string_view(special, 4)) == std::string_view::npos) {
-    out.append(text);
-    return;
-  }
-  out += '"';
-  for (const char c : text) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  out += '"';
-}
 
 void check_text_type(const arrow::DataType& type, const std::string& column, TextStyle style) {
   const auto refuse = [&](std::string_view hint) {

@@ -30,9 +30,5 @@ class ValueText {
 void check_text_type(const arrow::DataType& type, const std::string& column, TextStyle style);
 /// Makes the writer of a column, which must outlive it.
 std::unique_ptr<ValueText> make_value_text(const arrow::Array& column, const std::string& name, const TextRules& rules);
-/// Appends a string in quotes, escaped as JSON wants it.
-void append_json_string(std::string_view text, std::string& out);
-/// Appends a CSV field, quoted where it must be.
-void append_csv_string(std::string_view text, char delimiter, std::string& out);
 
 }  // namespace mobula::data

@@ -6,7 +6,7 @@
 
 #include "mobula/base/random.hpp"
 #include "mobula/data/row_error.hpp"
-#include "mobula/data/sinks/value_text.hpp"
+#include "mobula/data/sinks/scalar_text.hpp"
 
 namespace mobula::data {
 namespace {

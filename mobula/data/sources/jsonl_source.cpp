@@ -19,22 +19,6 @@ namespace {
 
 constexpr std::size_t kMaxDepth = 64;
 
-std::size_t whole_lines(std::string_view text) {
-  const std::size_t last = text.rfind('\n');
-  return last == std::string_view::npos ? 0 : last + 1;
-}
-
-std::int64_t lines_before(const std::string& file, std::uint64_t offset) {
-  TextPieces pieces({file}, std::size_t{4} << 20, whole_lines);
-  TextPiece piece;
-  std::int64_t lines = 0;
-  while (pieces.next(piece) && piece.offset < offset) {
-    const std::string_view text = piece.text.substr(0, offset - piece.offset);
-    lines += std::count(text.begin(), text.end(), '\n');
-  }
-  return lines;
-}
-
 /// Calls `use` with the object of each line that isn't blank. Errors name file and row.
 template <class Use>
 void for_each_object(const TextPiece& piece, Use use) {

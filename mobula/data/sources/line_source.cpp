@@ -17,22 +17,6 @@
 namespace mobula::data {
 namespace {
 
-std::size_t whole_lines(std::string_view text) {
-  const std::size_t last = text.rfind('\n');
-  return last == std::string_view::npos ? 0 : last + 1;
-}
-
-std::int64_t lines_before(const std::string& file, std::uint64_t offset) {
-  TextPieces pieces({file}, std::size_t{4} << 20, whole_lines);
-  TextPiece piece;
-  std::int64_t lines = 0;
-  while (pieces.next(piece) && piece.offset < offset) {
-    const std::string_view text = piece.text.substr(0, offset - piece.offset);
-    lines += std::count(text.begin(), text.end(), '\n');
-  }
-  return lines;
-}
-
 class LinePiece : public Piece {
  public:
   LinePiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema)

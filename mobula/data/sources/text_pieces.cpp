@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -151,6 +152,22 @@ bool TextPieces::next(TextPiece& piece) {
     }
   }
   return false;
+}
+
+std::size_t whole_lines(std::string_view text) {
+  const std::size_t last = text.rfind('\n');
+  return last == std::string_view::npos ? 0 : last + 1;
+}
+
+std::int64_t lines_before(const std::string& file, std::uint64_t offset) {
+  TextPieces pieces({file}, std::size_t{4} << 20, whole_lines);
+  TextPiece piece;
+  std::int64_t lines = 0;
+  while (pieces.next(piece) && piece.offset < offset) {
+    const std::string_view text = piece.text.substr(0, offset - piece.offset);
+    lines += std::count(text.begin(), text.end(), '\n');
+  }
+  return lines;
 }
 
 }  // namespace mobula::data

@@ -71,4 +71,9 @@ class TextPieces {
   std::string rest_;  ///< the beginning of a record whose end is not read yet
 };
 
+/// Returns how many leading bytes of a text are lines with their newline: TextPieces' cut for formats of one row a line.
+std::size_t whole_lines(std::string_view text);
+/// Counts the lines of a file before byte `offset`, for an error's message.
+std::int64_t lines_before(const std::string& file, std::uint64_t offset);
+
 }  // namespace mobula::data
