@@ -5,6 +5,7 @@
 #include "mobula/core/codec.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/gang.hpp"
+#include "mobula/core/generator.hpp"
 #include "mobula/core/options.hpp"
 #include "mobula/core/ref.hpp"
 #include "mobula/core/runtime.hpp"

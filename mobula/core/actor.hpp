@@ -46,21 +46,50 @@ class Actor {
     send<M>(1, std::forward<A>(arguments)...);
   }
 
+  /// Returns a door through which calls go to a concurrency group of the actor (ActorOptions::groups):
+  /// `actor.in("io").call<&Store::load>(key)`. Throws Error(invalid_argument) where there is no such group.
+  class Group;
+  Group in(const std::string& group) const { return Group(*this, core_->lane_of(group)); }
+
   ActorCore* core() const noexcept { return core_; }
   explicit operator bool() const noexcept { return core_ != nullptr; }
 
  private:
   template <auto M, class... A>
   Task* send(std::uint32_t references, A&&... arguments) const {
-    using Traits = function::TraitsOf<M>;
-    static_assert(std::is_base_of_v<typename Traits::Class, T>, "this member function is not one of the actor's class");
-    using Call = typename task::CallTaskFor<task::CallMethod<M>, typename Traits::Pointer, A...>::type;
-    Task* call = new Call(core_->engine(), references, core_, std::forward<A>(arguments)...);
+    Task* call = make<M>(references, std::forward<A>(arguments)...);
     core_->engine()->call(core_, call);
     return call;
   }
+  template <auto M, class... A>
+  Task* make(std::uint32_t references, A&&... arguments) const {
+    using Traits = function::TraitsOf<M>;
+    static_assert(std::is_base_of_v<typename Traits::Class, T>, "this member function is not one of the actor's class");
+    using Call = typename task::CallTaskFor<task::CallMethod<M>, typename Traits::Pointer, A...>::type;
+    return new Call(core_->engine(), references, core_, std::forward<A>(arguments)...);
+  }
 
   ActorCore* core_ = nullptr;
+};
+
+template <class T>
+class Actor<T>::Group {
+ public:
+  Group(Actor actor, std::size_t lane) : actor_(std::move(actor)), lane_(lane) {}
+  /// Calls a member function in this group; returns where its result will be.
+  template <auto M, class... A>
+  Ref<typename function::TraitsOf<M>::Result> call(A&&... arguments) const {
+    Task* made = actor_.template make<M>(2, std::forward<A>(arguments)...);
+    made->extras = std::make_unique<TaskExtras>();
+    made->extras->lane = lane_;
+    Ref<typename function::TraitsOf<M>::Result> ref(made);
+    actor_.core_->engine()->call(actor_.core_, made);
+    return ref;
+  }
+
+ private:
+  Actor actor_;
+  std::size_t lane_;
 };
 
 /// Handles on objects and actors count references in this process: they can't be encoded.

@@ -28,12 +28,24 @@ class ActorCore {
   /// Returns the name for people: the given one, or the class's.
   const std::string& title() const noexcept { return title_; }
   void set_title(std::string title) { title_ = std::move(title); }
+  /// Tells whether calls can still succeed.
+  virtual bool alive() noexcept { return true; }
+  /// Returns the number of a concurrency group: 0 for "", the default, then those of the options by name. Throws
+  /// Error(invalid_argument) where there is no such group.
+  std::size_t lane_of(const std::string& group) const;
+  /// Returns how many calls of a lane may run at once.
+  int lane_width(std::size_t lane) const;
+  std::size_t num_lanes() const noexcept { return options_.groups.size() + 1; }
+  /// Tells whether calls may run at once.
+  bool concurrent() const noexcept { return options_.concurrency > 1 || !options_.groups.empty(); }
   /// Returns the object; the running call's own thread only.
   void* instance() const noexcept { return instance_; }
   void set_instance(void* instance, void (*destroy)(void*)) noexcept {
     instance_ = instance;
     destroy_instance_ = destroy;
   }
+  /// Destroys the object before the actor's own end; in a call, with none other running.
+  void end_instance() noexcept { destroy_instance(); }
 
  protected:
   virtual ~ActorCore() { destroy_instance(); }

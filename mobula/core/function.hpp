@@ -44,6 +44,7 @@ struct FunctionEntry {
   /// constructor, receives it.
   void (*run_encoded)(ArgumentReader& arguments, WireWriter& result, void** actor);
   void (*destroy_actor)(void* actor) = nullptr;  ///< for constructors
+  bool ends_actor = false;                       ///< destroys the object; no call comes after it
 };
 
 /// Adds a function to the program's table when the program (or a library) is loaded.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -109,10 +110,11 @@ Runtime& worker_runtime() {
 
 struct Runtime::Names {
   struct Named {
-    ActorCore* core;
+    ActorCore* core = nullptr;  ///< null: being made
     std::string type;
   };
   std::mutex mutex;
+  std::condition_variable changed;
   std::map<std::string, Named> actors;
 };
 
@@ -176,7 +178,9 @@ Runtime::~Runtime() {
 void Runtime::shutdown() {
   if (stopped_) return;
   stopped_ = true;
-  for (auto& [name, named] : names_->actors) named.core->release();
+  for (auto& [name, named] : names_->actors) {
+    if (named.core != nullptr) named.core->release();
+  }
   names_->actors.clear();
   engine_->shutdown();
   Runtime* self = this;
@@ -225,25 +229,61 @@ void Runtime::publish(Object& object, PutOptions options) {
 }
 
 void Runtime::reserve_name(const ActorOptions& options) {
+  if (options.name.empty()) {
+    if (options.detached) throw_invalid("a detached actor needs a name", "without one nobody could find it again");
+    return;
+  }
+  ActorCore* dead = nullptr;
+  {
+    std::lock_guard lock(names_->mutex);
+    auto& actors = names_->actors;
+    const auto [found, fresh] = actors.try_emplace(options.name);
+    if (fresh) return;
+    if (found->second.core == nullptr || found->second.core->alive()) {
+      throw Error(ErrorCode::already_exists, fmt::format("an actor named '{}' exists already", options.name),
+                  "find_actor() returns it, get_or_create() does so or makes it; kill it first to make another");
+    }
+    dead = std::exchange(found->second.core, nullptr);
+  }
+  dead->release();
+}
+
+void Runtime::free_name(const ActorOptions& options) noexcept {
   if (options.name.empty()) return;
   std::lock_guard lock(names_->mutex);
-  if (names_->actors.contains(options.name)) {
-    throw Error(ErrorCode::already_exists, fmt::format("an actor named '{}' exists already", options.name),
-                "find_actor() returns it; kill it first to make another");
+  names_->actors.erase(options.name);
+  names_->changed.notify_all();
+}
+
+void Runtime::register_actor(ActorCore* core, const std::string& type) {
+  if (core->options().name.empty()) return;
+  std::lock_guard lock(names_->mutex);
+  core->retain();
+  names_->actors[core->options().name] = {core, type};
+  names_->changed.notify_all();
+}
+
+ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& type, bool reserve) {
+  if (reserve && name.empty()) throw_invalid("get_or_create() needs a name", "set ActorOptions::name");
+  ActorCore* dead = nullptr;
+  std::unique_lock lock(names_->mutex);
+  auto found = names_->actors.find(name);
+  // Somebody else is making it just now.
+  while (found != names_->actors.end() && found->second.core == nullptr) {
+    names_->changed.wait(lock);
+    found = names_->actors.find(name);
   }
-}
-
-ActorCore* Runtime::register_actor(ActorCore* core, const std::string& type) {
-  if (core->options().name.empty()) return core;
-  std::lock_guard lock(names_->mutex);
-  if (names_->actors.try_emplace(core->options().name, Names::Named{core, type}).second) core->retain();
-  return core;
-}
-
-ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& type) {
-  std::lock_guard lock(names_->mutex);
-  const auto found = names_->actors.find(name);
+  if (reserve && found != names_->actors.end() && !found->second.core->alive()) {
+    dead = std::exchange(found->second.core, nullptr);
+    lock.unlock();
+    dead->release();
+    return nullptr;
+  }
   if (found == names_->actors.end()) {
+    if (reserve) {
+      names_->actors.try_emplace(name);
+      return nullptr;
+    }
     std::vector<std::string> known;
     for (const auto& [other, named] : names_->actors) known.push_back(other);
     throw Error(ErrorCode::not_found, fmt::format("there is no actor named '{}'", name), suggest(name, known));
@@ -256,13 +296,39 @@ ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& 
   return found->second.core;
 }
 
+void Runtime::forget_name(ActorCore* core) {
+  {
+    std::lock_guard lock(names_->mutex);
+    const auto found = names_->actors.find(core->options().name);
+    if (found == names_->actors.end() || found->second.core != core) return;
+    names_->actors.erase(found);
+  }
+  core->release();
+}
+
 void Runtime::kill_core(ActorCore* core) {
   engine()->kill(core);
-  std::lock_guard lock(names_->mutex);
-  const auto found = names_->actors.find(core->options().name);
-  if (found == names_->actors.end() || found->second.core != core) return;
-  names_->actors.erase(found);
-  core->release();
+  forget_name(core);
+}
+
+void Runtime::stop_core(ActorCore* core, Task* end) {
+  /// Kills the actor once its object is gone, so that later calls fail.
+  struct KillAfter : Waiter {
+    explicit KillAfter(ActorCore* target) : core(target) {
+      core->retain();
+      notify = [](Waiter* self) {
+        auto* after = static_cast<KillAfter*>(self);
+        after->core->engine()->kill(after->core);
+        after->core->release();
+        delete after;
+      };
+    }
+    ActorCore* core;
+  };
+  auto* after = new KillAfter(core);
+  end->add_waiter(*after);  // it has not been sent, so it can't be ready
+  forget_name(core);
+  engine()->call(core, end);
 }
 
 }  // namespace mobula

@@ -18,6 +18,7 @@
 #include "mobula/core/actor.hpp"
 #include "mobula/core/engine.hpp"
 #include "mobula/core/errors.hpp"
+#include "mobula/core/generator.hpp"
 #include "mobula/core/options.hpp"
 #include "mobula/core/ref.hpp"
 #include "mobula/core/task.hpp"
@@ -43,6 +44,10 @@ struct PutOptions {
       false;  ///< encode at once into memory that worker processes see, instead of when the first one needs it
 };
 
+/// What a remote call of F returns: a Ref to its result, or a RefStream of what it yields.
+template <auto F>
+using RemoteResult = typename generator::RemoteResult<typename function::TraitsOf<F>::Result>::type;
+
 class WithTaskOptions;
 class WithActorOptions;
 
@@ -64,15 +69,20 @@ class Runtime {
   /// Throws Error(unavailable) where there is none.
   static Runtime& current();
 
-  /// Runs F elsewhere. Arguments are values, or Refs to values; the task waits for those.
+  /// Runs F elsewhere. Arguments are values, or Refs to values; the task waits for those. Where F returns a Generator<T>,
+  /// the result is a RefStream<T>.
   template <auto F, class... A>
-  Ref<typename function::TraitsOf<F>::Result> remote(A&&... arguments) {
+  RemoteResult<F> remote(A&&... arguments) {
     using Traits = function::TraitsOf<F>;
-    using Call = typename task::CallTaskFor<task::CallFunction<F>, typename Traits::Pointer, A...>::type;
-    Task* made = new Call(engine(), 2, nullptr, std::forward<A>(arguments)...);
-    Ref<typename Traits::Result> ref(made);
-    engine_->submit(made);
-    return ref;
+    if constexpr (generator::yields<F>) {
+      return generator::start<F>(engine(), TaskOptions{}, std::forward<A>(arguments)...);
+    } else {
+      using Call = typename task::CallTaskFor<task::CallFunction<F>, typename Traits::Pointer, A...>::type;
+      Task* made = new Call(engine(), 2, nullptr, std::forward<A>(arguments)...);
+      Ref<typename Traits::Result> ref(made);
+      engine_->submit(made);
+      return ref;
+    }
   }
   /// Makes an actor: an object of class T, constructed elsewhere.
   template <class T, class... A>
@@ -181,10 +191,21 @@ class Runtime {
   Actor<T> find_actor(const std::string& name) {
     return Actor<T>(find_actor_core(name, demangle(typeid(T).name())));
   }
-  /// Ends an actor at once: the call that runs is finished, those that wait and come later fail with WorkerDiedError.
+  /// Ends an actor at once: the call that runs is finished (in a process: cut short), those that wait and come later fail
+  /// with WorkerDiedError.
   template <class T>
   void kill(const Actor<T>& actor) {
     kill_core(actor.core());
+  }
+  /// Ends an actor in good order: the calls made so far are finished, its object is destroyed, later calls fail with
+  /// WorkerDiedError. Returns a Ref that is ready when that is done; kill() cuts it short.
+  template <class T>
+  Ref<void> stop(const Actor<T>& actor) {
+    using Call = typename task::CallTaskFor<task::CallEnd<T>, void (*)()>::type;
+    Task* end = new Call(engine(), 2, actor.core());
+    const Ref<void> ended(end);
+    stop_core(actor.core(), end);
+    return ended;
   }
 
   /// Tells a running task whether it has been cancelled.
@@ -234,6 +255,10 @@ class Runtime {
 
   template <class T, class... A>
   Actor<T> make_actor(ActorOptions options, A&&... arguments);
+  template <class T, class... A>
+  Actor<T> get_or_make_actor(ActorOptions options, A&&... arguments);
+  template <class T, class... A>
+  Actor<T> make_named_actor(ActorOptions options, A&&... arguments);
   template <class T>
   static bool enough_ready(const std::vector<Ref<T>>& refs, std::size_t wanted) {
     std::size_t count = 0;
@@ -261,10 +286,15 @@ class Runtime {
   void await_slowly(Object& object, std::chrono::nanoseconds timeout) const;
   bool cancel_object(Object* object, Cancel how);
   void publish(Object& object, PutOptions options);
-  ActorCore* register_actor(ActorCore* core, const std::string& title);
+  /// Keeps a name until the actor that is to have it is there, or could not be made. Throws Error(already_exists).
   void reserve_name(const ActorOptions& options);
-  ActorCore* find_actor_core(const std::string& name, const std::string& type);
+  void free_name(const ActorOptions& options) noexcept;
+  void register_actor(ActorCore* core, const std::string& type);
+  /// Returns the actor with one reference; with `reserve`, reserves a name that is free and returns null.
+  ActorCore* find_actor_core(const std::string& name, const std::string& type, bool reserve = false);
+  void forget_name(ActorCore* core);
   void kill_core(ActorCore* core);
+  void stop_core(ActorCore* core, Task* end);
 
   RuntimeOptions options_;
   std::unique_ptr<Engine> engine_;
@@ -279,19 +309,24 @@ class WithTaskOptions {
  public:
   WithTaskOptions(Runtime& runtime, TaskOptions options) : runtime_(runtime), options_(std::move(options)) {}
   template <auto F, class... A>
-  Ref<typename function::TraitsOf<F>::Result> remote(A&&... arguments) const {
+  RemoteResult<F> remote(A&&... arguments) const {
     using Traits = function::TraitsOf<F>;
-    using Call = typename task::CallTaskFor<task::CallFunction<F>, typename Traits::Pointer, A...>::type;
-    Task* made = new Call(runtime_.engine(), 2, nullptr, std::forward<A>(arguments)...);
-    Ref<typename Traits::Result> ref(made);
-    made->extras = std::make_unique<TaskExtras>(TaskExtras{.options = options_});
-    try {
-      runtime_.engine()->submit(made);
-    } catch (...) {
-      made->release();  // the engine's reference
-      throw;
+    if constexpr (generator::yields<F>) {
+      return generator::start<F>(runtime_.engine(), options_, std::forward<A>(arguments)...);
+    } else {
+      using Call = typename task::CallTaskFor<task::CallFunction<F>, typename Traits::Pointer, A...>::type;
+      Task* made = new Call(runtime_.engine(), 2, nullptr, std::forward<A>(arguments)...);
+      Ref<typename Traits::Result> ref(made);
+      made->extras = std::make_unique<TaskExtras>();
+      made->extras->options = options_;
+      try {
+        runtime_.engine()->submit(made);
+      } catch (...) {
+        made->release();  // the engine's reference
+        throw;
+      }
+      return ref;
     }
-    return ref;
   }
 
  private:
@@ -306,6 +341,11 @@ class WithActorOptions {
   template <class T, class... A>
   Actor<T> actor(A&&... arguments) const {
     return runtime_.make_actor<T>(options_, std::forward<A>(arguments)...);
+  }
+  /// Returns the living actor of the options' name, or makes it; one of several callers at once makes it.
+  template <class T, class... A>
+  Actor<T> get_or_create(A&&... arguments) const {
+    return runtime_.get_or_make_actor<T>(options_, std::forward<A>(arguments)...);
   }
 
  private:
@@ -322,22 +362,33 @@ inline WithActorOptions Runtime::with(ActorOptions options) {
 
 template <class T, class... A>
 Actor<T> Runtime::make_actor(ActorOptions options, A&&... arguments) {
+  reserve_name(options);
+  return make_named_actor<T>(std::move(options), std::forward<A>(arguments)...);
+}
+
+template <class T, class... A>
+Actor<T> Runtime::get_or_make_actor(ActorOptions options, A&&... arguments) {
+  if (ActorCore* found = find_actor_core(options.name, demangle(typeid(T).name()), true)) return Actor<T>(found);
+  return make_named_actor<T>(std::move(options), std::forward<A>(arguments)...);
+}
+
+template <class T, class... A>
+Actor<T> Runtime::make_named_actor(ActorOptions options, A&&... arguments) {
   using Callee = task::CallConstructor<T, task::ConstructorParameter<std::remove_cvref_t<A>>...>;
   using Call =
       typename task::CallTaskFor<Callee, void (*)(task::ConstructorParameter<std::remove_cvref_t<A>>...), A...>::type;
-  reserve_name(options);
-  const auto make = [&](ActorCore* core) -> Task* {
-    return new Call(engine(), 1, core, std::forward<A>(arguments)...);
-  };
-  ActorCore* core = engine()->create_actor(std::move(options));
-  core->set_title(Callee::name());
+  ActorCore* core = nullptr;
   try {
-    engine()->call(core, make(core));
+    core = engine()->create_actor(options);
+    core->set_title(Callee::name());
+    engine()->call(core, new Call(engine(), 1, core, std::forward<A>(arguments)...));
   } catch (...) {
-    core->release();
+    free_name(options);
+    if (core != nullptr) core->release();
     throw;
   }
-  return Actor<T>(register_actor(core, Callee::name()));
+  register_actor(core, Callee::name());
+  return Actor<T>(core);
 }
 
 }  // namespace mobula

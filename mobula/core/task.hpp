@@ -23,7 +23,8 @@ class TaskGroup;
 /// What only tasks with options of their own need.
 struct TaskExtras {
   TaskOptions options;
-  int attempts = 0;  ///< how often it has been started
+  int attempts = 0;      ///< how often it has been started
+  std::size_t lane = 0;  ///< of an actor's call: its concurrency group, see ActorCore::lane_of()
 };
 
 /// A call waiting to be made, and the object that its result becomes.
@@ -248,6 +249,25 @@ struct CallConstructor {
   }
 };
 
+/// The end of an actor's object, after the calls made before.
+template <class T>
+struct CallEnd {
+  using Result = void;
+  static constexpr bool kOnActor = true;
+  static constexpr bool kEndsActor = true;
+  static std::string name() { return demangle(typeid(T).name()) + "'s end"; }
+  static const void* address() { return &typeid(T); }
+  static constexpr void (*kDestroy)(void*) = nullptr;
+  static void call(void** actor) {
+    delete static_cast<T*>(*actor);
+    *actor = nullptr;
+  }
+};
+template <class Callee>
+inline constexpr bool ends_actor = requires {
+  Callee::kEndsActor;
+};
+
 /// What a constructor is called with for an argument: the value itself, or the value a Ref points at.
 template <class A>
 struct ConstructorParameterOf {
@@ -267,6 +287,7 @@ using ConstructorParameter = typename ConstructorParameterOf<A>::type;
 /// Reads and writes the object of an actor; actor_core.hpp is not known here.
 void* actor_instance(ActorCore* actor) noexcept;
 void set_actor_instance(ActorCore* actor, void* instance, void (*destroy)(void*)) noexcept;
+void end_actor_instance(ActorCore* actor) noexcept;
 
 template <class Callee, class Parameters, class... Slots>
 class CallTask;
@@ -323,7 +344,10 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
   void invoke_with([[maybe_unused]] bool keep, std::index_sequence<I...>) {
     void* instance = nullptr;
     if constexpr (Callee::kOnActor) instance = actor_instance(actor_);
-    if constexpr (std::is_void_v<Result>) {
+    if constexpr (ends_actor<Callee>) {
+      end_actor_instance(actor_);
+      new (&this->kept_) function::Nothing{};
+    } else if constexpr (std::is_void_v<Result>) {
       Callee::call(&instance, pass<P>(std::get<I>(slots_), keep)...);
       new (&this->kept_) function::Nothing{};
       if constexpr (Callee::kDestroy != nullptr) set_actor_instance(actor_, instance, Callee::kDestroy);
@@ -355,6 +379,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
       .address = Callee::address(),
       .run_encoded = &CallTask::run_encoded,
       .destroy_actor = Callee::kDestroy,
+      .ends_actor = ends_actor<Callee>,
   }};
 };
 

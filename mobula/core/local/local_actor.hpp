@@ -39,6 +39,7 @@ class LocalActor final : public ActorCore {
   void run();
   /// Makes all calls that have not begun, and all later ones, fail with `error`.
   void kill(std::exception_ptr error);
+  bool alive() noexcept override { return !dead_.load(std::memory_order_acquire); }
 
  private:
   void abandon() noexcept override;

@@ -202,7 +202,7 @@ void LocalEngine::finish(Task* task, std::exception_ptr failure) {
     failure = with_context(failure, fmt::format("{}, called by {}", task->display_name(), caller));
     if (group != nullptr) {
       group->fail(failure);
-    } else if (task->unique()) {
+    } else if (task->unique() && !task->cancel_requested()) {
       try {
         std::rethrow_exception(failure);
       } catch (const std::exception& error) {

@@ -133,6 +133,7 @@ struct ProcessActor final : ActorCore {
     std::lock_guard lock(death_mutex);
     return death_error;
   }
+  bool alive() noexcept override { return death() == nullptr; }
   void die(std::exception_ptr error) {
     std::lock_guard lock(death_mutex);
     if (death_error == nullptr) death_error = std::move(error);

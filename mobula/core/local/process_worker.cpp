@@ -132,6 +132,7 @@ class Worker {
       // Where the constructor failed there is no object for the calls that were queued behind it.
       if (construction_error_ != nullptr && !constructing) std::rethrow_exception(construction_error_);
       entry.run_encoded(arguments, out, &actor_);
+      if (entry.ends_actor) construction_error_ = std::make_exception_ptr(ended());
       result = out.take();
       succeeded = true;
     } catch (...) {
@@ -160,6 +161,10 @@ class Worker {
     if (control_.num_polling.load(std::memory_order_seq_cst) == 0) {
       futex_wake(&control_.completions, 1, FutexScope::shared);
     }
+  }
+
+  static WorkerDiedError ended() {
+    return {"the actor has ended", 0, 0, {}, "make a new one, or don't stop it while others call it"};
   }
 
   void store(TaskSlot& slot, const std::string& result) {

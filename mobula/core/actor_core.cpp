@@ -1,0 +1,29 @@
+#include "mobula/core/actor_core.hpp"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "mobula/base/error.hpp"
+
+namespace mobula {
+
+std::size_t ActorCore::lane_of(const std::string& group) const {
+  if (group.empty()) return 0;
+  const auto found = options_.groups.find(group);
+  if (found != options_.groups.end()) {
+    return static_cast<std::size_t>(std::distance(options_.groups.begin(), found)) + 1;
+  }
+  std::string known;
+  for (const auto& [name, width] : options_.groups) known += (known.empty() ? "" : ", ") + name;
+  throw_invalid(
+      fmt::format("actor {} has no concurrency group '{}'", title_, group),
+      known.empty() ? "make it with ActorOptions{.groups = {{\"" + group + "\", 2}}}" : "its groups are: " + known);
+}
+
+int ActorCore::lane_width(std::size_t lane) const {
+  if (lane == 0) return options_.concurrency;
+  return std::next(options_.groups.begin(), static_cast<std::ptrdiff_t>(lane) - 1)->second;
+}
+
+}  // namespace mobula
