@@ -1,5 +1,5 @@
-// bench_core [--json]: what a task, a message and an object cost. One line a metric; the names are those that
-// ./dev bench core promises.
+// bench_core [--json] [--only start|threads|processes|peers|queue]: what a task, a message and an object cost. One line a
+// metric; the names are those that ./dev bench core promises.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -225,12 +225,19 @@ void bench::report(const Result& result) {
 
 int main(int argc, char** argv) {
   mobula::serve_if_worker();
-  for (int i = 1; i < argc; ++i) as_json = as_json || std::strcmp(argv[i], "--json") == 0;
-  measure_start();
-  measure_idle();
-  measure_threads();
-  measure_processes();
-  bench::measure_peers();
-  measure_queue();
+  std::string only;
+  for (int i = 1; i < argc; ++i) {
+    as_json = as_json || std::strcmp(argv[i], "--json") == 0;
+    if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
+  }
+  const auto measure = [&](const char* part, void (*work)()) {
+    if (only.empty() || only == part) work();
+  };
+  measure("start", measure_start);
+  measure("start", measure_idle);
+  measure("threads", measure_threads);
+  measure("processes", measure_processes);
+  measure("peers", bench::measure_peers);
+  measure("queue", measure_queue);
   return 0;
 }

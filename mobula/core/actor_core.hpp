@@ -12,6 +12,8 @@
 
 namespace mobula {
 
+class LocalActor;
+
 /// An object that is called by one thread at a time, in the order of the calls. Counted by its handles and its queue.
 class ActorCore {
  public:
@@ -24,6 +26,8 @@ class ActorCore {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) abandon();
   }
   Engine* engine() const noexcept { return engine_; }
+  /// Returns the actor where its object lives in a thread of this process, else null.
+  virtual LocalActor* local() noexcept { return nullptr; }
   const ActorOptions& options() const noexcept { return options_; }
   /// Returns the name for people: the given one, or the class's.
   const std::string& title() const noexcept { return title_; }

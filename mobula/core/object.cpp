@@ -57,6 +57,10 @@ void Object::complete() noexcept {
   publish();
 }
 
+void Object::complete_unshared() noexcept {
+  if (stored_.load(std::memory_order_relaxed) == nullptr) set_holds_value();
+}
+
 void Object::complete_with(std::exception_ptr error) noexcept {
   error_ = std::move(error);
   publish();

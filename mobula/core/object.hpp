@@ -10,6 +10,7 @@
 namespace mobula {
 
 class Engine;
+class Task;
 class WireWriter;
 class WireReader;
 
@@ -42,6 +43,14 @@ class Object {
       destroy();
     }
   }
+  /// As release(); calls `before_end` first where it destroys the object.
+  template <class F>
+  void release(const F& before_end) noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      before_end();
+      destroy();
+    }
+  }
   bool unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
 
   /// Tells whether the value, or an error in its place, is there.
@@ -64,9 +73,13 @@ class Object {
   virtual void encode_value(WireWriter& out) = 0;
   /// Returns the type of the value, as it reads in source.
   virtual const char* type_name() const noexcept = 0;
+  /// Returns the task whose result this is, or null.
+  virtual Task* task() noexcept { return nullptr; }
 
   /// Marks the object complete with a value that is in place. Exactly one of the two complete functions is called, once.
   void complete() noexcept;
+  /// The same where nobody but the caller holds the object: there is nobody to tell.
+  void complete_unshared() noexcept;
   void complete_with(std::exception_ptr error) noexcept;
   /// Puts a value that arrived as bytes in place, before complete(): decoded at once, or, of `stored` bytes, when somebody
   /// asks for it.

@@ -213,14 +213,14 @@ void Runtime::throw_foreign(Object* object) {
 void Runtime::await_slowly(Object& object, std::chrono::nanoseconds timeout) const {
   if (stopped_) throw_stopped();
   if (wait_ready(object, timeout)) return;
-  const auto* task = dynamic_cast<const Task*>(&object);
+  const Task* task = object.task();
   throw TimeoutError(fmt::format("{} was not done within {}", task == nullptr ? "an object" : task->display_name(),
                                  format_duration(timeout)),
                      "wait longer, or cancel() it");
 }
 
 bool Runtime::cancel_object(Object* object, Cancel how) {
-  auto* task = dynamic_cast<Task*>(object);
+  Task* task = object->task();
   return task != nullptr && engine()->cancel(task, how);
 }
 

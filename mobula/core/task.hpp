@@ -33,6 +33,7 @@ class Task : public Object, public Waiter {
   /// Bits of the status.
   enum : std::uint8_t { kClaimed = 1, kCancelled = 2, kRunning = 4 };
 
+  Task* task() noexcept final { return this; }
   virtual const FunctionEntry& function() const noexcept = 0;
   /// Calls the function and keeps its result, without completing. `keep`: leaves the arguments as they are, for another
   /// attempt. Throws what the function throws.

@@ -17,6 +17,8 @@ class ActorHost {
   virtual ~ActorHost() = default;
   /// Runs the actor's calls soon: calls run() on it.
   virtual void schedule(LocalActor* actor) = 0;
+  /// Tells whether the calling thread has nothing better to do than to wait a moment for another call.
+  virtual bool may_linger() const = 0;
   /// Runs one call to its end and completes it. Takes over its reference.
   virtual void run_call(Task* call) = 0;
   /// Fails one call. Takes over its reference.
@@ -32,6 +34,7 @@ class LocalActor final : public ActorCore {
   LocalActor(Engine* engine, ActorHost& host, std::shared_ptr<const std::atomic<bool>> host_alive, ActorOptions options,
              bool waiting_for_resources);
 
+  LocalActor* local() noexcept override { return this; }
   /// Adds a call; schedules the actor where it was idle. Any thread.
   void send(Task* call);
   void start();
@@ -45,6 +48,7 @@ class LocalActor final : public ActorCore {
   void abandon() noexcept override;
   Task* next_call();
   bool become_idle();
+  void linger() const;
   std::exception_ptr death();
   static void argument_ready(Waiter* waiter);
 

@@ -165,10 +165,10 @@ void LocalEngine::run_job(Job job) {
     task->release();  // somebody else ran or cancelled it
     return;
   }
-  run_claimed(task);
+  run_claimed(task, threads_->on_worker());
 }
 
-void LocalEngine::run_claimed(Task* task) {
+void LocalEngine::run_claimed(Task* task, bool last) {
   if (stopping_.load(std::memory_order_relaxed)) [[unlikely]] {
     finish(task, stopped_error(*task));
     return;
@@ -191,10 +191,10 @@ void LocalEngine::run_claimed(Task* task) {
     }
   }
   exchange_current_task(before);
-  finish(task, std::move(failure));
+  finish(task, std::move(failure), last);
 }
 
-void LocalEngine::finish(Task* task, std::exception_ptr failure) {
+void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
   task->drop_arguments();
   TaskGroup* group = task->group;
   if (failure != nullptr) [[unlikely]] {
@@ -210,10 +210,18 @@ void LocalEngine::finish(Task* task, std::exception_ptr failure) {
       }
     }
     task->complete_with(std::move(failure));
+    task->release();
+  } else if (task->unique()) {
+    task->complete_unshared();
+    task->release();
+  } else if (last && threads_->announce_search()) {
+    task->complete();
+    // The end of the value may take long: whoever queues a job meanwhile must not count on this thread.
+    task->release([&] { threads_->withdraw_search(); });
   } else {
     task->complete();
+    task->release();
   }
-  task->release();
   if (group == nullptr) return;
   if (threads_->on_worker()) {
     threads_->finish_in_group(group);
@@ -234,7 +242,7 @@ ActorCore* LocalEngine::create_actor(ActorOptions options) {
 
 void LocalEngine::call(ActorCore* actor, Task* call) {
   if (const Task* parent = current_task()) call->caller = parent->function().name.c_str();
-  if (auto* local = dynamic_cast<LocalActor*>(actor)) {
+  if (LocalActor* local = actor->local()) {
     local->send(call);
   } else {
     processes().call(actor, call);
@@ -242,7 +250,7 @@ void LocalEngine::call(ActorCore* actor, Task* call) {
 }
 
 void LocalEngine::kill(ActorCore* actor) {
-  if (auto* local = dynamic_cast<LocalActor*>(actor)) {
+  if (LocalActor* local = actor->local()) {
     local->kill(std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
                                                         "make a new one, or don't kill it while others call it")));
   } else {
@@ -252,6 +260,10 @@ void LocalEngine::kill(ActorCore* actor) {
 
 void LocalEngine::schedule(LocalActor* actor) {
   threads_->submit(reinterpret_cast<Job>(actor) | kActorBit, true);
+}
+
+bool LocalEngine::may_linger() const {
+  return threads_->on_worker() && !threads_->has_local_jobs();
 }
 
 void LocalEngine::run_call(Task* call) {
@@ -309,7 +321,7 @@ void LocalEngine::publish(Object* object) {
 }
 
 void LocalEngine::before_wait(Object* object) {
-  auto* task = dynamic_cast<Task*>(object);
+  Task* task = object->task();
   if (task == nullptr) return;
   const Task* running = current_task();
   if (running != nullptr && task->actor() != nullptr && task->actor() == running->actor()) {

@@ -41,6 +41,7 @@ class LocalEngine final : public Engine, private ActorHost {
 
  private:
   void schedule(LocalActor* actor) override;
+  bool may_linger() const override;
   void run_call(Task* call) override;
   void fail_call(Task* call, std::exception_ptr error) override;
   void actor_gone(LocalActor* actor) override;
@@ -50,8 +51,9 @@ class LocalEngine final : public Engine, private ActorHost {
   void start_with_resources(Task* task);
   void run_job(Job job);
   void drop_job(Job job);
-  void run_claimed(Task* task);
-  void finish(Task* task, std::exception_ptr failure);
+  /// `last`: the thread, a worker, looks for its next job right after this one.
+  void run_claimed(Task* task, bool last = false);
+  void finish(Task* task, std::exception_ptr failure, bool last = false);
   bool in_process(const Task& task) const;
   ProcessPool& processes();
   /// Everything but a plain slot's one processor.

@@ -296,15 +296,37 @@ Job ThreadPool::search(Worker& self) {
   for (int round = 0;; ++round) {
     const Job job = take_outside(self);
     if (job != 0) {
-      self.spinning = false;
-      const bool last = ((idle_.fetch_sub(kSpinning) - kSpinning) & (kSleeping - 1)) == 0;
-      if (last && any_queued()) wake_one();
+      stop_spinning(self);
       return job;
     }
     if (stopping_.load(std::memory_order_relaxed) || owes_slot()) return 0;
     if ((round & 15) == 15 && std::chrono::steady_clock::now() - start > kSpinTime) return 0;
     spin_pause();
   }
+}
+
+/// Where nobody is left who looks for work, and there is some, somebody is woken: those who queued it counted on us.
+void ThreadPool::stop_spinning(Worker& self) {
+  self.spinning = false;
+  const bool last = ((idle_.fetch_sub(kSpinning) - kSpinning) & (kSleeping - 1)) == 0;
+  if (last && any_queued()) wake_one();
+}
+
+bool ThreadPool::has_local_jobs() const noexcept {
+  const auto& self = *static_cast<const Worker*>(this_worker);
+  return self.next.load(std::memory_order_relaxed) != 0 || self.queue.size() > 0;
+}
+
+bool ThreadPool::announce_search() {
+  auto& self = *static_cast<Worker*>(this_worker);
+  if (self.spinning || has_local_jobs()) return false;
+  std::uint32_t idle = idle_.load(std::memory_order_relaxed);
+  if ((idle & (kSleeping - 1)) >= max_spinning_) return false;
+  return self.spinning = idle_.compare_exchange_strong(idle, idle + kSpinning);
+}
+
+void ThreadPool::withdraw_search() {
+  stop_spinning(*static_cast<Worker*>(this_worker));
 }
 
 Job ThreadPool::park(Worker& self) {
@@ -324,10 +346,11 @@ Job ThreadPool::park(Worker& self) {
     const auto found = std::find(sleeping_.begin(), sleeping_.end(), &self);
     if (found == sleeping_.end()) return false;  // woken meanwhile, or made a spare
     sleeping_.erase(found);
-    idle_.fetch_sub(kSleeping);
+    idle_.fetch_add(kSpinning - kSleeping);
+    self.spinning = true;
     return true;
   };
-  if (any_queued() && leave()) return take_outside(self);
+  if (any_queued() && leave()) return 0;
   if (self.woken.load(std::memory_order_acquire) == 0) futex_wait(self.woken, 0, kRescueTime);
   if (self.woken.load(std::memory_order_acquire) == 0) {
     bool stuck = false;
@@ -342,6 +365,7 @@ Job ThreadPool::park(Worker& self) {
 
 /// Gives up the slot and sleeps until another one is handed over.
 void ThreadPool::retire(Worker& self) {
+  if (self.spinning) stop_spinning(self);
   bool granted = false;
   {
     std::lock_guard lock(mutex_);
@@ -351,8 +375,6 @@ void ThreadPool::retire(Worker& self) {
       --requested_;
       granted = true;
     }
-    if (self.spinning) idle_.fetch_sub(kSpinning);
-    self.spinning = false;
     self.woken.store(0, std::memory_order_relaxed);
     spare_.push_back(&self);
   }
@@ -374,15 +396,15 @@ void ThreadPool::loop(Worker& self) {
     Job job = (++self.num_run % kFairness) == 0 ? take_outside(self) : 0;
     if (job == 0) job = next_local(self);
     if (job == 0) {
-      flush_group();
+      if (self.group != nullptr) {
+        announce_search();
+        flush_group();
+      }
       job = search(self);
     }
     if (job == 0 && !owes_slot()) job = park(self);
     if (job != 0) {
-      if (self.spinning) [[unlikely]] {
-        self.spinning = false;
-        idle_.fetch_sub(kSpinning);
-      }
+      if (self.spinning) stop_spinning(self);
       run_(job);
     }
   }

@@ -44,6 +44,14 @@ class ThreadPool {
   /// Takes them back into use.
   void return_slots(int count);
 
+  /// On a worker whose job is about to end: says that it looks for work, where it has none left and too few look. Whoever
+  /// waits for the job, and queues the next at once, need not wake another thread for it then. Returns whether it said so.
+  bool announce_search();
+  /// Takes that back.
+  void withdraw_search();
+  /// Tells whether the calling worker has other jobs at hand. On a worker.
+  bool has_local_jobs() const noexcept;
+
   /// Notes the end of a group's task; told to the group in bulk. On a worker.
   void finish_in_group(TaskGroup* group);
   /// Tells groups what has been noted, unless it is for `keep`. On a worker.
@@ -68,6 +76,7 @@ class ThreadPool {
   Job search(Worker& self);
   Job park(Worker& self);
   void retire(Worker& self);
+  void stop_spinning(Worker& self);
   bool any_queued() const;
   void notify();
   void wake_one();
