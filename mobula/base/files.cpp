@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/base/descriptor.hpp"
 #include "mobula/base/error.hpp"
 
 namespace mobula {
@@ -22,20 +23,6 @@ namespace {
   if (error_number == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", path.string()));
   throw_io(path.string(), error_number);
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  int get() const { return value_; }
-
- private:
-  int value_;
-};
 
 int open_for_reading(const fs::path& path, struct stat& info) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -113,6 +113,44 @@ constexpr bool encodable() {
   }
 }
 
+/// Tells whether a value's encoding is the very bytes it has in memory: plain types, and arrays and aggregates of those
+/// without padding between the members. A run of them is copied at once, and looked at where it lies.
+template <class T>
+constexpr bool flat();
+
+template <class T, class... Members>
+constexpr bool covered_by(aggregate::MemberTypes<Members...>) {
+  return sizeof...(Members) > 0 && (flat<Members>() && ...) && (sizeof(Members) + ... + 0) == sizeof(T);
+}
+
+template <class T>
+constexpr bool flat() {
+  if constexpr (!std::is_trivially_copyable_v<T> || HasOwnCodec<T>) {
+    return false;
+  } else if constexpr (Bits<T>) {
+    return true;
+  } else if constexpr (is_std_array<T>) {
+    return std::tuple_size_v<T> > 0 && flat<typename T::value_type>();
+  } else if constexpr (Aggregate<T> && !is_a<T, Local>) {
+    if constexpr (aggregate::count_members<T>() <= aggregate::kMaxMembers) {
+      return covered_by<T>(aggregate::member_types<T>());
+    } else {
+      return false;
+    }
+  } else {
+    return false;
+  }
+}
+
+template <class T>
+concept Flat = flat<T>();
+
+/// Vectors whose elements lie in memory as they are encoded.
+template <class T>
+inline constexpr bool is_flat_vector = false;
+template <class E>
+inline constexpr bool is_flat_vector<std::vector<E>> = Flat<E> && !std::is_same_v<E, bool>;
+
 [[noreturn]] void throw_local_value(const char* type);
 [[noreturn]] void throw_bad_size(std::uint64_t size, std::size_t left);
 [[noreturn]] void throw_bad_alternative(std::uint64_t index);
@@ -156,11 +194,15 @@ void encode(WireWriter& out, const T& value) {
     out.number<std::uint8_t>(value.has_value());
     if (value) encode_part(out, *value);
   } else if constexpr (is_std_array<T>) {
-    for (const auto& element : value) encode_part(out, element);
+    if constexpr (Flat<T>) {
+      out.raw(value.data(), sizeof value);
+    } else {
+      for (const auto& element : value) encode_part(out, element);
+    }
   } else if constexpr (Sequence<T>) {
     out.number<std::uint64_t>(value.size());
     using Element = typename T::value_type;
-    if constexpr (is_a<T, std::vector> && Bits<Element> && !std::is_same_v<Element, bool>) {
+    if constexpr (is_flat_vector<T>) {
       out.raw(value.data(), value.size() * sizeof(Element));
     } else {
       for (const auto& element : value) encode_part<Element>(out, element);
@@ -226,11 +268,15 @@ T decode(WireReader& in) {
     return decode<typename T::value_type>(in);
   } else if constexpr (is_std_array<T>) {
     T value{};
-    for (auto& element : value) element = decode<typename T::value_type>(in);
+    if constexpr (Flat<T>) {
+      std::memcpy(value.data(), in.take(sizeof value), sizeof value);
+    } else {
+      for (auto& element : value) element = decode<typename T::value_type>(in);
+    }
     return value;
   } else if constexpr (Sequence<T>) {
     using Element = typename T::value_type;
-    if constexpr (is_a<T, std::vector> && Bits<Element> && !std::is_same_v<Element, bool>) {
+    if constexpr (is_flat_vector<T>) {
       const std::size_t size = decode_size(in, sizeof(Element));
       T value(size);
       if (size != 0) std::memcpy(value.data(), in.take(size * sizeof(Element)), size * sizeof(Element));
@@ -266,6 +312,21 @@ T decode(WireReader& in) {
         value, [&](auto&... members) { ((members = decode<std::remove_cvref_t<decltype(members)>>(in)), ...); });
     return value;
   }
+}
+
+/// Returns the number of bytes that encode() writes.
+template <class T>
+std::size_t encoded_size(const T& value) {
+  WireWriter count{WireWriter::Counting{}};
+  encode(count, value);
+  return count.size();
+}
+
+/// Encodes after telling the writer how much comes, so that a large value is copied once.
+template <class T>
+void encode_announced(WireWriter& out, const T& value) {
+  out.expect(encoded_size(value));
+  encode(out, value);
 }
 
 }  // namespace codec

@@ -16,8 +16,9 @@
 
 namespace mobula {
 
-/// What an engine is told at its start. `--engine`, `--isolation`, `--num-cpus`, `--memory`, `--spill-dir`, or the
-/// environment variables MOBULA_ENGINE, MOBULA_ISOLATION, MOBULA_NUM_CPUS, MOBULA_MEMORY, MOBULA_SPILL_DIR.
+/// What an engine is told at its start. `--engine`, `--isolation`, `--num-cpus`, `--memory`, `--spill-dir`,
+/// `--spill-quota`, or the environment variables MOBULA_ENGINE, MOBULA_ISOLATION, MOBULA_NUM_CPUS, MOBULA_MEMORY,
+/// MOBULA_SPILL_DIR, MOBULA_SPILL_QUOTA.
 struct RuntimeOptions {
   std::string engine = "local";             ///< "local", or a cluster's address
   Isolation isolation = Isolation::thread;  ///< for tasks and actors that don't say
@@ -25,12 +26,15 @@ struct RuntimeOptions {
   double num_gpus = 0;
   std::map<std::string, double> resources;  ///< custom resources, by name
   std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
-  std::filesystem::path
-      spill_dir;  ///< folder for objects that the memory has no room for; refused until spilling exists
+  std::filesystem::path spill_dir;          ///< folder for objects that the memory has no room for; empty: none spill
+  std::uint64_t spill_quota = 0;            ///< bytes of disk they may take; 0: half of what is free there at the start
 
   /// Throws Error(invalid_argument) that names the member.
   void validate() const;
 };
+
+/// Encodes the value at `value`, whose type it knows.
+using EncodeFunction = void (*)(const void* value, WireWriter& out);
 
 /// What waiting does between its looks at an object.
 class Engine {
@@ -51,8 +55,9 @@ class Engine {
   virtual void kill(ActorCore* actor) = 0;
   /// Returns whether the task was stopped before it began, or told to stop.
   virtual bool cancel(Task* task, Cancel how) = 0;
-  /// Gives an object whose value has just been set a home where other processes see it, if that is the engine's default.
-  virtual void publish(Object* object) = 0;
+  /// Encodes a value to where other processes see it; null where it is so small that it travels with the calls.
+  /// Throws OutOfMemoryError where there is no room for it.
+  virtual std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode) = 0;
 
   /// Called by a thread that is about to wait for `object` (null: for several). May run the very task it waits for.
   virtual void before_wait(Object* object) = 0;

@@ -24,12 +24,18 @@ std::shared_ptr<const StoredBytes> Object::stored() const {
   return stored == nullptr ? nullptr : stored->bytes;
 }
 
+std::shared_ptr<const StoredBytes> Object::undecoded() const {
+  const Stored* stored = stored_.load(std::memory_order_acquire);
+  return stored == nullptr || stored->decoded.load(std::memory_order_acquire) ? nullptr : stored->bytes;
+}
+
 void Object::decode_stored() {
   Stored& stored = *stored_.load(std::memory_order_acquire);
   if (stored.decoded.load(std::memory_order_acquire)) return;
   std::lock_guard lock(stored.mutex);
   if (stored.decoded) return;
-  WireReader in(stored.bytes->bytes());
+  const PinnedBytes pinned = stored.bytes->pin();
+  WireReader in(pinned.bytes());
   decode_value(in);
   set_holds_value();
   stored.decoded.store(true, std::memory_order_release);

@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 namespace mobula {
 
@@ -20,11 +21,30 @@ struct Waiter {
   void (*notify)(Waiter* self) = nullptr;
 };
 
-/// Encoded bytes of a value that live outside this process's heap (shared memory), kept for as long as this lives.
+/// Bytes that stay where they are for as long as this, or a copy, lives.
+class PinnedBytes {
+ public:
+  PinnedBytes() = default;
+  PinnedBytes(std::string_view bytes, std::shared_ptr<const void> keeper) noexcept
+      : bytes_(bytes), keeper_(std::move(keeper)) {}
+  std::string_view bytes() const noexcept { return bytes_; }
+
+ private:
+  std::string_view bytes_;
+  std::shared_ptr<const void> keeper_;
+};
+
+/// Encoded bytes of a value that live outside this process's heap: in shared memory, or spilled to disk.
 class StoredBytes {
  public:
+  StoredBytes() = default;
+  StoredBytes(const StoredBytes&) = delete;
+  StoredBytes& operator=(const StoredBytes&) = delete;
   virtual ~StoredBytes() = default;
-  virtual std::string_view bytes() const = 0;
+  /// Returns the bytes in memory, read back from disk where they were spilled. Thread-safe.
+  /// Throws OutOfMemoryError where there is no room for them, Error(io) where the disk fails.
+  virtual PinnedBytes pin() const = 0;
+  virtual std::size_t size() const noexcept = 0;
 };
 
 /// Counts the runtimes this process has had, so that a Ref of an earlier one is told from one of the present.
@@ -69,6 +89,8 @@ class Object {
   }
   /// Returns the bytes the value arrived as, or null where it never left the process.
   std::shared_ptr<const StoredBytes> stored() const;
+  /// Returns them only where the value has not been made of them yet.
+  std::shared_ptr<const StoredBytes> undecoded() const;
   /// Appends the value of a ready object without error.
   virtual void encode_value(WireWriter& out) = 0;
   /// Returns the type of the value, as it reads in source.

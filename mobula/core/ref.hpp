@@ -47,32 +47,23 @@ class Ref {
   Object* object_ = nullptr;
 };
 
-namespace view {
-
-/// What a View shows: contiguous data as a span over wherever it lies, everything else as a const reference.
-template <class T>
-inline constexpr bool is_contiguous = false;
-template <class E>
-requires codec::Bits<E> &&(!std::is_same_v<E, bool>)inline constexpr bool is_contiguous<std::vector<E>> = true;
-
-}  // namespace view
-
-/// A read-only look at an object's value, without a copy; keeps the value alive. Vectors of plain numbers and strings are
-/// seen where they lie, also in memory shared with other processes: `for (float x : *view)`, `view->size()`.
+/// A read-only look at an object's value, without a copy; keeps the value alive. Strings, and vectors of plain numbers or
+/// of aggregates of those without padding, are seen where they lie, also in memory shared with other processes:
+/// `for (float x : *view)`, `view->size()`. What is looked at stays in memory: it is not spilled.
 /// Usable as the parameter of a remote function: `double sum(View<std::vector<double>> values)`.
 template <class T>
 class View {
  public:
   using value_type = T;
-  static constexpr bool kSpan = view::is_contiguous<T>;
+  static constexpr bool kSpan = codec::is_flat_vector<T>;
   static constexpr bool kText = std::is_same_v<T, std::string>;
 
   /// Looks at a ready object.
   explicit View(Ref<T> ref) : ref_(std::move(ref)) {
     Object* object = ref_.object();
     if constexpr (kSpan || kText) {
-      if (auto stored = object->stored()) {
-        look_at(std::move(stored));
+      if (const auto stored = object->stored()) {
+        look_at(stored->pin());
         return;
       }
     }
@@ -84,11 +75,11 @@ class View {
     }
   }
   /// Looks at encoded bytes.
-  explicit View(std::shared_ptr<const StoredBytes> stored) {
+  explicit View(const std::shared_ptr<const StoredBytes>& stored) {
     if constexpr (kSpan || kText) {
-      look_at(std::move(stored));
+      look_at(stored->pin());
     } else {
-      decoded_ = std::make_shared<const T>(from_bytes<T>(stored->bytes()));
+      decoded_ = std::make_shared<const T>(from_bytes<T>(stored->pin().bytes()));
       window_ = decoded_.get();
     }
   }
@@ -114,19 +105,26 @@ class View {
   };
   using Element = typename std::conditional_t<kSpan, T, NoElement>::value_type;
 
-  void look_at(std::shared_ptr<const StoredBytes> stored) {
-    WireReader in(stored->bytes());
+  void look_at(PinnedBytes pinned) {
+    WireReader in(pinned.bytes());
     if constexpr (kText) {
       window_ = in.text();
     } else {
       const std::size_t size = codec::decode_size(in, sizeof(Element));
-      window_ = {reinterpret_cast<const Element*>(in.take(size * sizeof(Element))), size};
+      const char* at = in.take(size * sizeof(Element));
+      if (reinterpret_cast<std::uintptr_t>(at) % alignof(Element) != 0) {
+        // Small values travel inside messages, wherever those lie.
+        decoded_ = std::make_shared<const T>(from_bytes<T>(pinned.bytes()));
+        window_ = *decoded_;
+        return;
+      }
+      window_ = {reinterpret_cast<const Element*>(at), size};
     }
-    stored_ = std::move(stored);
+    pinned_ = std::move(pinned);
   }
 
   Ref<T> ref_;
-  std::shared_ptr<const StoredBytes> stored_;
+  PinnedBytes pinned_;
   std::shared_ptr<const T> decoded_;
   std::conditional_t<kSpan, std::span<const Element>, std::conditional_t<kText, std::string_view, const T*>> window_{};
 };

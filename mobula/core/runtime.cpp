@@ -60,6 +60,8 @@ const Setting kSettings[] = {
      [](RuntimeOptions& options, const std::string& value) { options.memory = parse_size(value); }},
     {"--spill-dir", "MOBULA_SPILL_DIR",
      [](RuntimeOptions& options, const std::string& value) { options.spill_dir = value; }},
+    {"--spill-quota", "MOBULA_SPILL_QUOTA",
+     [](RuntimeOptions& options, const std::string& value) { options.spill_quota = parse_size(value); }},
 };
 
 RuntimeOptions read_settings(int& argc, char** argv) {
@@ -123,10 +125,9 @@ void RuntimeOptions::validate() const {
     throw_invalid(fmt::format("num_cpus is {}", num_cpus), "give a number between 1 and 1024, or 0 for all there are");
   }
   if (num_gpus < 0) throw_invalid(fmt::format("num_gpus is {}", num_gpus), "it can't be negative");
-  if (!spill_dir.empty()) {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("spill_dir is '{}', but this version keeps all objects in memory", spill_dir.string()),
-                "leave --spill-dir and MOBULA_SPILL_DIR out; --memory sets how much objects may take");
+  if (spill_quota != 0 && spill_dir.empty()) {
+    throw_invalid(fmt::format("spill_quota is {}, but no folder to spill to is named", format_size(spill_quota)),
+                  "name one with --spill-dir (MOBULA_SPILL_DIR), or leave --spill-quota out");
   }
   for (const auto& [name, amount] : resources) {
     if (amount < 0) throw_invalid(fmt::format("resource '{}' is {}", name, amount), "it can't be negative");
@@ -222,10 +223,6 @@ void Runtime::await_slowly(Object& object, std::chrono::nanoseconds timeout) con
 bool Runtime::cancel_object(Object* object, Cancel how) {
   Task* task = object->task();
   return task != nullptr && engine()->cancel(task, how);
-}
-
-void Runtime::publish(Object& object, PutOptions options) {
-  if (options.shared || options_.isolation == Isolation::process) engine_->publish(&object);
 }
 
 void Runtime::reserve_name(const ActorOptions& options) {

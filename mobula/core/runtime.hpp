@@ -55,8 +55,8 @@ class WithActorOptions;
 class Runtime {
  public:
   /// Reads and removes the runtime's flags (`--engine local|ray://host:port`, `--isolation thread|process`,
-  /// `--num-cpus N`, `--memory SIZE`, `--spill-dir DIR`; environment MOBULA_ENGINE ...). In a process that was started as a
-  /// worker it never returns. Throws Error(invalid_argument), and Error(already_exists) where two remote functions of the
+  /// `--num-cpus N`, `--memory SIZE`, `--spill-dir DIR`, `--spill-quota SIZE`; environment MOBULA_ENGINE ...). In a process
+  /// that was started as a worker it never returns. Throws Error(invalid_argument), and Error(already_exists) where two remote functions of the
   /// program have one name.
   Runtime(int& argc, char** argv);
   explicit Runtime(RuntimeOptions options = {});
@@ -100,6 +100,10 @@ class Runtime {
     if constexpr (!std::is_void_v<T>) {
       static_assert(std::is_copy_constructible_v<T>,
                     "a value that can't be copied: use get(std::move(ref)) or view(ref)");
+      if constexpr (codec::is_flat_vector<T> || std::is_same_v<T, std::string>) {
+        // Copied once, from where it is stored.
+        if (const auto stored = ref.object()->undecoded()) return from_bytes<T>(stored->pin().bytes());
+      }
       return *static_cast<const T*>(ref.object()->value());
     }
   }
@@ -174,10 +178,13 @@ class Runtime {
   Ref<std::remove_cvref_t<V>> put(V&& value, PutOptions options = {}) {
     using T = std::remove_cvref_t<V>;
     codec::require_encodable<T>();
-    auto* object = new ValueObject<T>(engine(), std::forward<V>(value));
-    Ref<T> ref(object);
-    publish(*object, options);
-    return ref;
+    if (options.shared || options_.isolation == Isolation::process) {
+      constexpr EncodeFunction kEncode = [](const void* at, WireWriter& out) {
+        codec::encode(out, *static_cast<const T*>(at));
+      };
+      if (auto stored = engine()->store(&value, kEncode)) return Ref<T>(new ValueObject<T>(engine(), std::move(stored)));
+    }
+    return Ref<T>(new ValueObject<T>(engine(), std::in_place, std::forward<V>(value)));
   }
   /// Cancels a task. Returns whether it was stopped before it began, or has been told to stop; its ref then holds a
   /// CancelledError (or, where it goes on to its end, its result).
@@ -232,11 +239,15 @@ class Runtime {
   class ValueObject final : public Object {
    public:
     template <class V>
-    ValueObject(Engine* engine, V&& value) : Object(engine, 1) {
+    ValueObject(Engine* engine, std::in_place_t, V&& value) : Object(engine, 1) {
       new (&value_) T(std::forward<V>(value));
       complete();
     }
-    void encode_value(WireWriter& out) override { codec::encode(out, value_); }
+    ValueObject(Engine* engine, std::shared_ptr<const StoredBytes> stored) : Object(engine, 1) {
+      take_stored(std::move(stored));
+      complete();
+    }
+    void encode_value(WireWriter& out) override { codec::encode(out, *static_cast<const T*>(value())); }
     const char* type_name() const noexcept override { return typeid(T).name(); }
     static void* operator new(std::size_t size) { return allocate_block(size); }
     static void operator delete(void* memory, std::size_t size) { free_block(memory, size); }
@@ -285,7 +296,6 @@ class Runtime {
   }
   void await_slowly(Object& object, std::chrono::nanoseconds timeout) const;
   bool cancel_object(Object* object, Cancel how);
-  void publish(Object& object, PutOptions options);
   /// Keeps a name until the actor that is to have it is there, or could not be made. Throws Error(already_exists).
   void reserve_name(const ActorOptions& options);
   void free_name(const ActorOptions& options) noexcept;

@@ -165,7 +165,7 @@ auto decode_slot(ArgumentReader& reader) {
     if constexpr (codec::is_a<Value, View>) {
       return Value(std::move(stored));
     } else {
-      return from_bytes<typename S::Value>(stored->bytes());
+      return from_bytes<typename S::Value>(stored->pin().bytes());
     }
   } else {
     return codec::decode<Value>(reader.in);
@@ -181,7 +181,7 @@ class ResultTask : public Task {
                 "remote functions return values: a reference or pointer means nothing elsewhere");
 
   void encode_value(WireWriter& out) override {
-    if constexpr (!std::is_void_v<Result>) codec::encode(out, kept_);
+    if constexpr (!std::is_void_v<Result>) codec::encode(out, *static_cast<const Kept*>(this->value()));
   }
   const char* type_name() const noexcept override { return typeid(Kept).name(); }
 
@@ -364,7 +364,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
     if constexpr (std::is_void_v<Result>) {
       std::apply(call, values);
     } else {
-      codec::encode<Result>(result, std::apply(call, values));
+      codec::encode_announced<Result>(result, std::apply(call, values));
     }
   }
 

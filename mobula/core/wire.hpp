@@ -11,14 +11,26 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 
 namespace mobula {
 
-/// Appends values to a growing string.
+/// Appends values to a growing string, or to memory that was set aside for them; or only counts their bytes.
 class WireWriter {
  public:
+  struct Counting {};
+
+  WireWriter() = default;
+  /// Makes a writer that keeps nothing, to learn from size() how much room a value takes.
+  explicit WireWriter(Counting) noexcept : where_(Where::nowhere) {}
+  /// Makes a writer into `capacity` bytes of borrowed memory. Writing past them throws Error(internal).
+  WireWriter(char* memory, std::size_t capacity) noexcept { write_into(memory, capacity); }
+  WireWriter(const WireWriter&) = delete;
+  WireWriter& operator=(const WireWriter&) = delete;
+  virtual ~WireWriter() = default;
+
   /// Appends the bytes of a trivially copyable value, without padding in front of it.
   template <class T>
   requires std::is_trivially_copyable_v<T>
@@ -29,13 +41,45 @@ class WireWriter {
     raw(value.data(), value.size());
   }
   /// Appends bytes without a length.
-  void raw(const void* data, std::size_t size) { bytes_.append(static_cast<const char*>(data), size); }
+  void raw(const void* data, std::size_t size) {
+    if (where_ == Where::string) [[likely]] {
+      bytes_.append(static_cast<const char*>(data), size);
+    } else {
+      raw_elsewhere(data, size);
+    }
+  }
+  /// Announces how many bytes the value that comes next takes, so that they can be put where they stay. Before
+  /// anything is written.
+  virtual void expect(std::size_t size);
 
-  const std::string& bytes() const noexcept { return bytes_; }
-  std::string take() noexcept { return std::move(bytes_); }
+  std::size_t size() const noexcept { return where_ == Where::string ? bytes_.size() : used_; }
+  bool counting() const noexcept { return where_ == Where::nowhere; }
+  /// Returns what was written; nothing of a writer that counts.
+  std::string_view bytes() const noexcept {
+    if (where_ == Where::string) return bytes_;
+    return where_ == Where::memory ? std::string_view(memory_, used_) : std::string_view();
+  }
+  /// Returns the string that was written to, and begins a new one.
+  std::string take() noexcept { return std::exchange(bytes_, {}); }
+
+ protected:
+  /// Writes into `capacity` bytes of borrowed memory from now on.
+  void write_into(char* memory, std::size_t capacity) noexcept {
+    where_ = Where::memory;
+    memory_ = memory;
+    capacity_ = capacity;
+    used_ = 0;
+  }
 
  private:
+  enum class Where : std::uint8_t { string, memory, nowhere };
+  void raw_elsewhere(const void* data, std::size_t size);
+
+  Where where_ = Where::string;
   std::string bytes_;
+  char* memory_ = nullptr;
+  std::size_t capacity_ = 0;
+  std::size_t used_ = 0;
 };
 
 /// Reads what a WireWriter wrote, and throws Error(corrupt) rather than read past the end. Does not own the

@@ -316,8 +316,8 @@ bool LocalEngine::cancel(Task* task, Cancel how) {
   return true;
 }
 
-void LocalEngine::publish(Object* object) {
-  processes().publish(object);
+std::shared_ptr<const StoredBytes> LocalEngine::store(const void* value, EncodeFunction encode) {
+  return processes().store(value, encode);
 }
 
 void LocalEngine::before_wait(Object* object) {

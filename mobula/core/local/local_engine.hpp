@@ -26,7 +26,7 @@ class LocalEngine final : public Engine, private ActorHost {
   void call(ActorCore* actor, Task* call) override;
   void kill(ActorCore* actor) override;
   bool cancel(Task* task, Cancel how) override;
-  void publish(Object* object) override;
+  std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode) override;
   void before_wait(Object* object) override;
   void lend_slot() override;
   void take_slot_back() override;

@@ -23,8 +23,8 @@
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/frames.hpp"
 #include "mobula/core/local/futex.hpp"
+#include "mobula/core/local/object_store.hpp"
 #include "mobula/core/local/process_worker.hpp"
-#include "mobula/core/local/shared_arena.hpp"
 #include "mobula/core/local/stderr_tail.hpp"
 #include "mobula/core/local/task_channel.hpp"
 #include "mobula/core/local/worker_process.hpp"
@@ -42,6 +42,7 @@ struct Call {
   Task* task = nullptr;
   std::function<void()> ended;
   std::string arguments;
+  std::vector<PinnedBytes> pins;  ///< objects among the arguments
   std::uint32_t function = 0;
   int attempts = 0;
 };
@@ -82,7 +83,7 @@ struct End {
 struct ProcessPool::State {
   RuntimeOptions options;
   std::function<void(Task*, std::exception_ptr)> finish;
-  std::shared_ptr<SharedArena> arena;
+  std::shared_ptr<ObjectStore> store;
   SharedControl* control = nullptr;
 
   mutable std::mutex mutex;
@@ -150,47 +151,46 @@ struct ProcessActor final : ActorCore {
   std::exception_ptr death_error;
 };
 
+/// Encodes an object's value, whatever its type.
+constexpr EncodeFunction kEncodeObject = [](const void* object, WireWriter& out) {
+  static_cast<Object*>(const_cast<void*>(object))->encode_value(out);
+};
+
 /// Puts arguments together: values inline, large objects by where they lie in the arena.
-class ArenaWriter final : public ArgumentWriter {
+class StoreWriter final : public ArgumentWriter {
  public:
-  explicit ArenaWriter(std::shared_ptr<SharedArena> arena) : arena_(std::move(arena)) {}
+  explicit StoreWriter(ObjectStore& store) : store_(store) {}
 
   void reference(Object& object) override {
-    if (const auto stored = std::dynamic_pointer_cast<const ArenaBytes>(object.stored())) {
-      out.number<std::uint64_t>(stored->offset());
-      out.number<std::uint64_t>(stored->bytes().size());
-      return;
+    auto stored = object.stored();
+    if (stored == nullptr) {
+      WireWriter count{WireWriter::Counting{}};
+      object.encode_value(count);
+      if (count.size() <= kInlineValueBytes) {
+        out.number<std::uint64_t>(0);
+        out.number<std::uint64_t>(count.size());
+        object.encode_value(out);
+        return;
+      }
+      stored = store_.encode(&object, kEncodeObject, count.size());
+      object.attach_stored(stored);
     }
-    WireWriter value;
-    object.encode_value(value);
-    if (value.bytes().size() <= kInlineValueBytes) {
-      out.number<std::uint64_t>(0);
-      out.text(value.bytes());
-      return;
-    }
-    const auto stored = store(value.bytes());
-    out.number<std::uint64_t>(stored->offset());
-    out.number<std::uint64_t>(stored->bytes().size());
-    object.attach_stored(stored);
-    kept_.push_back(stored);
+    PinnedBytes pinned = stored->pin();
+    out.number<std::uint64_t>(StoredObject::offset_of(store_, pinned));
+    out.number<std::uint64_t>(pinned.bytes().size());
+    pins.push_back(std::move(pinned));
   }
-
-  std::shared_ptr<const ArenaBytes> store(std::string_view bytes) {
-    const std::uint64_t offset = arena_->allocate(bytes.size());
-    std::memcpy(arena_->at(offset), bytes.data(), bytes.size());
-    return std::make_shared<const ArenaBytes>(arena_, offset, bytes.size());
-  }
+  std::vector<PinnedBytes> pins;  ///< what the call reads where it lies
 
  private:
-  std::shared_ptr<SharedArena> arena_;
-  std::vector<std::shared_ptr<const ArenaBytes>> kept_;
+  ObjectStore& store_;
 };
 
 }  // namespace
 
 void ProcessPool::State::make_lane(Lane& lane, std::uint32_t num_slots) {
-  lane.offset = arena->allocate(TaskChannel::bytes_for(num_slots));
-  lane.channel = reinterpret_cast<TaskChannel*>(arena->at(lane.offset));
+  lane.offset = store->allocate(TaskChannel::bytes_for(num_slots));
+  lane.channel = reinterpret_cast<TaskChannel*>(store->arena().at(lane.offset));
   std::memset(static_cast<void*>(lane.channel), 0, TaskChannel::bytes_for(num_slots));
   lane.channel->num_slots = num_slots;
   lane.calls.resize(num_slots);
@@ -204,9 +204,9 @@ void ProcessPool::State::start_worker(Lane& lane, const std::string& name) {
   worker->lane = &lane;
   worker->name = name;
   worker->process = start_worker_process(
-      {.role = std::string(kTaskWorkerRole), .title = "mobula-worker: " + name, .inherited = {arena->descriptor()}});
+      {.role = std::string(kTaskWorkerRole), .title = "mobula-worker: " + name, .inherited = {store->arena().descriptor()}});
   const std::string start = mobula::encode(TaskWorkerStart{
-      .name = name, .shared_memory = arena->descriptor(), .channel = lane.offset, .worker = worker->id});
+      .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = worker->id});
   write_fully(worker->process.socket.get(), encode_frame(0, start));
   const std::uint32_t id = worker->id;
   workers[id] = std::move(worker);
@@ -231,8 +231,8 @@ std::uint32_t ProcessPool::State::function_index(const FunctionEntry& entry) {
   }
   text += '\0';
   text += entry.key;
-  const std::uint64_t offset = arena->allocate(text.size());
-  std::memcpy(arena->at(offset), text.data(), text.size());
+  const std::uint64_t offset = store->allocate(text.size());
+  std::memcpy(store->arena().at(offset), text.data(), text.size());
   control->functions[index] = {offset, static_cast<std::uint32_t>(text.size())};
   functions[&entry] = index;
   return index;
@@ -241,7 +241,7 @@ std::uint32_t ProcessPool::State::function_index(const FunctionEntry& entry) {
 Call ProcessPool::State::encode(Task* task) {
   Call call;
   call.task = task;
-  ArenaWriter writer(arena);
+  StoreWriter writer(*store);
   const auto& environment = task->options().environment;
   writer.out.number(static_cast<std::uint32_t>(environment.size()));
   for (const auto& [name, value] : environment) {
@@ -250,6 +250,7 @@ Call ProcessPool::State::encode(Task* task) {
   }
   task->encode_arguments(writer);
   call.arguments = writer.out.take();
+  call.pins = std::move(writer.pins);
   return call;
 }
 
@@ -272,8 +273,8 @@ void ProcessPool::State::place(Lane& lane, Call call) {
   if (call.arguments.size() <= TaskSlot::kInlineBytes) {
     std::memcpy(slot.bytes, call.arguments.data(), call.arguments.size());
   } else {
-    slot.offset = arena->allocate(call.arguments.size());
-    std::memcpy(arena->at(slot.offset), call.arguments.data(), call.arguments.size());
+    slot.offset = store->allocate(call.arguments.size());
+    std::memcpy(store->arena().at(slot.offset), call.arguments.data(), call.arguments.size());
   }
   lane.free_slots.pop_back();
   lane.calls[index] = std::move(call);
@@ -302,17 +303,17 @@ void ProcessPool::State::collect(Lane& lane, std::vector<End>& ends) {
       const std::uint64_t offset = slot.result_offset.load(std::memory_order_relaxed);
       const std::uint64_t size = slot.result_size.load(std::memory_order_relaxed);
       std::string result;
-      std::shared_ptr<const ArenaBytes> stored;
+      std::shared_ptr<const StoredObject> stored;
       if (offset != 0) {
-        stored = std::make_shared<const ArenaBytes>(arena, offset, size);
+        stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed));
       } else {
         result.assign(slot.bytes, size);
       }
-      if (slot.offset != 0) arena->free(slot.offset, slot.size);
+      if (slot.offset != 0) store->free(slot.offset, slot.size);
       slot.state.store(0, std::memory_order_relaxed);
       lane.free_slots.push_back(index);
       if (state == SlotState::failed) {
-        end.failure = decode_error(stored != nullptr ? stored->bytes() : std::string_view(result));
+        end.failure = stored != nullptr ? decode_error(stored->pin().bytes()) : decode_error(result);
       } else if (end.call.task != nullptr) {
         try {
           if (stored != nullptr) {
@@ -398,9 +399,9 @@ void ProcessPool::State::worker_ended(Worker& worker, std::vector<End>& ends) {
     if (!running) continue;
     Call call = std::exchange(lane.calls[index], {});
     if (const std::uint64_t offset = slot.result_offset.load(); offset != 0) {
-      arena->free(offset, slot.result_size.load());
+      store->free(offset, slot.result_reserved.load());
     }
-    if (slot.offset != 0) arena->free(slot.offset, slot.size);
+    if (slot.offset != 0) store->free(slot.offset, slot.size);
     slot.state.store(0);
     lane.free_slots.push_back(index);
     if (call.task == nullptr) continue;
@@ -436,7 +437,7 @@ void ProcessPool::State::worker_ended(Worker& worker, std::vector<End>& ends) {
     for (std::uint32_t index = 0; index < lane.channel->num_slots; ++index) {
       if (lane.calls[index].task == nullptr) continue;
       if (lane.channel->slots[index].offset != 0) {
-        arena->free(lane.channel->slots[index].offset, lane.channel->slots[index].size);
+        store->free(lane.channel->slots[index].offset, lane.channel->slots[index].size);
       }
       lane.channel->slots[index].state.store(0);
       lane.free_slots.push_back(index);
@@ -463,7 +464,7 @@ void ProcessPool::State::worker_ended(Worker& worker, std::vector<End>& ends) {
   }
   for (const auto& [turn, index] : ready) {
     TaskSlot& slot = lane.channel->slots[index];
-    if (slot.offset != 0) arena->free(slot.offset, slot.size);
+    if (slot.offset != 0) store->free(slot.offset, slot.size);
     slot.state.store(0);
     lane.free_slots.push_back(index);
     waiting.push_back(std::exchange(lane.calls[index], {}));
@@ -476,7 +477,7 @@ void ProcessPool::State::worker_ended(Worker& worker, std::vector<End>& ends) {
 }
 
 void ProcessPool::State::drop_lane(Lane& lane) {
-  arena->free(lane.offset, TaskChannel::bytes_for(lane.channel->num_slots));
+  store->free(lane.offset, TaskChannel::bytes_for(lane.channel->num_slots));
   std::erase_if(actor_lanes, [&](const std::unique_ptr<Lane>& other) { return other.get() == &lane; });
 }
 
@@ -537,9 +538,9 @@ ProcessPool::ProcessPool(const RuntimeOptions& options, std::function<void(Task*
   State& state = *state_;
   state.options = options;
   state.finish = std::move(finish);
-  state.arena = std::make_shared<SharedArena>(options.memory);
-  const std::uint64_t control = state.arena->allocate(sizeof(SharedControl));
-  state.control = new (state.arena->at(control)) SharedControl;
+  state.store = ObjectStore::make(options.memory, options.spill_dir, options.spill_quota);
+  const std::uint64_t control = state.store->allocate(sizeof(SharedControl));
+  state.control = new (state.store->arena().at(control)) SharedControl;
   state.make_lane(state.tasks, TaskChannel::kMaxSlots);
   state.wake = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   {
@@ -710,7 +711,7 @@ bool ProcessPool::cancel(Task* task, Cancel how) {
                                                TaskSlot::pack(TaskSlot::turn_of(seen), kDriver, SlotState::running))) {
           ends.push_back({std::exchange(lane->calls[index], {}),
                           std::make_exception_ptr(CancelledError("it was cancelled before it ran"))});
-          if (slot.offset != 0) state.arena->free(slot.offset, slot.size);
+          if (slot.offset != 0) state.store->free(slot.offset, slot.size);
           slot.state.store(0);
           lane->free_slots.push_back(index);
           break;
@@ -728,12 +729,11 @@ bool ProcessPool::cancel(Task* task, Cancel how) {
   return found;
 }
 
-void ProcessPool::publish(Object* object) {
-  if (object->stored() != nullptr) return;
-  WireWriter value;
-  object->encode_value(value);
-  ArenaWriter writer(state_->arena);
-  object->attach_stored(writer.store(value.bytes()));
+std::shared_ptr<const StoredBytes> ProcessPool::store(const void* value, EncodeFunction encode) {
+  WireWriter count{WireWriter::Counting{}};
+  encode(value, count);
+  if (count.size() <= kInlineValueBytes) return nullptr;
+  return state_->store->encode(value, encode, count.size());
 }
 
 bool ProcessPool::poll() {

@@ -30,8 +30,8 @@ class ProcessPool {
   void kill(ActorCore* actor);
   /// Tells a running task to stop; forced: kills its worker. Returns false where no worker runs it.
   bool cancel(Task* task, Cancel how);
-  /// Encodes an object's value into shared memory.
-  void publish(Object* object);
+  /// Encodes a value into shared memory; null where it is so small that it travels with the calls.
+  std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode);
   /// Takes results that have come. Returns whether there were any. Any thread.
   bool poll();
   /// Between these the calling thread calls poll() all the time, and need not be woken.

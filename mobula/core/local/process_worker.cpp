@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mobula/base/log.hpp"
+#include "mobula/base/size.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/function.hpp"
 #include "mobula/core/local/frames.hpp"
@@ -31,7 +32,8 @@ thread_local const TaskSlot* running_slot = nullptr;
 class BorrowedBytes final : public StoredBytes {
  public:
   explicit BorrowedBytes(std::string_view bytes) : bytes_(bytes) {}
-  std::string_view bytes() const override { return bytes_; }
+  PinnedBytes pin() const override { return {bytes_, nullptr}; }
+  std::size_t size() const noexcept override { return bytes_.size(); }
 
  private:
   std::string_view bytes_;
@@ -49,6 +51,60 @@ class ArenaArguments final : public ArgumentReader {
 
  private:
   const SharedArena& arena_;
+};
+
+/// Writes a result into its call's slot, or, where that is too small, straight into the arena.
+class ResultWriter final : public WireWriter {
+ public:
+  ResultWriter(SharedArena& arena, TaskSlot& slot) : arena_(arena), slot_(slot) {}
+
+  void expect(std::size_t size) override {
+    if (size <= TaskSlot::kInlineBytes || reserved_ != 0) return;
+    set_aside(size);
+    write_into(arena_.at(slot_.result_offset.load(std::memory_order_relaxed)), size);
+  }
+  /// Shows the driver what was written.
+  void finish() {
+    if (reserved_ == 0) {
+      put(bytes());
+    } else {
+      slot_.result_size.store(size(), std::memory_order_relaxed);
+    }
+  }
+  /// Shows it an encoded error in place of whatever was written.
+  void fail(std::string_view error) {
+    if (reserved_ != 0 && error.size() > reserved_) {
+      const std::uint64_t offset = slot_.result_offset.exchange(0);
+      arena_.free(offset, reserved_);
+      reserved_ = 0;
+    }
+    put(error);
+  }
+
+ private:
+  void set_aside(std::size_t size) {
+    const std::uint64_t offset = arena_.try_allocate(size);
+    if (offset == 0) {
+      throw OutOfMemoryError(fmt::format("a result of {} does not fit: {} of the {} for objects are in use",
+                                         format_size(size), format_size(arena_.bytes_in_use()),
+                                         format_size(arena_.budget())),
+                             "drop Refs you no longer need, or raise --memory (MOBULA_MEMORY)");
+    }
+    slot_.result_reserved.store(size, std::memory_order_relaxed);
+    slot_.result_offset.store(offset, std::memory_order_release);
+    reserved_ = size;
+  }
+  void put(std::string_view bytes) {
+    slot_.result_size.store(bytes.size(), std::memory_order_relaxed);
+    char* to = slot_.bytes;
+    if (reserved_ == 0 && bytes.size() > TaskSlot::kInlineBytes) set_aside(bytes.size());
+    if (reserved_ != 0) to = arena_.at(slot_.result_offset.load(std::memory_order_relaxed));
+    if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+  }
+
+  SharedArena& arena_;
+  TaskSlot& slot_;
+  std::size_t reserved_ = 0;  ///< bytes set aside in the arena
 };
 
 class Worker {
@@ -114,7 +170,7 @@ class Worker {
 
   void run(TaskSlot& slot) {
     running_slot = &slot;
-    std::string result;
+    ResultWriter result(arena_, slot);
     bool succeeded = false;
     bool constructing = false;
     std::vector<std::string> names;
@@ -128,27 +184,19 @@ class Worker {
       }
       const FunctionEntry& entry = function(slot.function);
       constructing = entry.destroy_actor != nullptr;
-      WireWriter out;
       // Where the constructor failed there is no object for the calls that were queued behind it.
       if (construction_error_ != nullptr && !constructing) std::rethrow_exception(construction_error_);
-      entry.run_encoded(arguments, out, &actor_);
+      entry.run_encoded(arguments, result, &actor_);
       if (entry.ends_actor) construction_error_ = std::make_exception_ptr(ended());
-      result = out.take();
+      result.finish();
       succeeded = true;
     } catch (...) {
       const std::exception_ptr failure = capture_task_failure();
       if (constructing) construction_error_ = failure;
-      result = encode_error(failure);
+      fail(result, failure);
     }
     for (const std::string& name : names) unsetenv(name.c_str());
     running_slot = nullptr;
-    try {
-      store(slot, result);
-    } catch (...) {
-      succeeded = false;
-      result = encode_error(capture_task_failure());
-      store(slot, result);
-    }
     std::cout.flush();
     std::fflush(stdout);
     const std::uint64_t state = slot.state.load(std::memory_order_relaxed);
@@ -167,17 +215,15 @@ class Worker {
     return {"the actor has ended", 0, 0, {}, "make a new one, or don't stop it while others call it"};
   }
 
-  void store(TaskSlot& slot, const std::string& result) {
-    if (result.size() <= TaskSlot::kInlineBytes) {
-      std::memcpy(slot.bytes, result.data(), result.size());
-      slot.result_size.store(result.size(), std::memory_order_relaxed);
-      slot.result_offset.store(0, std::memory_order_relaxed);
-      return;
+  static void fail(ResultWriter& result, const std::exception_ptr& failure) {
+    try {
+      result.fail(encode_error(failure));
+    } catch (...) {
+      // Not even the error has room in the arena: a short one fits into the slot.
+      result.fail(encode_error(std::make_exception_ptr(
+          OutOfMemoryError("the memory for objects is full, and so is the room for a task's error",
+                           "drop Refs you no longer need, or raise --memory (MOBULA_MEMORY)"))));
     }
-    const std::uint64_t offset = arena_.allocate(result.size());
-    slot.result_size.store(result.size(), std::memory_order_relaxed);
-    slot.result_offset.store(offset, std::memory_order_release);
-    std::memcpy(arena_.at(offset), result.data(), result.size());
   }
 
   std::uint32_t id_;

@@ -1,20 +1,20 @@
 /// Memory that the driver and its worker processes share: one anonymous file, mapped by each, gone with the last of them.
 ///
-/// Addresses are only ever handed out once, by one atomic addition that any process may make and die after; what is no
-/// longer needed is given back to the system page by page (the file stays sparse), or kept for the driver's next object
-/// of that size, whose pages are then there already.
+/// Blocks up to 1 MiB come in size classes from lists that any process may take from with one atomic step, and die after.
+/// Larger ones are ranges of an address space of their own, in huge pages where the system has them; the driver keeps
+/// some of what is given back as it is, so that the next object of that size pays for no page fault, and returns the
+/// rest to the system (the file stays sparse).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <mutex>
-#include <string_view>
 
-#include "mobula/core/local/worker_process.hpp"
-#include "mobula/core/object.hpp"
+#include "mobula/base/descriptor.hpp"
+#include "mobula/core/local/free_ranges.hpp"
 
 namespace mobula {
 
@@ -23,8 +23,12 @@ class SharedArena {
   /// Address space of an arena: not memory, which is only what is in use.
   static constexpr std::uint64_t kSpace = std::uint64_t{1} << 44;
   static constexpr std::uint64_t kPage = 4096;
+  static constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
+  static constexpr std::uint64_t kMaxSmall = std::uint64_t{1} << 20;
+  /// Blocks of at least this size are whole huge pages.
+  static constexpr std::uint64_t kMinHuge = std::uint64_t{16} << 20;
 
-  /// Makes an arena whose objects may take `budget` bytes.
+  /// Makes an arena whose blocks may take `budget` bytes.
   explicit SharedArena(std::uint64_t budget);
   /// Maps the arena of the parent process.
   explicit SharedArena(Descriptor inherited);
@@ -34,46 +38,56 @@ class SharedArena {
 
   int descriptor() const noexcept { return file_.get(); }
   char* at(std::uint64_t offset) const noexcept { return base_ + offset; }
-  /// Sets whole pages aside. Throws OutOfMemoryError where the budget is used up. Any process.
-  std::uint64_t allocate(std::uint64_t bytes);
-  /// Gives them back. The driver only.
+  /// Returns what a block for `bytes` counts against the budget.
+  static std::uint64_t footprint(std::uint64_t bytes) noexcept;
+  /// Sets a block aside; its content is unspecified. Returns 0 where the budget has no room. Any process.
+  std::uint64_t try_allocate(std::uint64_t bytes);
+  /// Gives a block back; `bytes` as it was asked for. The driver only.
   void free(std::uint64_t offset, std::uint64_t bytes);
-  std::uint64_t bytes_in_use() const noexcept;
+  std::uint64_t bytes_in_use() const noexcept { return header().in_use.load(); }
+  std::uint64_t budget() const noexcept { return header().budget; }
 
  private:
+  static constexpr std::size_t kNumClasses = 28;
   /// At the arena's start.
   struct Header {
-    std::atomic<std::uint64_t> next;
+    std::atomic<std::uint64_t> next_small;
+    std::atomic<std::uint64_t> next_large;
     std::atomic<std::uint64_t> in_use;
     std::uint64_t budget;
+    std::atomic<std::uint64_t> kept_small;  ///< bytes of free small blocks whose pages are still there
+    /// First free block of each class: its page number, and a count that tells it from an earlier stay at that place.
+    std::array<std::atomic<std::uint64_t>, kNumClasses> free_blocks;
   };
-  Header& header() const noexcept { return *reinterpret_cast<Header*>(base_); }
-  void map();
-
+  static constexpr std::uint64_t kLargeSpace = kSpace / 2;
+  /// At the start of a free small block.
+  struct FreeBlock {
+    std::atomic<std::uint64_t> next_page;
+    std::atomic<std::uint64_t> kept;  ///< what it adds to kept_small
+  };
+  static constexpr std::uint64_t kMaxKeptSmall = std::uint64_t{64} << 20;
   static constexpr std::uint64_t kMaxKept = std::uint64_t{256} << 20;
+  static constexpr int kPageBits = 31;  ///< of a page number below kLargeSpace
+
+  Header& header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+  FreeBlock& free_block(std::uint64_t page) const noexcept {
+    return *reinterpret_cast<FreeBlock*>(base_ + page * kPage);
+  }
+  static std::size_t class_of(std::uint64_t pages) noexcept;
+  static std::uint64_t class_pages(std::size_t index) noexcept;
+  void map();
+  std::uint64_t take_small(std::size_t index);
+  std::uint64_t take_large(std::uint64_t size);
+  void give_large(std::uint64_t offset, std::uint64_t size);
+  void punch(std::uint64_t offset, std::uint64_t size) const;
 
   Descriptor file_;
+  bool driver_;
   char* base_ = nullptr;
   std::mutex mutex_;
-  std::multimap<std::uint64_t, std::uint64_t> kept_;  ///< sizes and offsets of freed pages that are still there
+  std::multimap<std::uint64_t, std::uint64_t> kept_;  ///< sizes and offsets of large ranges whose pages are still there
   std::uint64_t kept_bytes_ = 0;
-};
-
-/// A value's bytes in an arena, given back at the end.
-class ArenaBytes final : public StoredBytes {
- public:
-  ArenaBytes(std::shared_ptr<SharedArena> arena, std::uint64_t offset, std::uint64_t size)
-      : arena_(std::move(arena)), offset_(offset), size_(size) {}
-  ArenaBytes(const ArenaBytes&) = delete;
-  ArenaBytes& operator=(const ArenaBytes&) = delete;
-  ~ArenaBytes() override { arena_->free(offset_, size_); }
-  std::string_view bytes() const override { return {arena_->at(offset_), size_}; }
-  std::uint64_t offset() const noexcept { return offset_; }
-
- private:
-  std::shared_ptr<SharedArena> arena_;
-  std::uint64_t offset_;
-  std::uint64_t size_;
+  FreeRanges free_large_;
 };
 
 }  // namespace mobula

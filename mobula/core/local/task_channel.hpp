@@ -14,7 +14,7 @@ enum class SlotState : std::uint16_t { free, ready, running, succeeded, failed }
 
 /// One call. The driver writes it while it is free, the worker that claimed it while it runs.
 struct alignas(64) TaskSlot {
-  static constexpr std::size_t kInlineBytes = 432;
+  static constexpr std::size_t kInlineBytes = 424;
 
   /// Turn number (upper half), worker (next 16 bits), SlotState (lowest).
   std::atomic<std::uint64_t> state;
@@ -23,6 +23,7 @@ struct alignas(64) TaskSlot {
   std::uint64_t size;                        ///< bytes of the arguments, later of the result
   std::uint64_t offset;                      ///< where in the arena they are; 0: in `bytes`
   std::atomic<std::uint64_t> result_offset;  ///< the arena's bytes a running worker has taken for its result
+  std::atomic<std::uint64_t> result_reserved;  ///< as many as these were asked for
   std::atomic<std::uint64_t> result_size;
   char bytes[kInlineBytes];
 

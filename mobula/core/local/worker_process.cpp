@@ -130,11 +130,6 @@ std::optional<WorkerSelf>& self_slot() {
 
 }  // namespace
 
-void Descriptor::reset() noexcept {
-  if (number_ >= 0) ::close(number_);
-  number_ = -1;
-}
-
 WorkerProcess start_worker_process(const WorkerStart& start) {
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) throw_start("socketpair", errno);

@@ -8,26 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/base/descriptor.hpp"
+
 namespace mobula {
-
-/// A file descriptor that closes itself.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int number) noexcept : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-  ~Descriptor() { reset(); }
-  int get() const noexcept { return number_; }
-  explicit operator bool() const noexcept { return number_ >= 0; }
-  void reset() noexcept;
-
- private:
-  int number_ = -1;
-};
 
 /// What a child is started with.
 struct WorkerStart {
