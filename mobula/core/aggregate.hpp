@@ -103,9 +103,8 @@ struct MemberTypes {};
 /// Returns the types of T's members, in order.
 template <class T>
 constexpr auto member_types() {
-  using List = decltype(visit_members(std::declval<T&>(), [](auto&... members) {
-    return MemberTypes<std::remove_cvref_t<decltype(members)>...>{};
-  }));
+  using List = decltype(visit_members(
+      std::declval<T&>(), [](auto&... members) { return MemberTypes<std::remove_cvref_t<decltype(members)>...>{}; }));
   return List{};
 }
 

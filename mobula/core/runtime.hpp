@@ -182,7 +182,8 @@ class Runtime {
       constexpr EncodeFunction kEncode = [](const void* at, WireWriter& out) {
         codec::encode(out, *static_cast<const T*>(at));
       };
-      if (auto stored = engine()->store(&value, kEncode)) return Ref<T>(new ValueObject<T>(engine(), std::move(stored)));
+      if (auto stored = engine()->store(&value, kEncode))
+        return Ref<T>(new ValueObject<T>(engine(), std::move(stored)));
     }
     return Ref<T>(new ValueObject<T>(engine(), std::in_place, std::forward<V>(value)));
   }

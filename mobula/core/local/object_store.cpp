@@ -96,10 +96,11 @@ bool ObjectStore::drop_oldest_copy() {
 }
 
 void ObjectStore::throw_full(std::uint64_t bytes) const {
-  std::string message = fmt::format("an object of {} ({} bytes) does not fit: {} of the {} for objects are in use",
-                                    format_size(bytes), bytes, format_size(arena_.bytes_in_use()),
-                                    format_size(arena_.budget()));
-  if (pinned_bytes_ != 0) message += fmt::format(", {} of them held by views and running tasks", format_size(pinned_bytes_));
+  std::string message =
+      fmt::format("an object of {} ({} bytes) does not fit: {} of the {} for objects are in use", format_size(bytes),
+                  bytes, format_size(arena_.bytes_in_use()), format_size(arena_.budget()));
+  if (pinned_bytes_ != 0)
+    message += fmt::format(", {} of them held by views and running tasks", format_size(pinned_bytes_));
   std::string hint = "drop Refs you no longer need, raise --memory (MOBULA_MEMORY)";
   if (!spill_) {
     hint += ", or let objects go to disk with --spill-dir DIR (MOBULA_SPILL_DIR)";

@@ -39,12 +39,12 @@ class ObjectStore : public std::enable_shared_from_this<ObjectStore> {
   void free(std::uint64_t offset, std::uint64_t bytes);
 
   struct Usage {
-    std::uint64_t in_memory = 0;       ///< bytes of the budget in use
-    std::uint64_t budget = 0;          ///< bytes
-    std::uint64_t pinned = 0;          ///< bytes of those that views and running tasks hold in memory
-    std::uint64_t on_disk = 0;         ///< bytes of spilled objects
-    std::uint64_t num_spills = 0;      ///< times an object was written to disk
-    std::uint64_t num_restores = 0;    ///< times one was read back
+    std::uint64_t in_memory = 0;     ///< bytes of the budget in use
+    std::uint64_t budget = 0;        ///< bytes
+    std::uint64_t pinned = 0;        ///< bytes of those that views and running tasks hold in memory
+    std::uint64_t on_disk = 0;       ///< bytes of spilled objects
+    std::uint64_t num_spills = 0;    ///< times an object was written to disk
+    std::uint64_t num_restores = 0;  ///< times one was read back
   };
   Usage usage() const;
 

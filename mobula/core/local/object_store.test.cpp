@@ -136,7 +136,7 @@ TEST(ObjectStore, ServesThreadsThatPutAndLookAtOnce) {
       std::vector<Stored> mine;
       for (int round = 0; round < 60; ++round) {
         mine.push_back(store(*objects, 200'000, fill));
-        if (mine.size() > 8) mine.erase(mine.begin());
+        if (mine.size() > 30) mine.erase(mine.begin());
         if (!holds(mine[static_cast<std::size_t>(round) % mine.size()], 200'000, fill)) ++wrong;
       }
     });

@@ -203,8 +203,9 @@ void ProcessPool::State::start_worker(Lane& lane, const std::string& name) {
   next_worker = next_worker % (kDriver - 1) + 1;
   worker->lane = &lane;
   worker->name = name;
-  worker->process = start_worker_process(
-      {.role = std::string(kTaskWorkerRole), .title = "mobula-worker: " + name, .inherited = {store->arena().descriptor()}});
+  worker->process = start_worker_process({.role = std::string(kTaskWorkerRole),
+                                          .title = "mobula-worker: " + name,
+                                          .inherited = {store->arena().descriptor()}});
   const std::string start = mobula::encode(TaskWorkerStart{
       .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = worker->id});
   write_fully(worker->process.socket.get(), encode_frame(0, start));

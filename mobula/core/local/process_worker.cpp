@@ -85,10 +85,10 @@ class ResultWriter final : public WireWriter {
   void set_aside(std::size_t size) {
     const std::uint64_t offset = arena_.try_allocate(size);
     if (offset == 0) {
-      throw OutOfMemoryError(fmt::format("a result of {} does not fit: {} of the {} for objects are in use",
-                                         format_size(size), format_size(arena_.bytes_in_use()),
-                                         format_size(arena_.budget())),
-                             "drop Refs you no longer need, or raise --memory (MOBULA_MEMORY)");
+      throw OutOfMemoryError(
+          fmt::format("a result of {} does not fit: {} of the {} for objects are in use", format_size(size),
+                      format_size(arena_.bytes_in_use()), format_size(arena_.budget())),
+          "drop Refs you no longer need, or raise --memory (MOBULA_MEMORY)");
     }
     slot_.result_reserved.store(size, std::memory_order_relaxed);
     slot_.result_offset.store(offset, std::memory_order_release);

@@ -38,8 +38,7 @@ std::uint64_t SharedArena::footprint(std::uint64_t bytes) noexcept {
   return whole(bytes, bytes < kMinHuge ? kPage : kHugePage);
 }
 
-SharedArena::SharedArena(std::uint64_t budget)
-    : file_(memfd_create("mobula-objects", MFD_CLOEXEC)), driver_(true) {
+SharedArena::SharedArena(std::uint64_t budget) : file_(memfd_create("mobula-objects", MFD_CLOEXEC)), driver_(true) {
   if (!file_) throw_io("shared memory can't be made", errno);
   if (ftruncate(file_.get(), static_cast<off_t>(kSpace)) != 0) throw_io("shared memory can't be made", errno);
   map();
@@ -166,8 +165,8 @@ void SharedArena::free(std::uint64_t offset, std::uint64_t bytes) {
   std::uint64_t seen = head.load(std::memory_order_acquire);
   do {
     free_block(page).next_page.store(seen & ((std::uint64_t{1} << kPageBits) - 1), std::memory_order_relaxed);
-  } while (!head.compare_exchange_weak(seen, (((seen >> kPageBits) + 1) << kPageBits) | page,
-                                       std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!head.compare_exchange_weak(seen, (((seen >> kPageBits) + 1) << kPageBits) | page, std::memory_order_acq_rel,
+                                       std::memory_order_acquire));
 }
 
 void SharedArena::give_large(std::uint64_t offset, std::uint64_t size) {

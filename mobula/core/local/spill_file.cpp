@@ -61,8 +61,9 @@ std::optional<std::uint64_t> SpillFile::write(std::string_view bytes) {
       free(*offset, bytes.size());
       if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG) {
         throw OutOfMemoryError(
-            fmt::format("an object of {} can't be spilled: the disk of '{}' is full ({} of {} in use by spilled objects)",
-                        format_size(bytes.size()), folder_.string(), format_size(used_), format_size(quota_)),
+            fmt::format(
+                "an object of {} can't be spilled: the disk of '{}' is full ({} of {} in use by spilled objects)",
+                format_size(bytes.size()), folder_.string(), format_size(used_), format_size(quota_)),
             "drop Refs you no longer need, raise --memory, or give --spill-dir a folder on a larger disk");
       }
       throw_io(fmt::format("an object can't be spilled to '{}'", folder_.string()), reason);

@@ -19,10 +19,10 @@ struct alignas(64) TaskSlot {
   /// Turn number (upper half), worker (next 16 bits), SlotState (lowest).
   std::atomic<std::uint64_t> state;
   std::atomic<std::uint32_t> cancelled;
-  std::uint32_t function;                    ///< index into the function table
-  std::uint64_t size;                        ///< bytes of the arguments, later of the result
-  std::uint64_t offset;                      ///< where in the arena they are; 0: in `bytes`
-  std::atomic<std::uint64_t> result_offset;  ///< the arena's bytes a running worker has taken for its result
+  std::uint32_t function;                      ///< index into the function table
+  std::uint64_t size;                          ///< bytes of the arguments, later of the result
+  std::uint64_t offset;                        ///< where in the arena they are; 0: in `bytes`
+  std::atomic<std::uint64_t> result_offset;    ///< the arena's bytes a running worker has taken for its result
   std::atomic<std::uint64_t> result_reserved;  ///< as many as these were asked for
   std::atomic<std::uint64_t> result_size;
   char bytes[kInlineBytes];
