@@ -183,19 +183,21 @@ Dataset Dataset::union_with(std::vector<Dataset> others) const {
 
 Dataset Dataset::random_shuffle(std::uint64_t seed) const {
   return Dataset(std::make_shared<BarrierNode>(
-      plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }));
+      plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }, "random_shuffle"));
 }
 
 Dataset Dataset::sort(std::vector<SortKey> keys) const {
   return Dataset(std::make_shared<BarrierNode>(
-      plan_, [keys = std::move(keys)](const PlanContext& context) { return sort_barrier(keys, context); }));
+      plan_, [keys = std::move(keys)](const PlanContext& context) { return sort_barrier(keys, context); }, "sort"));
 }
 
 Dataset Dataset::groupby(std::vector<std::string> keys, std::vector<Aggregate> aggregates) const {
   return Dataset(std::make_shared<BarrierNode>(
-      plan_, [keys = std::move(keys), aggregates = std::move(aggregates)](const PlanContext& context) {
+      plan_,
+      [keys = std::move(keys), aggregates = std::move(aggregates)](const PlanContext& context) {
         return groupby_barrier(keys, aggregates, context);
-      }));
+      },
+      "groupby"));
 }
 
 Dataset Dataset::unique(std::vector<std::string> columns) const {

@@ -126,6 +126,8 @@ class Dataset {
   std::shared_ptr<arrow::Schema> schema(const RunOptions& options = {}) const;
 
   explicit Dataset(std::shared_ptr<const PlanNode> plan);
+  /// Returns what the dataset is made of, for others of this layer.
+  const std::shared_ptr<const PlanNode>& plan() const { return plan_; }
 
  private:
   RunResult run_into(Sink& sink, const RunOptions& options) const;

@@ -41,6 +41,8 @@ class BlockOperator {
   /// Returns the columns that come out. Throws Error where the operator does not fit the columns that go in.
   virtual std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) = 0;
   virtual std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const = 0;
+  /// Tells whether one row comes out for each that goes in, in their order.
+  virtual bool keeps_rows() const { return true; }
 };
 
 /// What a sink made out of a block, on any thread.

@@ -26,6 +26,7 @@ class JoinNode : public PlanNode {
   JoinNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const PlanNode> right, std::vector<std::string> on,
            std::string how);
   Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "join"; }
 
  private:
   std::shared_ptr<const PlanNode> left_;

@@ -19,6 +19,7 @@ class Filter : public BlockOperator {
   explicit Filter(const std::string& predicate) : text_(predicate), predicate_(parse_expression(predicate)) {}
 
   std::string describe() const override { return fmt::format("filter({})", text_); }
+  bool keeps_rows() const override { return false; }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     const auto type = expression_type(*predicate_, input);
     if (type->id() != arrow::Type::BOOL) {

@@ -36,6 +36,9 @@ class PlanNode {
   virtual ~PlanNode() = default;
   /// Makes the stretch whose rows are this node's. Runs what must have ended before the first of them is known.
   virtual Stretch prepare(PlanContext& context) const = 0;
+  /// Names the operator that needs other rows before it can give one, so that rows can't be found by number; empty where
+  /// there is none.
+  virtual std::string holds_back() const = 0;
 };
 
 /// A source.
@@ -43,6 +46,7 @@ class SourceNode : public PlanNode {
  public:
   explicit SourceNode(std::function<std::unique_ptr<Source>()> open) : open_(std::move(open)) {}
   Stretch prepare(PlanContext&) const override { return {open_(), {}}; }
+  std::string holds_back() const override { return {}; }
 
  private:
   std::function<std::unique_ptr<Source>()> open_;
@@ -58,6 +62,7 @@ class OperatorNode : public PlanNode {
     stretch.operators.push_back(make_());
     return stretch;
   }
+  std::string holds_back() const override { return input_->holds_back(); }
 
  private:
   std::shared_ptr<const PlanNode> input_;
@@ -74,13 +79,16 @@ class Barrier : public Sink {
 /// An operator that sees all rows before it gives the first one.
 class BarrierNode : public PlanNode {
  public:
-  BarrierNode(std::shared_ptr<const PlanNode> input, std::function<std::unique_ptr<Barrier>(const PlanContext&)> make)
-      : input_(std::move(input)), make_(std::move(make)) {}
+  BarrierNode(std::shared_ptr<const PlanNode> input, std::function<std::unique_ptr<Barrier>(const PlanContext&)> make,
+              std::string name)
+      : input_(std::move(input)), make_(std::move(make)), name_(std::move(name)) {}
   Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return name_; }
 
  private:
   std::shared_ptr<const PlanNode> input_;
   std::function<std::unique_ptr<Barrier>(const PlanContext&)> make_;
+  std::string name_;
 };
 
 /// The rows of one node after those of another, all of the first one's columns.
@@ -88,6 +96,7 @@ class UnionNode : public PlanNode {
  public:
   explicit UnionNode(std::vector<std::shared_ptr<const PlanNode>> inputs) : inputs_(std::move(inputs)) {}
   Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "union"; }
 
  private:
   std::vector<std::shared_ptr<const PlanNode>> inputs_;
@@ -98,6 +107,7 @@ class LimitNode : public PlanNode {
  public:
   LimitNode(std::shared_ptr<const PlanNode> input, std::int64_t rows) : input_(std::move(input)), rows_(rows) {}
   Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "limit"; }
   const std::shared_ptr<const PlanNode>& input() const { return input_; }
   std::int64_t rows() const { return rows_; }
 

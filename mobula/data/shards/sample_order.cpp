@@ -12,7 +12,6 @@ namespace mobula::data {
 namespace {
 
 constexpr int kRounds = 6;
-constexpr std::uint64_t kMixtureStream = 0x6d69787475;
 
 }  // namespace
 
@@ -80,43 +79,6 @@ std::vector<std::uint64_t> SampleStream::next() {
   for (std::uint64_t i = 0; i < share; ++i) samples[i] = order_.sample_at(first + i);
   cursor_ += options_.batch_size;
   return samples;
-}
-
-SampleMixture::SampleMixture(std::vector<MixedSource> sources, std::uint64_t seed)
-    : sources_(std::move(sources)), seed_(seed), consumed_(sources_.size()) {
-  if (sources_.empty()) throw_invalid("sample mixture: no sources");
-  double sum = 0;
-  for (const MixedSource& source : sources_) {
-    if (!(source.weight > 0))
-      throw_invalid(fmt::format("sample mixture: a weight of {}; positive ones are expected", source.weight));
-    cumulative_.push_back(sum += source.weight);
-  }
-}
-
-MixedSample SampleMixture::next() {
-  Random random(seed_, kMixtureStream);
-  random.seek(position_++);
-  const double at = random.uniform() * cumulative_.back();
-  auto source =
-      static_cast<std::size_t>(std::upper_bound(cumulative_.begin(), cumulative_.end(), at) - cumulative_.begin());
-  source = std::min(source, sources_.size() - 1);
-  return {source, sources_[source].order.sample_at(consumed_[source]++)};
-}
-
-std::vector<std::uint64_t> SampleMixture::state() const {
-  std::vector<std::uint64_t> state{position_};
-  state.insert(state.end(), consumed_.begin(), consumed_.end());
-  return state;
-}
-
-void SampleMixture::restore(const std::vector<std::uint64_t>& state) {
-  if (state.size() != consumed_.size() + 1) {
-    throw_invalid(
-        fmt::format("sample mixture: a state of {} numbers where {} are expected", state.size(), consumed_.size() + 1),
-        "the sources differ from those of the checkpoint");
-  }
-  position_ = state.front();
-  consumed_.assign(state.begin() + 1, state.end());
 }
 
 }  // namespace mobula::data

@@ -68,38 +68,4 @@ class SampleStream {
   std::uint64_t cursor_;
 };
 
-/// One of several sources that are mixed by weight.
-struct MixedSource {
-  double weight = 1;
-  SampleOrder order;
-};
-
-/// Where a sample of a mixture comes from.
-struct MixedSample {
-  std::size_t source = 0;
-  std::uint64_t sample = 0;
-};
-
-/// Mixes sources: at each position one is drawn by weight, and its own order goes on (repeating where it ends). Its state is
-/// one number a source, so that restoring it takes no time.
-class SampleMixture {
- public:
-  /// Throws Error(invalid_argument) for no sources or weights that aren't positive.
-  SampleMixture(std::vector<MixedSource> sources, std::uint64_t seed);
-
-  /// Returns the sample at the cursor, and moves on.
-  MixedSample next();
-  /// Returns what a checkpoint holds: the position and how far each source is.
-  std::vector<std::uint64_t> state() const;
-  /// Goes back or on to a state. Throws Error(invalid_argument) for one of another mixture.
-  void restore(const std::vector<std::uint64_t>& state);
-
- private:
-  std::vector<MixedSource> sources_;
-  std::vector<double> cumulative_;
-  std::uint64_t seed_;
-  std::uint64_t position_ = 0;
-  std::vector<std::uint64_t> consumed_;
-};
-
 }  // namespace mobula::data

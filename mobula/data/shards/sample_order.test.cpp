@@ -81,32 +81,5 @@ TEST(SampleStream, RefusesRanksAndBatchesThatDoNotFit) {
   EXPECT_THROW(SampleOrder({.num_samples = 0}), Error);
 }
 
-TEST(SampleMixture, DrawsByWeightAndContinuesFromItsState) {
-  const auto make = [] {
-    std::vector<MixedSource> sources;
-    sources.push_back({3, SampleOrder({.num_samples = 100, .seed = 1})});
-    sources.push_back({1, SampleOrder({.num_samples = 7, .seed = 2})});
-    return SampleMixture(std::move(sources), 5);
-  };
-  SampleMixture mixture = make();
-  std::vector<std::pair<std::size_t, std::uint64_t>> all;
-  std::size_t from_first = 0;
-  for (int i = 0; i < 4000; ++i) {
-    const auto sample = mixture.next();
-    all.emplace_back(sample.source, sample.sample);
-    from_first += sample.source == 0;
-  }
-  EXPECT_NEAR(static_cast<double>(from_first), 3000, 100);
-  SampleMixture again = make();
-  for (int i = 0; i < 1234; ++i) again.next();
-  SampleMixture resumed = make();
-  resumed.restore(again.state());
-  for (std::size_t i = 1234; i < all.size(); ++i) {
-    const auto sample = resumed.next();
-    ASSERT_EQ(std::pair(sample.source, sample.sample), all[i]);
-  }
-  EXPECT_THROW(resumed.restore({1}), Error);
-}
-
 }  // namespace
 }  // namespace mobula::data

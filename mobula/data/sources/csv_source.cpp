@@ -130,6 +130,30 @@ class CsvSource : public Source {
   }
 
   std::string describe() const override { return fmt::format("csv({} files)", files_.size()); }
+  std::vector<PiecePlace> places() override {
+    schema();
+    const auto whole = [this](std::string_view text) { return whole_csv_records(text, layout_->dialect); };
+    CsvRecords records;
+    auto places = text_places(files_, layout_->options.piece_bytes, whole, [&](TextPiece& piece) -> std::uint64_t {
+      check_no_file_was_empty(piece.file_index);
+      if (piece.file_index != header_seen_of_) {
+        header_seen_of_ = piece.file_index;
+        take_header(piece);
+      }
+      try {
+        records.scan(piece.text, layout_->names.size(), layout_->dialect);
+      } catch (const RowError& error) {
+        throw_row(error, *piece.file, piece.offset, *layout_);
+      }
+      return records.num_rows();
+    });
+    check_no_file_was_empty(files_.size());
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<CsvPiece>(read_text_piece(files_[place.file], place.begin, place.end), layout_);
+  }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
   /// Files of 0 bytes give no pieces; they lack even a header.

@@ -42,6 +42,20 @@ class IpcPiece : public Piece {
   std::vector<int> picked_;
 };
 
+/// Maps a file of record batches; a batch's rows are counted without reading its columns.
+std::shared_ptr<arrow::ipc::RecordBatchFileReader> open_mapped(const std::string& file) {
+  const auto input = take(arrow::io::MemoryMappedFile::Open(file, arrow::io::FileMode::READ), file);
+  std::string magic(6, '\0');
+  if (take(input->ReadAt(0, 6, magic.data()), file) != 6 || magic != "ARROW1") {
+    throw Error(ErrorCode::unsupported, fmt::format("{}: a stream of record batches can't be read by row number", file),
+                "write it as a file of record batches (Feather V2) or as Parquet");
+  }
+  arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
+  options.use_threads = false;
+  return take(arrow::ipc::RecordBatchFileReader::Open(input, options),
+              fmt::format("{}: not a readable Arrow file", file));
+}
+
 class IpcSource : public Source {
  public:
   IpcSource(std::vector<std::string> files, ReadOptions options)
@@ -73,6 +87,34 @@ class IpcSource : public Source {
   }
 
   std::string describe() const override { return fmt::format("ipc({} files)", files_.size()); }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      const auto reader = open_mapped(files_[i]);
+      for (int batch = 0; batch < reader->num_record_batches(); ++batch) {
+        const auto rows = take(reader->ReadRecordBatch(batch), files_[i])->num_rows();
+        if (rows > 0) {
+          const auto index = static_cast<std::uint64_t>(batch);
+          places.push_back({i, index, index, static_cast<std::uint64_t>(rows)});
+        }
+      }
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    const std::string& file = files_[place.file];
+    const auto batch = static_cast<int>(place.end);
+    const auto reader = open_mapped(file);
+    const auto plain = plain_schema(*reader->schema());
+    if (batch >= reader->num_record_batches()) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: record batch {} is gone", file, batch + 1),
+                  "the file has changed since it was indexed");
+    }
+    return std::make_unique<IpcPiece>(take(reader->ReadRecordBatch(batch), file),
+                                      std::make_shared<const std::string>(file), batch, schema_,
+                                      pick_columns(plain->field_names(), options_, file));
+  }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
   void open() {

@@ -19,20 +19,28 @@ namespace {
 
 constexpr std::size_t kMaxDepth = 64;
 
+/// Calls `use` with each line that isn't blank.
+template <class Use>
+void for_each_line(const TextPiece& piece, Use use) {
+  const char* at = piece.text.data();
+  const char* const end = at + piece.text.size();
+  while (at < end) {
+    const char* const newline = find_byte(at, end, '\n');
+    const std::string_view line(at, static_cast<std::size_t>(newline - at));
+    at = newline + 1;
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) use(line);
+  }
+}
+
 /// Calls `use` with the object of each line that isn't blank. Errors name file and row.
 template <class Use>
 void for_each_object(const TextPiece& piece, Use use) {
   simdjson::dom::parser parser;
-  const char* at = piece.text.data();
-  const char* const end = at + piece.text.size();
-  std::int64_t row = 0;
+  const char* line_begin = piece.text.data();
   try {
     if (parser.allocate(std::size_t{1} << 16, kMaxDepth) != simdjson::SUCCESS) throw std::bad_alloc();
-    for (; at < end; ++row) {
-      const char* const newline = find_byte(at, end, '\n');
-      const std::string_view line(at, static_cast<std::size_t>(newline - at));
-      at = newline + 1;
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    for_each_line(piece, [&](std::string_view line) {
+      line_begin = line.data();
       simdjson::dom::element value;
       if (const auto failure = parser.parse(line.data(), line.size(), false).get(value)) {
         throw RowError(0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
@@ -43,12 +51,12 @@ void for_each_object(const TextPiece& piece, Use use) {
       if (value.get(object) != simdjson::SUCCESS)
         throw RowError(0, "not a JSON object", "each line is one JSON object");
       use(object);
-    }
+    });
   } catch (const RowError& error) {
-    throw Error(
-        ErrorCode::corrupt,
-        fmt::format("{}: row {}: {}", *piece.file, lines_before(*piece.file, piece.offset) + row + 1, error.message),
-        error.hint);
+    const auto offset = piece.offset + static_cast<std::uint64_t>(line_begin - piece.text.data());
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: row {}: {}", *piece.file, lines_before(*piece.file, offset) + 1, error.message),
+                error.hint);
   }
 }
 
@@ -88,6 +96,18 @@ class JsonlSource : public Source {
     return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty());
   }
   std::string describe() const override { return fmt::format("jsonl({} files)", files_.size()); }
+  std::vector<PiecePlace> places() override {
+    return text_places(files_, options_.piece_bytes, whole_lines, [](const TextPiece& piece) {
+      std::uint64_t rows = 0;
+      for_each_line(piece, [&rows](std::string_view) { ++rows; });
+      return rows;
+    });
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<JsonlPiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_,
+                                        !options_.columns.empty());
+  }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
   void infer() {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "mobula/base/error.hpp"
@@ -92,9 +93,10 @@ class LinePiece : public Piece {
 class LineSource : public Source {
  public:
   LineSource(std::vector<std::string> files, const ReadOptions& options)
-      : num_files_(files.size()),
+      : files_(std::move(files)),
+        piece_bytes_(options.piece_bytes),
         schema_(arrow::schema({arrow::field("text", arrow::utf8())})),
-        pieces_(std::move(files), options.piece_bytes, whole_lines) {}
+        pieces_(files_, options.piece_bytes, whole_lines) {}
 
   std::shared_ptr<arrow::Schema> schema() override { return schema_; }
   std::unique_ptr<Piece> next() override {
@@ -102,10 +104,21 @@ class LineSource : public Source {
     if (!pieces_.next(piece)) return nullptr;
     return std::make_unique<LinePiece>(std::move(piece), schema_);
   }
-  std::string describe() const override { return fmt::format("text({} files)", num_files_); }
+  std::string describe() const override { return fmt::format("text({} files)", files_.size()); }
+  std::vector<PiecePlace> places() override {
+    return text_places(files_, piece_bytes_, whole_lines, [](const TextPiece& piece) {
+      const auto newlines = std::count(piece.text.begin(), piece.text.end(), '\n');
+      return static_cast<std::uint64_t>(newlines) + (piece.text.ends_with('\n') ? 0 : 1);
+    });
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<LinePiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_);
+  }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
-  std::size_t num_files_;
+  std::vector<std::string> files_;
+  std::size_t piece_bytes_;
   std::shared_ptr<arrow::Schema> schema_;
   TextPieces pieces_;
 };

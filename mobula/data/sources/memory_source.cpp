@@ -51,6 +51,20 @@ class RangeSource : public Source {
     return std::make_unique<RangePiece>(begin, next_, schema_);
   }
   std::string describe() const override { return fmt::format("range({})", rows_); }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    const auto rows = static_cast<std::uint64_t>(rows_);
+    const auto step = static_cast<std::uint64_t>(rows_per_block_);
+    for (std::uint64_t begin = 0; begin < rows; begin += step) {
+      const std::uint64_t end = std::min(rows, begin + step);
+      places.push_back({0, begin, end, end - begin});
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<RangePiece>(static_cast<std::int64_t>(place.begin), static_cast<std::int64_t>(place.end),
+                                        schema_);
+  }
   std::int64_t num_rows() override { return rows_; }
 
  private:
@@ -80,6 +94,15 @@ class BlockSource : public Source {
     return std::make_unique<BlockPiece>(std::move(blocks_[next_++]));
   }
   std::string describe() const override { return fmt::format("blocks({})", blocks_.size()); }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < blocks_.size(); ++i)
+      places.push_back({0, i, i + 1, static_cast<std::uint64_t>(blocks_[i].batch->num_rows())});
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<BlockPiece>(blocks_[place.begin]);
+  }
 
  private:
   std::shared_ptr<arrow::Schema> schema_;

@@ -227,6 +227,31 @@ class ParquetSource : public Source {
   }
 
   std::string describe() const override { return fmt::format("parquet({} files)", files_.size()); }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      const auto file = open_file(files_[i]);
+      std::uint64_t first_row = 0;
+      for (int group = 0; group < file->metadata->num_row_groups(); ++group) {
+        const auto rows = static_cast<std::uint64_t>(file->metadata->RowGroup(group)->num_rows());
+        // What is measured is rows: the first one tells errors where they are.
+        if (rows > 0) places.push_back({i, first_row, static_cast<std::uint64_t>(group), rows});
+        first_row += rows;
+      }
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    const auto file = open_file(files_[place.file]);
+    const auto group = static_cast<int>(place.end);
+    if (group >= file->metadata->num_row_groups()) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: row group {} is gone", files_[place.file], group + 1),
+                  "the file has changed since it was indexed");
+    }
+    return std::make_unique<RowGroupPiece>(
+        RowGroupReader(file, layout_, group, static_cast<std::int64_t>(place.begin), options_.piece_bytes));
+  }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
   std::vector<std::string> files_;

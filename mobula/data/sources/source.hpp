@@ -25,6 +25,14 @@ class Piece {
   virtual Block read() = 0;
 };
 
+/// Where a piece of a source lies, so that it can be read at any time and in any order.
+struct PiecePlace {
+  std::uint64_t file = 0;   ///< index into Source::files()
+  std::uint64_t begin = 0;  ///< in the source's own measure: bytes, or rows
+  std::uint64_t end = 0;    ///< likewise; Parquet: the row group, IPC: the batch
+  std::uint64_t rows = 0;
+};
+
 /// Where rows come from. schema() and next() are called by one thread at a time.
 class Source {
  public:
@@ -37,6 +45,14 @@ class Source {
   virtual std::string describe() const = 0;
   /// Returns the number of rows where it is known without reading them, else -1.
   virtual std::int64_t num_rows() { return -1; }
+
+  /// Lists all pieces with their rows, in order; reads no more than it takes to count them. Throws Error(unsupported)
+  /// where rows can't be found again by number.
+  virtual std::vector<PiecePlace> places();
+  /// Opens one of them. Thread-safe once schema() was called.
+  virtual std::unique_ptr<Piece> open(const PiecePlace& place) const;
+  /// Lists the files that rows come from; empty where there are none.
+  virtual std::vector<std::string> files() const { return {}; }
 };
 
 }  // namespace mobula::data

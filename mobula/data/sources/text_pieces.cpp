@@ -154,6 +154,48 @@ bool TextPieces::next(TextPiece& piece) {
   return false;
 }
 
+TextPiece read_text_piece(const std::string& file, std::uint64_t begin, std::uint64_t end) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    if (errno == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file));
+    throw_io(file, errno);
+  }
+  TextPiece piece;
+  const auto size = static_cast<std::size_t>(end - begin);
+  std::size_t got = 0;
+  try {
+    if (::lseek(descriptor, static_cast<off_t>(begin), SEEK_SET) < 0) throw_io(file, errno);
+    piece.memory = PieceMemory().get(size + kTextPadding);
+    got = read_fully(descriptor, piece.memory->mutable_data(), size, file);
+  } catch (...) {
+    ::close(descriptor);
+    throw;
+  }
+  ::close(descriptor);
+  if (got < size) {
+    throw Error(ErrorCode::corrupt, fmt::format("{}: ends at byte {}, but had {} bytes before", file, begin + got, end),
+                "the file has changed since it was indexed");
+  }
+  std::memset(piece.memory->mutable_data() + size, 0, kTextPadding);
+  piece.text = {reinterpret_cast<const char*>(piece.memory->data()), size};
+  piece.file = std::make_shared<const std::string>(file);
+  piece.offset = begin;
+  return piece;
+}
+
+std::vector<PiecePlace> text_places(const std::vector<std::string>& files, std::size_t piece_bytes,
+                                    const TextPieces::WholeRecords& whole_records,
+                                    const std::function<std::uint64_t(TextPiece&)>& count) {
+  std::vector<PiecePlace> places;
+  TextPieces pieces(files, piece_bytes, whole_records);
+  TextPiece piece;
+  while (pieces.next(piece)) {
+    const std::uint64_t rows = count(piece);
+    if (rows > 0) places.push_back({piece.file_index, piece.offset, piece.offset + piece.text.size(), rows});
+  }
+  return places;
+}
+
 std::size_t whole_lines(std::string_view text) {
   const std::size_t last = text.rfind('\n');
   return last == std::string_view::npos ? 0 : last + 1;

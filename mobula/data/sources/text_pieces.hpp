@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mobula/data/sources/source.hpp"
+
 namespace arrow {
 class Buffer;
 }
@@ -70,6 +72,14 @@ class TextPieces {
   PieceMemory memory_;
   std::string rest_;  ///< the beginning of a record whose end is not read yet
 };
+
+/// Reads the bytes [begin, end) of a file as a piece. Thread-safe. Throws Error(corrupt) where the file is shorter.
+TextPiece read_text_piece(const std::string& file, std::uint64_t begin, std::uint64_t end);
+
+/// Lists the pieces of files with their rows, as TextPieces cuts them; `count` tells a piece's rows, 0 leaves it out.
+std::vector<PiecePlace> text_places(const std::vector<std::string>& files, std::size_t piece_bytes,
+                                    const TextPieces::WholeRecords& whole_records,
+                                    const std::function<std::uint64_t(TextPiece&)>& count);
 
 /// Returns how many leading bytes of a text are lines with their newline: TextPieces' cut for formats of one row a line.
 std::size_t whole_lines(std::string_view text);
