@@ -4,8 +4,7 @@
 
 namespace mobula {
 
-void TaskChannel::push(std::uint32_t slot) {
-  const std::uint32_t turn = tail.load(std::memory_order_relaxed);
+void TaskChannel::push(std::uint32_t slot, std::uint32_t turn) {
   ring[turn % kMaxSlots].store(static_cast<std::uint16_t>(slot), std::memory_order_relaxed);
   slots[slot].state.store(TaskSlot::pack(turn, 0, SlotState::ready), std::memory_order_release);
   tail.store(turn + 1, std::memory_order_seq_cst);

@@ -53,8 +53,8 @@ struct TaskChannel {
     return sizeof(TaskChannel) + sizeof(TaskSlot) * num_slots;
   }
 
-  /// Driver: shows a filled slot to the workers and wakes one where all sleep.
-  void push(std::uint32_t slot);
+  /// Driver: shows a filled slot to the workers and wakes one where all sleep. Turns grow; one may be left out.
+  void push(std::uint32_t slot, std::uint32_t turn);
   /// Worker: claims the oldest call; returns its slot, or null where there is none.
   TaskSlot* claim(std::uint32_t worker);
   bool empty() const noexcept { return head.load() == tail.load(); }

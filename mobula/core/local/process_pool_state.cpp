@@ -1,0 +1,341 @@
+#include "mobula/core/local/process_pool_state.hpp"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "mobula/base/log.hpp"
+#include "mobula/core/errors.hpp"
+#include "mobula/core/local/frames.hpp"
+#include "mobula/core/local/process_actor.hpp"
+#include "mobula/core/local/process_worker.hpp"
+#include "mobula/core/local/store_writer.hpp"
+
+namespace mobula {
+namespace {
+
+constexpr std::uint32_t kDriver = 0xffff;  ///< as a slot's worker: the driver took the call back
+static_assert(CallScheduler::kMaxWorkers < kDriver);
+
+}  // namespace
+
+ProcessCall ProcessPool::State::encode(Task* task) {
+  ProcessCall call;
+  call.task = task;
+  StoreWriter writer(*store);
+  const auto& environment = task->options().environment;
+  writer.out.number(static_cast<std::uint32_t>(environment.size()));
+  for (const auto& [name, value] : environment) {
+    writer.out.text(name);
+    writer.out.text(value);
+  }
+  task->encode_arguments(writer);
+  call.arguments = writer.out.take();
+  call.pins = std::move(writer.pins);
+  return call;
+}
+
+std::uint32_t ProcessPool::State::function_index(const FunctionEntry& entry) {
+  if (const auto found = functions.find(&entry); found != functions.end()) return found->second;
+  const auto index = static_cast<std::uint32_t>(functions.size());
+  if (index == SharedControl::kMaxFunctions) {
+    throw Error(ErrorCode::resource, "more than 8,192 different functions run in worker processes");
+  }
+  Dl_info info{};
+  std::string text;
+  if (dladdr(reinterpret_cast<const void*>(entry.run_encoded), &info) != 0 && info.dli_fname != nullptr) {
+    text = info.dli_fname;
+  }
+  text += '\0';
+  text += entry.key;
+  const std::uint64_t offset = store->allocate(text.size());
+  std::memcpy(store->arena().at(offset), text.data(), text.size());
+  control->functions[index] = {offset, static_cast<std::uint32_t>(text.size())};
+  functions[&entry] = index;
+  return index;
+}
+
+void ProcessPool::State::make_channel(ProcessLane& lane, std::uint32_t num_slots) {
+  lane.offset = store->allocate(TaskChannel::bytes_for(num_slots));
+  lane.channel = reinterpret_cast<TaskChannel*>(store->arena().at(lane.offset));
+  std::memset(static_cast<void*>(lane.channel), 0, TaskChannel::bytes_for(num_slots));
+  lane.channel->num_slots = num_slots;
+}
+
+LaneId ProcessPool::State::open_lane(const LaneOptions& lane_options, std::string name, ProcessActor* actor) {
+  ProcessLane lane{.actor = actor, .name = std::move(name)};
+  make_channel(lane, lane_options.num_slots);
+  const LaneId id = scheduler.open_lane(lane_options, todo);
+  if (id >= lanes.size()) lanes.resize(id + 1);
+  lanes[id] = std::move(lane);
+  std::vector<CallEnd> none;
+  carry_out(none);
+  return id;
+}
+
+void ProcessPool::State::submit(LaneId lane, ProcessCall call, std::vector<CallEnd>& ends) {
+  const Task& task = *call.task;
+  const ProcessActor* actor = lanes[lane].actor;
+  const CallOptions call_options{
+      .retries = actor == nullptr ? task.options().retries : actor->options().max_task_retries,
+      .constructor = task.function().destroy_actor != nullptr,
+      .last = task.function().ends_actor,
+      .cancelled = task.cancel_requested(),
+  };
+  const CallId id = scheduler.submit(lane, call_options, todo);
+  calls.reach(id);
+  calls[id] = std::move(call);
+  carry_out(ends);
+}
+
+void ProcessPool::State::carry_out(std::vector<CallEnd>& ends, const WorkerDeath* death) {
+  // Some of it makes the scheduler decide more.
+  for (std::size_t i = 0; i < todo.size(); ++i) {
+    const Decision decision = todo[i];
+    ProcessLane& lane = lanes[decision.lane];
+    switch (decision.kind) {
+      case Decision::Kind::place:
+        place(decision, ends);
+        break;
+      case Decision::Kind::withdraw:
+        withdraw(decision);
+        break;
+      case Decision::Kind::interrupt:
+        lane.channel->slots[decision.slot].cancelled.store(1);
+        break;
+      case Decision::Kind::fail: {
+        std::exception_ptr error = failure(decision, death);
+        ProcessCall call = std::exchange(calls[decision.call], {});
+        if (call.task != nullptr) ends.push_back({.call = std::move(call), .failure = std::move(error)});
+        break;
+      }
+      case Decision::Kind::remake:
+        calls.reach(decision.call);
+        calls[decision.call] = lane.actor->constructor();
+        break;
+      case Decision::Kind::clear_lane:
+        clear_lane(lane);
+        break;
+      case Decision::Kind::actor_died:
+        if (lane.actor != nullptr) lane.actor->die(failure(decision, death));
+        break;
+      case Decision::Kind::start_worker:
+        start_worker(decision);
+        break;
+      case Decision::Kind::end_worker:
+        kill(decision.worker);
+        break;
+      case Decision::Kind::free_lane:
+        store->free(lane.offset, TaskChannel::bytes_for(lane.channel->num_slots));
+        lane = {};
+        break;
+    }
+  }
+  todo.clear();
+  if (scheduler.stopping() && scheduler.num_placed() == 0) drained.notify_all();
+}
+
+std::exception_ptr ProcessPool::State::failure(const Decision& decision, const WorkerDeath* death) {
+  ProcessActor* actor = lanes[decision.lane].actor;
+  const auto died = [&](const std::string& who) -> std::exception_ptr {
+    if (death == nullptr) return std::make_exception_ptr(WorkerDiedError(who + " has ended", 0, 0, {}));
+    return std::make_exception_ptr(describe_death(who, death->exit.signal, death->exit.exit_code, death->last_stderr));
+  };
+  switch (decision.reason) {
+    case FailReason::cancelled:
+      return std::make_exception_ptr(CancelledError("it was cancelled before it ran"));
+    case FailReason::interrupted:
+      return std::make_exception_ptr(CancelledError("it was cancelled while it ran"));
+    case FailReason::stopped:
+      return std::make_exception_ptr(
+          CancelledError("the runtime was shut down before it ran", "get what you need before the Runtime's end"));
+    case FailReason::worker_died: {
+      const ProcessCall& call = calls[decision.call];
+      const std::string name = call.task == nullptr ? "the actor's constructor" : call.task->display_name();
+      return died(decision.attempts == 0 ? name : fmt::format("{} (in attempt {})", name, decision.attempts + 1));
+    }
+    case FailReason::actor_died:
+      if (decision.kind == Decision::Kind::fail && actor != nullptr && death == nullptr && actor->death() != nullptr) {
+        return actor->death();
+      }
+      return died(actor == nullptr ? "the actor" : fmt::format("actor {}", actor->title()));
+    case FailReason::no_worker:
+      if (death != nullptr && !death->not_started.empty()) {
+        return std::make_exception_ptr(Error(ErrorCode::resource,
+                                             fmt::format("no worker process could be started in {} attempts: {}",
+                                                         CallScheduler::kMaxBarrenDeaths, death->not_started),
+                                             "free memory or processes, or raise the limits (ulimit -u)"));
+      }
+      return died(fmt::format("{} workers in a row died before they had begun anything; the last one",
+                              CallScheduler::kMaxBarrenDeaths));
+  }
+  return nullptr;
+}
+
+void ProcessPool::State::place(const Decision& decision, std::vector<CallEnd>& ends) {
+  ProcessLane& lane = lanes[decision.lane];
+  ProcessCall& call = calls[decision.call];
+  TaskSlot& slot = lane.channel->slots[decision.slot];
+  slot.cancelled.store(call.task != nullptr && call.task->cancel_requested() ? 1 : 0, std::memory_order_relaxed);
+  slot.function = call.function;
+  slot.size = call.arguments.size();
+  slot.offset = 0;
+  slot.result_offset.store(0, std::memory_order_relaxed);
+  if (call.arguments.size() <= TaskSlot::kInlineBytes) {
+    std::memcpy(slot.bytes, call.arguments.data(), call.arguments.size());
+  } else {
+    try {
+      slot.offset = store->allocate(call.arguments.size());
+    } catch (...) {
+      scheduler.refused(decision.lane, decision.slot, decision.turn, todo);
+      ends.push_back({.call = std::exchange(call, {}), .failure = capture_task_failure()});
+      return;
+    }
+    std::memcpy(store->arena().at(slot.offset), call.arguments.data(), call.arguments.size());
+  }
+  lane.channel->push(decision.slot, decision.turn);
+}
+
+void ProcessPool::State::withdraw(const Decision& decision) {
+  TaskSlot& slot = lanes[decision.lane].channel->slots[decision.slot];
+  std::uint64_t seen = slot.state.load();
+  if (TaskSlot::kind_of(seen) == SlotState::ready &&
+      slot.state.compare_exchange_strong(seen, TaskSlot::pack(decision.turn, kDriver, SlotState::running))) {
+    free_slot(slot);
+    scheduler.withdrawn(decision.lane, decision.slot, decision.turn, todo);
+  } else {
+    scheduler.not_withdrawn(decision.lane, decision.slot, decision.turn, TaskSlot::worker_of(slot.state.load()), todo);
+  }
+}
+
+/// Gives back what a slot holds that no worker is at.
+void ProcessPool::State::free_slot(TaskSlot& slot) {
+  if (slot.offset != 0) store->free(slot.offset, slot.size);
+  slot.offset = 0;
+  slot.state.store(0, std::memory_order_relaxed);
+}
+
+void ProcessPool::State::clear_lane(ProcessLane& lane) {
+  for (std::uint32_t index = 0; index < lane.channel->num_slots; ++index) {
+    TaskSlot& slot = lane.channel->slots[index];
+    if (TaskSlot::kind_of(slot.state.load()) != SlotState::free) free_slot(slot);
+  }
+  lane.channel->head.store(lane.channel->tail.load());
+}
+
+void ProcessPool::State::collect(LaneId id, std::vector<CallEnd>& ends) {
+  TaskChannel& channel = *lanes[id].channel;
+  bool any = false;
+  for (std::uint32_t word = 0; word * 64 < channel.num_slots; ++word) {
+    if (channel.done[word].load(std::memory_order_relaxed) == 0) continue;
+    std::uint64_t bits = channel.done[word].exchange(0, std::memory_order_seq_cst);
+    any = true;
+    for (; bits != 0; bits &= bits - 1) {
+      collect_slot(id, word * 64 + static_cast<std::uint32_t>(__builtin_ctzll(bits)), ends);
+    }
+  }
+  if (!any) return;
+  scheduler.refill(id, todo);
+  carry_out(ends);
+}
+
+void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vector<CallEnd>& ends) {
+  TaskSlot& slot = lanes[lane].channel->slots[index];
+  const std::uint64_t state = slot.state.load(std::memory_order_acquire);
+  const std::uint64_t offset = slot.result_offset.load(std::memory_order_relaxed);
+  const std::uint64_t size = slot.result_size.load(std::memory_order_relaxed);
+  const bool failed = TaskSlot::kind_of(state) == SlotState::failed;
+  std::string result;
+  std::shared_ptr<const StoredObject> stored;
+  if (offset != 0) {
+    stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed));
+  } else {
+    result.assign(slot.bytes, size);
+  }
+  free_slot(slot);
+  const CallId id = scheduler.ended(lane, index, TaskSlot::turn_of(state), failed);
+  if (id == kNoCall) return;
+  CallEnd end;
+  end.call = std::exchange(calls[id], {});
+  if (failed) {
+    end.failure = stored != nullptr ? decode_error(stored->pin().bytes()) : decode_error(result);
+  } else if (end.call.task != nullptr) {
+    try {
+      if (stored != nullptr) {
+        end.call.task->take_stored(std::move(stored));
+      } else {
+        end.call.task->take_bytes(result);
+      }
+    } catch (...) {
+      end.failure = capture_task_failure();
+    }
+  }
+  ends.push_back(std::move(end));
+}
+
+void ProcessPool::State::start_worker(const Decision& decision) {
+  const ProcessLane& lane = lanes[decision.lane];
+  const std::string name = lane.actor == nullptr ? fmt::format("{} {}", lane.name, decision.slot) : lane.name;
+  try {
+    PoolWorker worker;
+    worker.lane = decision.lane;
+    worker.process = start_worker_process({.role = std::string(kTaskWorkerRole),
+                                           .title = "mobula-worker: " + name,
+                                           .inherited = {store->arena().descriptor()}});
+    const std::string start = mobula::encode(TaskWorkerStart{
+        .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = decision.worker});
+    write_fully(worker.process.socket.get(), encode_frame(0, start));
+    workers.emplace(decision.worker, std::move(worker));
+  } catch (const std::exception& error) {
+    // The monitor tells the scheduler, which tries again, some time.
+    log_error("{} could not be started: {}", name, error.what());
+    not_started.emplace_back(decision.worker, error.what());
+  }
+  wake_monitor();
+}
+
+void ProcessPool::State::kill(WorkerId worker) const {
+  const auto found = workers.find(worker);
+  if (found == workers.end()) return;
+  syscall(SYS_pidfd_send_signal, found->second.process.exited.get(), SIGKILL, nullptr, 0);
+}
+
+void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
+  PoolWorker worker = std::move(workers.at(id));
+  workers.erase(id);
+  const WorkerExit exit = reap_worker_process(worker.process);
+  if (worker.stderr_open) worker.standard_error.forward(worker.process.standard_error.get());
+  const WorkerDeath death{exit, worker.standard_error.last_lines(), {}};
+  TaskChannel& channel = *lanes[worker.lane].channel;
+  // What it had finished is finished, whether it came to say so or not.
+  for (std::uint32_t index = 0; index < channel.num_slots; ++index) {
+    const std::uint64_t state = channel.slots[index].state.load();
+    const SlotState kind = TaskSlot::kind_of(state);
+    if (TaskSlot::worker_of(state) != id || (kind != SlotState::succeeded && kind != SlotState::failed)) continue;
+    channel.done[index / 64].fetch_or(std::uint64_t{1} << (index % 64));
+  }
+  collect(worker.lane, ends);
+  std::uint32_t spinner = id;
+  channel.spinner.compare_exchange_strong(spinner, 0);
+  if (scheduler.num_workers(worker.lane) == 1) channel.num_sleeping.store(0);
+  std::vector<Placement> running;
+  for (std::uint32_t index = 0; index < channel.num_slots; ++index) {
+    TaskSlot& slot = channel.slots[index];
+    const std::uint64_t state = slot.state.load();
+    if (TaskSlot::kind_of(state) != SlotState::running || TaskSlot::worker_of(state) != id) continue;
+    if (const std::uint64_t offset = slot.result_offset.load(); offset != 0) {
+      store->free(offset, slot.result_reserved.load());
+    }
+    free_slot(slot);
+    running.push_back({index, TaskSlot::turn_of(state)});
+  }
+  scheduler.worker_ended(id, running, now(), todo);
+  carry_out(ends, &death);
+}
+
+}  // namespace mobula

@@ -1,0 +1,129 @@
+/// What a ProcessPool is made of: the scheduler that decides, and the channels, processes and threads that it decides for.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "mobula/core/local/call_scheduler.hpp"
+#include "mobula/core/local/object_store.hpp"
+#include "mobula/core/local/process_pool.hpp"
+#include "mobula/core/local/slab.hpp"
+#include "mobula/core/local/stderr_tail.hpp"
+#include "mobula/core/local/task_channel.hpp"
+#include "mobula/core/local/worker_process.hpp"
+
+namespace mobula {
+
+class ProcessActor;
+
+/// What a call of the scheduler's stands for.
+struct ProcessCall {
+  Task* task = nullptr;  ///< null: an actor's constructor, made again
+  std::function<void()> ended;
+  std::string arguments;
+  std::vector<PinnedBytes> pins;  ///< objects among the arguments
+  std::uint32_t function = 0;
+};
+
+/// The channel of a lane.
+struct ProcessLane {
+  TaskChannel* channel = nullptr;  ///< null: the lane is free
+  std::uint64_t offset = 0;
+  ProcessActor* actor = nullptr;
+  std::string name;
+};
+
+/// A running worker process.
+struct PoolWorker {
+  LaneId lane = 0;
+  WorkerProcess process;
+  StderrTail standard_error;
+  bool stderr_open = true;
+};
+
+/// A call that has come to its end, to be told of outside the mutexes.
+struct CallEnd {
+  ProcessCall call;
+  std::exception_ptr failure;
+  ActorCore* actor = nullptr;  ///< to be released where there is no task any more
+};
+
+/// How a worker ended, for the errors of what it takes along.
+struct WorkerDeath {
+  WorkerExit exit;
+  std::string last_stderr;
+  std::string not_started;  ///< why it could not even be started
+};
+
+struct ProcessPool::State {
+  RuntimeOptions options;
+  std::function<void(Task*, std::exception_ptr)> finish;
+  std::shared_ptr<ObjectStore> store;
+  SharedControl* control = nullptr;
+
+  mutable std::mutex mutex;  ///< guards what follows, up to poll_mutex
+  std::condition_variable drained;
+  CallScheduler scheduler;
+  Decisions todo;
+  Slab<ProcessCall> calls;         ///< by CallId
+  std::vector<ProcessLane> lanes;  ///< by LaneId
+  std::map<WorkerId, PoolWorker> workers;
+  std::unordered_map<const FunctionEntry*, std::uint32_t> functions;
+  LaneId tasks = 0;
+  std::vector<std::pair<WorkerId, std::string>> not_started;  ///< and why; the scheduler is to be told
+
+  std::mutex poll_mutex;  ///< taken before `mutex` by who takes results
+  std::atomic<std::uint32_t> seen_completions{0};
+  std::atomic<bool> ending{false};
+  Descriptor wake;
+  std::thread dispatcher;
+  std::thread monitor;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  CallScheduler::Time now() const {
+    return std::chrono::duration_cast<CallScheduler::Time>(std::chrono::steady_clock::now() - started);
+  }
+
+  /// Encodes a task's arguments. Any thread, without a mutex. Throws what encoding throws.
+  ProcessCall encode(Task* task);
+  std::uint32_t function_index(const FunctionEntry& entry);
+  LaneId open_lane(const LaneOptions& options, std::string name, ProcessActor* actor);
+  /// Hands a call to the scheduler; under the mutex.
+  void submit(LaneId lane, ProcessCall call, std::vector<CallEnd>& ends);
+  /// Does what the scheduler decided; under the mutex. `death`: what it was told of.
+  void carry_out(std::vector<CallEnd>& ends, const WorkerDeath* death = nullptr);
+  /// Takes the ended calls of a lane; under both mutexes.
+  void collect(LaneId lane, std::vector<CallEnd>& ends);
+  void collect_slot(LaneId lane, std::uint32_t slot, std::vector<CallEnd>& ends);
+  bool poll();
+  /// Tells of ends, outside the mutexes: finishing a task may submit others.
+  void end_all(std::vector<CallEnd>& ends);
+  void wake_monitor() const;
+
+ private:
+  friend class ProcessPool;
+  void make_channel(ProcessLane& lane, std::uint32_t num_slots);
+  void place(const Decision& decision, std::vector<CallEnd>& ends);
+  void withdraw(const Decision& decision);
+  void clear_lane(ProcessLane& lane);
+  void free_slot(TaskSlot& slot);
+  void start_worker(const Decision& decision);
+  void kill(WorkerId worker) const;
+  std::exception_ptr failure(const Decision& decision, const WorkerDeath* death);
+  void worker_ended(WorkerId id, std::vector<CallEnd>& ends);
+  void dispatch();
+  void watch();
+};
+
+}  // namespace mobula
