@@ -73,7 +73,7 @@ void ProcessActor::submit(Task* task, std::vector<CallEnd>& ends) {
   std::lock_guard lock(pool_->mutex);
   if (pool_->scheduler.stopping()) throw CancelledError("the runtime was shut down before it ran");
   call.function = pool_->function_index(task->function());
-  if (task->function().destroy_actor != nullptr) {
+  if (task->function().destroy_actor != nullptr && options().max_restarts != 0) {
     constructor_.arguments = call.arguments;
     constructor_.pins = call.pins;  // as long as it may be made again
     constructor_.function = call.function;
