@@ -65,7 +65,10 @@ bool spin(Engine* engine, Clock::time_point deadline, const Done& done) {
     if (done()) return true;
     if (engine->poll()) continue;
     spin_pause();
-    if (round % 16 == 0 && Clock::now() >= end) return done();
+    if (round % 16 != 0) continue;
+    if (Clock::now() >= end) return done();
+    // What is waited for may wait for this very processor.
+    spin_yield();
   }
 }
 

@@ -32,6 +32,11 @@ inline void futex_wake(const std::atomic<std::uint32_t>* word, int count = INT_M
   syscall(SYS_futex, word, operation, count, nullptr, nullptr, 0);
 }
 
+/// Lets another thread that waits for this processor run: the one that is spun for may be it.
+inline void spin_yield() {
+  syscall(SYS_sched_yield);
+}
+
 /// Tells the processor that this thread is spinning.
 inline void spin_pause() {
 #if defined(__x86_64__)

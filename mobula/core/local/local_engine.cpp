@@ -7,6 +7,7 @@
 
 #include "mobula/base/log.hpp"
 #include "mobula/core/errors.hpp"
+#include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_pool.hpp"
 #include "mobula/core/task_group.hpp"
 
@@ -121,7 +122,8 @@ void LocalEngine::submit_ready(Task* task) {
 }
 
 void LocalEngine::start_with_resources(Task* task) {
-  const bool process = in_process(*task);
+  // Where worker processes can't be had, that is the caller's to know, not the thread's that frees the resources.
+  ProcessPool* const pool = in_process(*task) ? &processes() : nullptr;
   ResourceSet need;
   if (task->extras != nullptr) {
     const TaskOptions& options = task->extras->options;
@@ -132,16 +134,16 @@ void LocalEngine::start_with_resources(Task* task) {
   // One processor and nothing else is what a slot, or a worker process, stands for.
   const bool plain = need.amounts().size() == 1 && need.get("cpu") == Amount{1};
   if (plain) {
-    if (process) {
-      processes().submit(task);
+    if (pool != nullptr) {
+      pool->submit(task);
     } else {
       threads_->submit(reinterpret_cast<Job>(task));
     }
     return;
   }
-  resources_.acquire(need, [this, task, need, process] {
-    if (process) {
-      processes().submit(task, [this, need] { resources_.release(need); });
+  resources_.acquire(need, [this, task, need, pool] {
+    if (pool != nullptr) {
+      pool->submit(task, [this, need] { resources_.release(need); });
       return;
     }
     const auto work = [this, task, need] {
@@ -321,6 +323,8 @@ std::shared_ptr<const StoredBytes> LocalEngine::store(const void* value, EncodeF
 }
 
 void LocalEngine::before_wait(Object* object) {
+  // The kernel likes to wake a worker on the processor of who wakes it, which has nothing better to do now.
+  if (threads_->has_woken_sleeper()) spin_yield();
   Task* task = object->task();
   if (task == nullptr) return;
   const Task* running = current_task();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 #include "mobula/core/local/futex.hpp"
@@ -58,6 +59,7 @@ struct ThreadPool::Worker {
   ThreadPool* pool = nullptr;
   std::size_t index = 0;
   bool spinning = false;
+  bool rested = false;  ///< has slept since it last looked for work in vain
   std::uint32_t num_run = 0;
   std::size_t victim = 0;
   TaskGroup* group = nullptr;
@@ -75,6 +77,7 @@ struct ThreadPool::External {
 static thread_local constinit void* this_worker [[gnu::tls_model("initial-exec")]] = nullptr;
 static thread_local constinit std::uint64_t external_pool [[gnu::tls_model("initial-exec")]] = 0;
 static thread_local constinit WorkQueue* external_work_queue [[gnu::tls_model("initial-exec")]] = nullptr;
+static thread_local constinit bool woke_sleeper [[gnu::tls_model("initial-exec")]] = false;
 
 ThreadPool::ThreadPool(int num_slots, std::function<void(Job)> run, std::function<void()> slot_granted)
     : num_slots_(num_slots),
@@ -205,6 +208,11 @@ void ThreadPool::wake_one() {
   }
   worker->woken.store(1, std::memory_order_release);
   futex_wake(&worker->woken, 1);
+  woke_sleeper = true;
+}
+
+bool ThreadPool::has_woken_sleeper() const noexcept {
+  return std::exchange(woke_sleeper, false);
 }
 
 bool ThreadPool::any_queued() const {
@@ -300,7 +308,12 @@ Job ThreadPool::search(Worker& self) {
       return job;
     }
     if (stopping_.load(std::memory_order_relaxed) || owes_slot()) return 0;
-    if ((round & 15) == 15 && std::chrono::steady_clock::now() - start > kSpinTime) return 0;
+    if ((round & 15) == 15) {
+      if (std::chrono::steady_clock::now() - start > kSpinTime) return 0;
+      if ((round & 63) == 63) spin_yield();
+    }
+    // Who woke it, for a job that is done now, may wait for this processor.
+    if (std::exchange(self.rested, false)) spin_yield();
     spin_pause();
   }
 }
@@ -360,6 +373,7 @@ Job ThreadPool::park(Worker& self) {
     if (stuck && leave()) return take_next_of_others(self);
   }
   while (self.woken.load(std::memory_order_acquire) == 0) futex_wait(self.woken, 0);
+  self.rested = true;
   return 0;
 }
 

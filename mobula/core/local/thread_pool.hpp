@@ -36,6 +36,9 @@ class ThreadPool {
   /// Tells whether the calling thread is one of the workers.
   bool on_worker() const noexcept;
 
+  /// Tells whether the calling thread has woken a worker since it last asked.
+  bool has_woken_sleeper() const noexcept;
+
   /// On a worker that is about to block, and when it goes on.
   void lend_slot();
   void take_slot_back();
