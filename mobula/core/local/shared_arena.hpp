@@ -21,7 +21,11 @@ namespace mobula {
 class SharedArena {
  public:
   /// Address space of an arena: not memory, which is only what is in use.
+#ifdef __SANITIZE_THREAD__
+  static constexpr std::uint64_t kSpace = std::uint64_t{1} << 36;  // its map of the memory has no room for more
+#else
   static constexpr std::uint64_t kSpace = std::uint64_t{1} << 44;
+#endif
   static constexpr std::uint64_t kPage = 4096;
   static constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
   static constexpr std::uint64_t kMaxSmall = std::uint64_t{1} << 20;
@@ -36,16 +40,24 @@ class SharedArena {
   SharedArena& operator=(const SharedArena&) = delete;
   ~SharedArena();
 
-  int descriptor() const noexcept { return file_.get(); }
-  char* at(std::uint64_t offset) const noexcept { return base_ + offset; }
+  int descriptor() const noexcept {
+    return file_.get();
+  }
+  char* at(std::uint64_t offset) const noexcept {
+    return base_ + offset;
+  }
   /// Returns what a block for `bytes` counts against the budget.
   static std::uint64_t footprint(std::uint64_t bytes) noexcept;
   /// Sets a block aside; its content is unspecified. Returns 0 where the budget has no room. Any process.
   std::uint64_t try_allocate(std::uint64_t bytes);
   /// Gives a block back; `bytes` as it was asked for. The driver only.
   void free(std::uint64_t offset, std::uint64_t bytes);
-  std::uint64_t bytes_in_use() const noexcept { return header().in_use.load(); }
-  std::uint64_t budget() const noexcept { return header().budget; }
+  std::uint64_t bytes_in_use() const noexcept {
+    return header().in_use.load();
+  }
+  std::uint64_t budget() const noexcept {
+    return header().budget;
+  }
 
  private:
   static constexpr std::size_t kNumClasses = 28;
@@ -69,7 +81,9 @@ class SharedArena {
   static constexpr std::uint64_t kMaxKept = std::uint64_t{256} << 20;
   static constexpr int kPageBits = 31;  ///< of a page number below kLargeSpace
 
-  Header& header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+  Header& header() const noexcept {
+    return *reinterpret_cast<Header*>(base_);
+  }
   FreeBlock& free_block(std::uint64_t page) const noexcept {
     return *reinterpret_cast<FreeBlock*>(base_ + page * kPage);
   }
