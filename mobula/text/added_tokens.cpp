@@ -70,6 +70,7 @@ void AddedTokens::add(AddedToken token, std::string normalized) {
 void AddedTokens::finish() {
   for (const auto& [id, token] : by_id_) {
     const std::string_view sought = decoded(token);
+    longest_ = std::max(longest_, sought.size());
     if (!sought.empty()) (token.normalized ? normalized_ : raw_).add(sought, static_cast<std::uint32_t>(id));
   }
 }
@@ -108,6 +109,11 @@ void AddedTokens::split(std::string_view text, bool normalized, std::vector<Stre
     done = end;
   }
   if (done < text.size()) out.push_back({done, text.size(), -1});
+}
+
+bool AddedTokens::occurs(std::string_view text, bool normalized) const {
+  StringFinder::Match match;
+  return (normalized ? normalized_ : raw_).find(text, 0, match);
 }
 
 const AddedToken* AddedTokens::find(TokenId id) const {

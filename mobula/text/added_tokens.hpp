@@ -66,6 +66,10 @@ class AddedTokens {
   /// Appends the stretches of a text that isn't normalized yet (or is): they cover it; empty ones are left
   /// out.
   void split(std::string_view text, bool normalized, std::vector<Stretch>& out) const;
+  /// Tells whether a text that isn't normalized yet (or is) holds the spelling of an added token anywhere.
+  bool occurs(std::string_view text, bool normalized) const;
+  /// Returns the bytes of the longest spelling.
+  std::size_t longest() const { return longest_; }
   bool has(bool normalized) const { return !(normalized ? normalized_ : raw_).empty(); }
 
   /// Returns the added token of an id, or null.
@@ -83,6 +87,7 @@ class AddedTokens {
   std::unordered_map<std::string, TokenId> by_content_;
   std::unordered_map<TokenId, std::string> normalized_content_;
   std::unordered_set<std::string> special_;
+  std::size_t longest_ = 0;
   StringFinder raw_;
   StringFinder normalized_;
 };

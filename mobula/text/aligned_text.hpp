@@ -20,6 +20,7 @@ struct AlignedText {
   std::string text;
   std::vector<Span> origin;
   bool tracked = false;
+  bool continues = false;  ///< the second part of a text that was cut: nothing is put before it
 };
 
 /// Replaces an AlignedText character by character, from left to right. Which input a new character gets

@@ -23,6 +23,16 @@ struct Piece {
 struct PieceList {
   AlignedText text;
   std::vector<Piece> pieces;
+  // What steps write their results to before they take the place of the above: memory that is kept from text to text.
+  AlignedText next_text;
+  std::vector<Piece> next_pieces;
+
+  /// Returns about how many bytes are held.
+  std::size_t memory() const {
+    return text.text.capacity() + next_text.text.capacity() +
+           (text.origin.capacity() + next_text.origin.capacity()) * sizeof(Span) +
+           (pieces.capacity() + next_pieces.capacity()) * sizeof(Piece);
+  }
 
   std::string_view view(const Piece& piece) const {
     return std::string_view(text.text).substr(piece.begin, piece.end - piece.begin);
@@ -46,8 +56,8 @@ void append_split(std::vector<Piece>& out, std::uint32_t base, std::vector<Stret
 /// Cuts every piece that is no token: `find` appends the stretches of a view. Empty pieces vanish.
 template <class Find>
 void split_pieces(PieceList& list, SplitBehavior behavior, bool invert, Find&& find) {
-  std::vector<Piece> pieces;
-  pieces.reserve(list.pieces.size() + list.text.text.size() / 8);
+  std::vector<Piece>& pieces = list.next_pieces;
+  pieces.clear();
   std::vector<Stretch> stretches;
   for (const Piece& piece : list.pieces) {
     if (piece.token >= 0) {
@@ -61,7 +71,7 @@ void split_pieces(PieceList& list, SplitBehavior behavior, bool invert, Find&& f
     }
     append_split(pieces, piece.begin, stretches, behavior);
   }
-  list.pieces = std::move(pieces);
+  list.pieces.swap(pieces);
 }
 
 /// Appends the stretches that a predicate on characters makes: every matching character is one of its own.

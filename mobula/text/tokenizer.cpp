@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
@@ -44,12 +46,11 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_t
   std::vector<TokenId> ids;
   if (add_special_tokens) ids = impl_->prefix;
   const std::size_t begin = ids.size();
-  impl_->encode(text, ids);
-  if (const auto most = impl_->limit(false, add_special_tokens); most && ids.size() - begin > *most) {
-    if (*most > 0 && impl_->truncation->stride >= *most) {
-      throw_invalid(fmt::format("truncation.stride {} must be below the {} tokens that are kept",
-                                impl_->truncation->stride, *most));
-    }
+  const auto most = impl_->limit(false, add_special_tokens);
+  const bool from_right = most && !impl_->truncation->from_left;
+  impl_->encode(text, ids, from_right ? begin + *most + 1 : std::numeric_limits<std::size_t>::max());
+  if (most && ids.size() - begin > *most) {
+    impl_->truncation->check_stride(*most);
     const auto surplus = static_cast<std::ptrdiff_t>(ids.size() - begin - *most);
     const auto first = ids.begin() + static_cast<std::ptrdiff_t>(begin);
     impl_->truncation->from_left ? ids.erase(first, first + surplus) : ids.erase(ids.end() - surplus, ids.end());
@@ -69,37 +70,20 @@ Encoding Tokenizer::encode_full(std::string_view text, std::optional<std::string
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
   for (const TokenId id : ids) check_id(id, vocab_size());
-  if (!impl_->decoded_begin.empty()) {
-    std::string bytes;
-    bytes.reserve(ids.size() * 5);
-    for (const TokenId id : ids) {
-      const auto index = static_cast<std::size_t>(id);
-      if (skip_special_tokens && impl_->special_ids[index]) continue;
-      const std::uint32_t begin = impl_->decoded_begin[index];
-      bytes.append(impl_->decoded_bytes, begin, impl_->decoded_begin[index + 1] - begin);
-    }
-    if (is_valid_utf8(bytes)) return bytes;
-    std::string text;
-    text.reserve(bytes.size());
-    append_repaired_utf8(text, bytes);
-    return text;
+  const DecodingTable& table = impl_->decoding();
+  if (table.usable()) {
+    return table.decode(ids, skip_special_tokens ? &impl_->special_ids : nullptr,
+                        [this](TokenId id) { return impl_->spelling(id); });
   }
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const TokenId id : ids) {
     if (skip_special_tokens && impl_->special_ids[static_cast<std::size_t>(id)]) continue;
-    if (const AddedToken* token = impl_->added.find(id)) {
-      tokens.emplace_back(impl_->added.decoded(*token));
-    } else if (const auto text = impl_->model->token(id)) {
-      tokens.emplace_back(*text);
-    }
+    if (const auto text = impl_->spelling(id)) tokens.emplace_back(*text);
   }
-  if (impl_->decoder != nullptr) impl_->decoder->apply(tokens);
+  impl_->decoder->apply(tokens);
   std::string text;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (i > 0 && impl_->decoder == nullptr) text += ' ';
-    text += tokens[i];
-  }
+  for (const std::string& token : tokens) text += token;
   return text;
 }
 
@@ -157,11 +141,9 @@ StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool sk
 std::string StreamDecoder::push(TokenId id) {
   check_id(id, tokenizer_->vocab_size());
   const Tokenizer::Impl& impl = *tokenizer_->impl_;
-  if (!impl.decoded_begin.empty()) {
-    const auto index = static_cast<std::size_t>(id);
-    if (skip_special_tokens_ && impl.special_ids[index]) return {};
-    pending_.append(impl.decoded_bytes, impl.decoded_begin[index],
-                    impl.decoded_begin[index + 1] - impl.decoded_begin[index]);
+  if (const DecodingTable& table = impl.decoding(); table.byte_level()) {
+    if (skip_special_tokens_ && impl.special_ids[static_cast<std::size_t>(id)]) return {};
+    pending_ += table.bytes(id);
     const std::size_t certain = complete_utf8_prefix(pending_);
     std::string text;
     append_repaired_utf8(text, std::string_view(pending_).substr(0, certain));

@@ -61,7 +61,42 @@ class Tokenizer {
 
  private:
   friend class StreamDecoder;
+  friend class StreamEncoder;
   std::unique_ptr<const Impl> impl_;
+};
+
+/// Encodes a text that comes in parts of any size, such as a line longer than memory: all ids together are those of
+/// Tokenizer::encode. Holds a few hundred kilobytes where the tokenizer never joins words; else, and where padding or
+/// truncation works from the left, the text up to its end. Holds a reference to the tokenizer. Not thread-safe.
+///
+///     StreamEncoder encoder(tokenizer);
+///     while (read(part)) encoder.push(part, ids), use_and_clear(ids);
+///     encoder.finish(ids);
+class StreamEncoder {
+ public:
+  /// `part_bytes` are encoded at a time, about.
+  explicit StreamEncoder(std::shared_ptr<const Tokenizer> tokenizer, bool add_special_tokens = true,
+                         std::size_t part_bytes = std::size_t{1} << 16);
+  /// Adds text and appends the ids that are certain. The text may end within a character.
+  void push(std::string_view text, std::vector<TokenId>& ids);
+  /// Ends the text and appends the rest of its ids; another text may follow.
+  void finish(std::vector<TokenId>& ids);
+
+ private:
+  void begin(std::vector<TokenId>& ids);
+  void give(std::string_view part, bool last, std::vector<TokenId>& ids);
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  bool add_special_tokens_;
+  std::size_t part_bytes_;
+  bool needs_end_ = false;  ///< ids depend on where the text ends
+  std::string waiting_;
+  std::size_t looked_ = 0;  ///< so many bytes of it hold no place to cut
+  std::size_t count_ = 0;   ///< ids of the text that were given out
+  std::size_t most_ = 0;    ///< as many as truncation leaves
+  bool begun_ = false;
+  bool continues_ = false;
+  bool full_ = false;
 };
 
 /// Decodes a growing sequence of ids: gives out text as soon as it can't change any more (whole UTF-8

@@ -2,22 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <limits>
 
 #include "mobula/base/error.hpp"
-#include "mobula/text/byte_alphabet.hpp"
+#include "mobula/text/pre_tokenizers/byte_level.hpp"
 #include "mobula/text/unicode/properties.hpp"
 #include "mobula/text/unicode/utf8.hpp"
 
 namespace mobula::text {
 namespace {
 
-AlignedText aligned(std::string_view text, bool tracked) {
+void align(std::string_view text, bool tracked, AlignedText& result) {
   if (text.size() > std::numeric_limits<std::uint32_t>::max() / 4) {
-    throw Error(ErrorCode::resource, fmt::format("a text of {} bytes is too long to encode in one piece", text.size()),
-                "split it into lines or documents below 1 GB");
+    throw Error(
+        ErrorCode::resource,
+        fmt::format("a text of {} bytes without a place to cut it is too long to encode in one piece", text.size()),
+        "split it into lines or documents below 1 GB");
   }
-  AlignedText result;
+  result.text.clear();
+  result.origin.clear();
   result.tracked = tracked;
   const bool valid = is_valid_utf8(text);
   if (valid) {
@@ -37,7 +42,10 @@ AlignedText aligned(std::string_view text, bool tracked) {
       at = end;
     }
   }
-  return result;
+}
+
+bool is_ascii_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 // Counts the white space (or its byte-level spelling) at both ends of a token.
@@ -61,9 +69,10 @@ void Tokenizer::Impl::normalize(AlignedText& text) const {
   for (const auto& step : normalizers) step->normalize(text);
 }
 
-PieceList Tokenizer::Impl::pieces(std::string_view text, bool tracked) const {
-  PieceList list;
-  list.text = aligned(text, tracked || needs_origin);
+void Tokenizer::Impl::cut_into_pieces(std::string_view text, bool tracked, bool continues, PieceList& list) const {
+  list.pieces.clear();
+  align(text, tracked || needs_origin, list.text);
+  list.text.continues = continues;
   std::vector<AddedTokens::Stretch> stretches;
   if (added.has(false)) {
     added.split(list.text.text, false, stretches);
@@ -82,9 +91,11 @@ PieceList Tokenizer::Impl::pieces(std::string_view text, bool tracked) const {
     // Each stretch between added tokens is normalized by itself.
     AlignedText whole;
     whole.tracked = list.text.tracked;
+    whole.continues = continues;
     for (const auto& stretch : stretches) {
       AlignedText part;
       part.tracked = whole.tracked;
+      part.continues = continues && stretch.begin == 0;
       part.text = list.text.text.substr(stretch.begin, stretch.end - stretch.begin);
       if (part.tracked) {
         const auto origin = list.text.origin.begin();
@@ -116,12 +127,56 @@ PieceList Tokenizer::Impl::pieces(std::string_view text, bool tracked) const {
   }
   std::erase_if(list.pieces, [](const Piece& piece) { return piece.begin == piece.end; });
   for (const auto& step : pre_tokenizers) step->apply(list);
-  return list;
 }
 
-void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out) const {
-  const PieceList list = pieces(text, false);
-  out.reserve(out.size() + list.text.text.size() / 3 + 4);
+std::size_t Tokenizer::Impl::find_cut(std::string_view text, std::size_t from) const {
+  if (cuts == Cuts::nowhere) return std::string_view::npos;
+  // No added token may reach over the place or touch it.
+  const std::size_t margin = added.longest() + 2;
+  const auto is_free = [&](std::size_t at) {
+    const std::size_t begin = at - std::min(at, margin);
+    const std::string_view around = text.substr(begin, at + margin - begin);
+    if (added.has(false) && added.occurs(around, false)) return false;
+    if (!added.has(true)) return true;
+    if (normalizers.empty()) return !added.occurs(around, true);
+    AlignedText normalized;
+    normalized.text = around;
+    normalized.continues = true;
+    for (const char c : around) {
+      if (c < ' ' || c > '~') return false;
+    }
+    normalize(normalized);
+    return normalized.text.size() >= around.size() && !added.occurs(normalized.text, true);
+  };
+  from = std::max(from, std::size_t{1});
+  if (cuts == Cuts::anywhere) {
+    while (from + margin < text.size() && (is_utf8_continuation(text[from]) || !is_free(from))) ++from;
+    return from + margin < text.size() ? from : std::string_view::npos;
+  }
+  for (std::size_t at = text.find(' ', from); at != std::string_view::npos && at + margin < text.size();
+       at = text.find(' ', at + 1)) {
+    if (is_ascii_letter(text[at - 1]) && is_ascii_letter(text[at + 1]) && is_free(at)) return at;
+  }
+  return std::string_view::npos;
+}
+
+void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out, std::size_t enough) const {
+  out.reserve(out.size() + std::min(text.size() / 3 + 4, enough));
+  bool continues = false;
+  while (text.size() > 2 * kPartBytes && out.size() < enough) {
+    const std::size_t cut = find_cut(text, kPartBytes);
+    if (cut == std::string_view::npos) break;
+    encode_part(text.substr(0, cut), continues, out);
+    text.remove_prefix(cut);
+    continues = true;
+  }
+  if (out.size() < enough) encode_part(text, continues, out);
+}
+
+void Tokenizer::Impl::encode_part(std::string_view text, bool continues, std::vector<TokenId>& out) const {
+  WorkspacePool::Loan workspace(workspaces);
+  PieceList& list = workspace->pieces;
+  cut_into_pieces(text, false, continues, list);
   const TokenSink sink{out};
   if (!model->cacheable()) {
     for (const Piece& piece : list.pieces) {
@@ -133,7 +188,7 @@ void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out) c
     }
     return;
   }
-  WordCachePool::Loan cache(caches);
+  WordCache& cache = workspace->words;
   for (const Piece& piece : list.pieces) {
     const std::string_view view = list.view(piece);
     if (piece.token >= 0) {
@@ -144,10 +199,10 @@ void Tokenizer::Impl::encode(std::string_view text, std::vector<TokenId>& out) c
       model->tokenize(view, sink);
     } else {
       const WordCache::Key key = WordCache::key(view, list.text.text.size() - piece.begin);
-      if (cache->find(key, out)) continue;
+      if (cache.find(key, out)) continue;
       const std::size_t before = out.size();
       model->tokenize(view, sink);
-      cache->insert(key, out.data() + before, out.size() - before);
+      cache.insert(key, out.data() + before, out.size() - before);
     }
   }
 }
@@ -163,7 +218,8 @@ std::optional<std::size_t> Tokenizer::Impl::limit(bool pair, bool add_special_to
 }
 
 Sequence Tokenizer::Impl::encode_sequence(std::string_view text, std::uint32_t type) const {
-  const PieceList list = pieces(text, true);
+  PieceList list;
+  cut_into_pieces(text, true, false, list);
   Sequence result;
   result.text = text;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> spans;
@@ -223,22 +279,64 @@ void Tokenizer::Impl::prepare_post_processing() {
   surrounds = texts == 1;
 }
 
-void Tokenizer::Impl::prepare_decoding() {
+void Tokenizer::Impl::prepare_ids() {
   std::size_t count = model->num_ids();
   if (!added.all().empty()) count = std::max(count, static_cast<std::size_t>(added.all().rbegin()->first) + 1);
   special_ids.assign(count, false);
-  const bool by_id = decoder != nullptr && decoder->is_byte_level();
-  if (by_id) decoded_begin.reserve(count + 1);
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto id = static_cast<TokenId>(i);
-    const AddedToken* token = added.find(id);
-    const auto text = token != nullptr ? std::optional(added.decoded(*token)) : model->token(id);
-    if (text && added.is_special(*text)) special_ids[i] = true;
-    if (!by_id) continue;
-    decoded_begin.push_back(static_cast<std::uint32_t>(decoded_bytes.size()));
-    if (text && !append_bytes_of(decoded_bytes, *text)) decoded_bytes += *text;
+  // A token is special where its text is that of a special token, also where several are spelt alike.
+  std::array<bool, 256> first{};
+  for (const auto& entry : added.all()) {
+    const AddedToken& token = entry.second;
+    if (added.is_special(added.decoded(token))) special_ids[static_cast<std::size_t>(token.id)] = true;
+    if (token.special) first[static_cast<unsigned char>(token.content[0])] = true;
   }
-  if (by_id) decoded_begin.push_back(static_cast<std::uint32_t>(decoded_bytes.size()));
+  for (std::size_t i = 0; i < model->num_ids(); ++i) {
+    const auto text = model->token(static_cast<TokenId>(i));
+    if (!text || text->empty() || !first[static_cast<unsigned char>(text->front())]) continue;
+    if (added.is_special(*text) && added.find(static_cast<TokenId>(i)) == nullptr) special_ids[i] = true;
+  }
+}
+
+void Tokenizer::Impl::prepare_cuts() {
+  for (const auto& entry : added.all()) {
+    // Invalid UTF-8 becomes this character before added tokens are looked for, but behind where cuts are.
+    if (entry.second.content.find("\xEF\xBF\xBD") != std::string::npos) return;
+  }
+  const bool spells = std::all_of(pre_tokenizers.begin(), pre_tokenizers.end(), [](const auto& step) {
+    const auto* bytes = dynamic_cast<const ByteLevelPreTokenizer*>(step.get());
+    return bytes != nullptr && bytes->only_spells();
+  });
+  const bool reach = std::any_of(added.all().begin(), added.all().end(), [](const auto& entry) {
+    return entry.second.lstrip || entry.second.rstrip || entry.second.single_word;
+  });
+  if (normalizers.empty() && spells && !reach && model->one_by_one()) {
+    cuts = Cuts::anywhere;
+    return;
+  }
+  CutPlace place;
+  for (const auto& step : normalizers) {
+    if (!step->at_cut(place)) return;
+  }
+  bool separates = false;
+  for (const auto& step : pre_tokenizers) {
+    const CutEffect effect = step->at_cut(place);
+    if (effect == CutEffect::changes) return;
+    separates = separates || effect == CutEffect::separates;
+  }
+  if (separates) cuts = Cuts::at_spaces;
+}
+
+std::optional<std::string_view> Tokenizer::Impl::spelling(TokenId id) const {
+  const AddedToken* token = added.find(id);
+  return token != nullptr ? std::optional(added.decoded(*token)) : model->token(id);
+}
+
+const DecodingTable& Tokenizer::Impl::decoding() const {
+  std::call_once(decoding_once_, [this] {
+    decoding_ = std::make_unique<const DecodingTable>(decoder.get(), special_ids.size(),
+                                                      [this](TokenId id) { return spelling(id); });
+  });
+  return *decoding_;
 }
 
 }  // namespace mobula::text

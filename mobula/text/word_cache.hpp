@@ -2,12 +2,10 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <string_view>
 #include <vector>
@@ -17,7 +15,7 @@
 namespace mobula::text {
 
 /// A two-way table of short words of at most kMaxIds tokens; a new word takes the place of an old one. 2 MiB,
-/// touched as it fills. Not thread-safe: each encoding thread borrows one from a WordCachePool.
+/// touched as it fills. Not thread-safe: each encoding thread borrows one with a Workspace.
 class WordCache {
  public:
   static constexpr std::size_t kMaxBytes = 24;
@@ -67,7 +65,9 @@ class WordCache {
   bool find(const Key& key, std::vector<TokenId>& out) const {
     const Entry* entry = &entries_[(key.hash >> 20) & (kSlots - 2)];
     for (int way = 0; way < 2; ++way, ++entry) {
-      if (entry->length == key.length && entry->words == key.words) {
+      const std::uint64_t differs =
+          (entry->words[0] ^ key.words[0]) | (entry->words[1] ^ key.words[1]) | (entry->words[2] ^ key.words[2]);
+      if (entry->length == key.length && differs == 0) {
         out.insert(out.end(), entry->ids.begin(), entry->ids.begin() + entry->count);
         return true;
       }
@@ -97,55 +97,6 @@ class WordCache {
 
   void* memory_;
   Entry* entries_;  ///< on cache lines
-};
-
-/// Lends word caches to threads; at most kNumCaches are kept.
-class WordCachePool {
- public:
-  WordCachePool() = default;
-  WordCachePool(const WordCachePool&) = delete;
-  WordCachePool& operator=(const WordCachePool&) = delete;
-  ~WordCachePool() {
-    for (auto& slot : slots_) delete slot.load();
-  }
-
-  /// A borrowed cache, given back at the end.
-  class Loan {
-   public:
-    explicit Loan(WordCachePool& pool) : pool_(pool), cache_(pool.take()) {}
-    Loan(const Loan&) = delete;
-    Loan& operator=(const Loan&) = delete;
-    ~Loan() { pool_.give(std::move(cache_)); }
-    WordCache& operator*() { return *cache_; }
-    WordCache* operator->() { return cache_.get(); }
-
-   private:
-    WordCachePool& pool_;
-    std::unique_ptr<WordCache> cache_;
-  };
-
- private:
-  static constexpr std::size_t kNumCaches = 16;
-
-  static std::size_t first_slot() {
-    static std::atomic<std::size_t> next{0};
-    thread_local const std::size_t mine = next++;
-    return mine % kNumCaches;
-  }
-  std::unique_ptr<WordCache> take() {
-    const std::size_t first = first_slot();
-    for (std::size_t i = 0; i < 2; ++i) {  // its own slot and the next: looking further costs more than it saves
-      if (WordCache* cache = slots_[(first + i) % kNumCaches].exchange(nullptr))
-        return std::unique_ptr<WordCache>(cache);
-    }
-    return std::make_unique<WordCache>();
-  }
-  void give(std::unique_ptr<WordCache> cache) {
-    WordCache* expected = nullptr;
-    if (slots_[first_slot()].compare_exchange_strong(expected, cache.get())) cache.release();
-  }
-
-  std::array<std::atomic<WordCache*>, kNumCaches> slots_{};
 };
 
 }  // namespace mobula::text

@@ -40,14 +40,6 @@ int hex_digit(char c) {
                                 : -1;
 }
 
-// Returns the byte that a token such as <0x41> names, -1 for any other token.
-int named_byte(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  const int high = hex_digit(token[3]);
-  const int low = hex_digit(token[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
 }  // namespace
 
 void BpeDecoder::apply(std::vector<std::string>& tokens) const {
@@ -87,6 +79,13 @@ void CtcDecoder::apply(std::vector<std::string>& tokens) const {
     if (!text.empty()) kept.push_back(std::move(text));
   }
   tokens = std::move(kept);
+}
+
+int ByteFallbackDecoder::named_byte(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+  const int high = hex_digit(token[3]);
+  const int low = hex_digit(token[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 void ByteFallbackDecoder::apply(std::vector<std::string>& tokens) const {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mobula/text/regex/regex.hpp"
@@ -15,16 +16,14 @@ class Decoder {
   virtual ~Decoder() = default;
   /// Rewrites the tokens; their texts joined are the decoded text (after the last step).
   virtual void apply(std::vector<std::string>& tokens) const = 0;
-  /// Tells whether this step reads byte-level spellings and nothing else, so that bytes can be looked up by
-  /// id.
-  virtual bool is_byte_level() const { return false; }
+  /// Tells whether each token is rewritten by itself, however many there are: only the first may be treated differently.
+  virtual bool token_by_token() const { return false; }
 };
 
 /// Joins byte-level tokens' bytes; invalid UTF-8 becomes U+FFFD.
 class ByteLevelDecoder final : public Decoder {
  public:
   void apply(std::vector<std::string>& tokens) const override;
-  bool is_byte_level() const override { return true; }
 };
 
 /// Joins all tokens into one.
@@ -48,6 +47,7 @@ class WordPieceDecoder final : public Decoder {
  public:
   WordPieceDecoder(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
   void apply(std::vector<std::string>& tokens) const override;
+  bool token_by_token() const override { return true; }
 
  private:
   std::string prefix_;
@@ -60,6 +60,7 @@ class MetaspaceDecoder final : public Decoder {
   MetaspaceDecoder(std::string replacement, bool prepended)
       : replacement_(std::move(replacement)), prepended_(prepended) {}
   void apply(std::vector<std::string>& tokens) const override;
+  bool token_by_token() const override { return true; }
 
  private:
   std::string replacement_;
@@ -83,6 +84,8 @@ class CtcDecoder final : public Decoder {
 class ByteFallbackDecoder final : public Decoder {
  public:
   void apply(std::vector<std::string>& tokens) const override;
+  /// Returns the byte that a token such as <0x41> names, -1 for any other token.
+  static int named_byte(std::string_view token);
 };
 
 /// Replaces what a pattern matches in each token.
@@ -90,6 +93,7 @@ class ReplaceDecoder final : public Decoder {
  public:
   ReplaceDecoder(Regex regex, std::string content) : regex_(std::move(regex)), content_(std::move(content)) {}
   void apply(std::vector<std::string>& tokens) const override;
+  bool token_by_token() const override { return true; }
 
  private:
   Regex regex_;
@@ -101,6 +105,7 @@ class StripDecoder final : public Decoder {
  public:
   StripDecoder(char32_t content, std::size_t start, std::size_t stop) : content_(content), start_(start), stop_(stop) {}
   void apply(std::vector<std::string>& tokens) const override;
+  bool token_by_token() const override { return true; }
 
  private:
   char32_t content_;
@@ -113,6 +118,7 @@ class SequenceDecoder final : public Decoder {
  public:
   explicit SequenceDecoder(std::vector<std::unique_ptr<Decoder>> steps) : steps_(std::move(steps)) {}
   void apply(std::vector<std::string>& tokens) const override;
+  const std::vector<std::unique_ptr<Decoder>>& steps() const { return steps_; }
 
  private:
   std::vector<std::unique_ptr<Decoder>> steps_;

@@ -83,7 +83,8 @@ std::unique_ptr<const Tokenizer::Impl> read_tokenizer(std::string_view json, std
       impl->pre_tokenizers.push_back(std::make_unique<BoundaryPreTokenizer>(std::string(kVisibleSpace)));
     }
   }
-  impl->prepare_decoding();
+  impl->prepare_ids();
+  impl->prepare_cuts();
   impl->prepare_post_processing();
   return impl;
 }

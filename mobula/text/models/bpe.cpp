@@ -79,6 +79,11 @@ bool BpeModel::use_raw_bytes() {
   return true;
 }
 
+bool BpeModel::one_by_one() const {
+  const bool plain = options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty();
+  return plain && num_merges_ == 0 && !options_.ignore_merges && !options_.fuse_unk && !options_.byte_fallback;
+}
+
 bool BpeModel::never_merges_before(std::string_view boundary) const {
   const bool plain =
       options_.continuing_subword_prefix.empty() && options_.end_of_word_suffix.empty() && !options_.ignore_merges;

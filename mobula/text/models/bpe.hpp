@@ -42,6 +42,7 @@ class BpeModel final : public Model {
   std::size_t size() const override { return vocabulary_.size(); }
   std::size_t num_ids() const override { return vocabulary_.num_ids(); }
   bool cacheable() const override { return num_merges_ > 0; }
+  bool one_by_one() const override;
 
  private:
   struct Symbol {

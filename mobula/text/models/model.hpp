@@ -40,6 +40,8 @@ class Model {
   virtual std::size_t num_ids() const = 0;
   /// Tells whether looking a piece up in a cache is worth while.
   virtual bool cacheable() const { return true; }
+  /// Tells whether every character is tokenized by itself, whatever stands beside it.
+  virtual bool one_by_one() const { return false; }
 };
 
 }  // namespace mobula::text

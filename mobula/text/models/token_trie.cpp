@@ -3,10 +3,41 @@
 #include <algorithm>
 
 namespace mobula::text {
+namespace {
+
+using Tokens = std::vector<std::pair<std::string_view, TokenId>>;
+
+// Sorts by the bytes, keeping the order of equal tokens. Most comparisons are decided by the first eight bytes as one number.
+void sort(Tokens& tokens) {
+  struct Key {
+    std::uint64_t head;
+    std::uint32_t index;
+  };
+  std::vector<Key> keys;
+  keys.reserve(tokens.size());
+  for (std::uint32_t i = 0; i < tokens.size(); ++i) {
+    const std::string_view token = tokens[i].first;
+    std::uint64_t head = 0;
+    for (std::size_t b = 0; b < 8; ++b)
+      head = head << 8 | (b < token.size() ? static_cast<unsigned char>(token[b]) : 0);
+    keys.push_back({head, i});
+  }
+  std::sort(keys.begin(), keys.end(), [&](const Key& a, const Key& b) {
+    if (a.head != b.head) return a.head < b.head;
+    const int order = tokens[a.index].first.compare(tokens[b.index].first);
+    return order != 0 ? order < 0 : a.index < b.index;
+  });
+  Tokens sorted;
+  sorted.reserve(tokens.size());
+  for (const Key& key : keys) sorted.push_back(tokens[key.index]);
+  tokens = std::move(sorted);
+}
+
+}  // namespace
 
 TokenTrie::TokenTrie(std::vector<std::pair<std::string_view, TokenId>> tokens) {
   constexpr std::uint32_t kManyChildren = 8;
-  std::stable_sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  sort(tokens);
   struct Range {
     std::uint32_t node;
     std::size_t begin, end, depth;

@@ -190,7 +190,7 @@ void ReplaceNormalizer::normalize(AlignedText& text) const {
 }
 
 void PrependNormalizer::normalize(AlignedText& text) const {
-  if (text.text.empty()) return;
+  if (text.text.empty() || text.continues) return;
   text.text.insert(0, prefix_);
   if (text.tracked) text.origin.insert(text.origin.begin(), prefix_.size(), Span(text.origin.front()));
 }
@@ -203,6 +203,7 @@ void NmtNormalizer::normalize(AlignedText& text) const {
 void ByteLevelNormalizer::normalize(AlignedText& text) const {
   AlignedText spelt;
   spelt.tracked = text.tracked;
+  spelt.continues = text.continues;
   for (std::size_t at = 0; at < text.text.size(); ++at) {
     const std::size_t before = spelt.text.size();
     append_utf8(spelt.text, byte_to_character(static_cast<std::uint8_t>(text.text[at])));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mobula/text/aligned_text.hpp"
+#include "mobula/text/cutting.hpp"
 #include "mobula/text/regex/regex.hpp"
 #include "mobula/text/unicode/normalization.hpp"
 
@@ -18,6 +19,8 @@ class Normalizer {
  public:
   virtual ~Normalizer() = default;
   virtual void normalize(AlignedText& text) const = 0;
+  /// Follows the place of a cut (cutting.hpp); returns false where texts may not be cut there.
+  virtual bool at_cut(CutPlace& place) const = 0;
 };
 
 /// NFC, NFD, NFKC or NFKD.
@@ -25,6 +28,7 @@ class FormNormalizer final : public Normalizer {
  public:
   explicit FormNormalizer(NormalizationForm form) : form_(form) {}
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   NormalizationForm form_;
@@ -34,12 +38,14 @@ class FormNormalizer final : public Normalizer {
 class LowercaseNormalizer final : public Normalizer {
  public:
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 };
 
 /// Removes combining marks.
 class StripAccentsNormalizer final : public Normalizer {
  public:
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 };
 
 /// Removes white space at the ends.
@@ -47,6 +53,7 @@ class StripNormalizer final : public Normalizer {
  public:
   StripNormalizer(bool left, bool right) : left_(left), right_(right) {}
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   bool left_;
@@ -64,6 +71,7 @@ class BertNormalizer final : public Normalizer {
   };
   explicit BertNormalizer(Options options) : options_(options) {}
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   void run_steps(AlignedText& text) const;
@@ -75,17 +83,19 @@ class ReplaceNormalizer final : public Normalizer {
  public:
   ReplaceNormalizer(Regex regex, std::string content) : regex_(std::move(regex)), content_(std::move(content)) {}
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   Regex regex_;
   std::string content_;
 };
 
-/// Puts a text before a text that isn't empty.
+/// Puts a text before a text that isn't empty and continues no other.
 class PrependNormalizer final : public Normalizer {
  public:
   explicit PrependNormalizer(std::string prefix) : prefix_(std::move(prefix)) {}
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   std::string prefix_;
@@ -95,12 +105,14 @@ class PrependNormalizer final : public Normalizer {
 class NmtNormalizer final : public Normalizer {
  public:
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 };
 
 /// Spells every byte as a character of the byte alphabet.
 class ByteLevelNormalizer final : public Normalizer {
  public:
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 };
 
 /// SentencePiece's precompiled rules: a double array (Darts) of strings and their replacements.
@@ -110,6 +122,7 @@ class PrecompiledNormalizer final : public Normalizer {
   /// std::string with what is wrong.
   explicit PrecompiledNormalizer(std::string_view map);
   void normalize(AlignedText& text) const override;
+  bool at_cut(CutPlace& place) const override;
 
  private:
   /// Returns the replacement of the shortest prefix of `text` that has one; false where none has.

@@ -131,12 +131,16 @@ std::size_t SequencePostProcessor::num_added(bool pair) const {
   return count;
 }
 
-void Truncation::cut(Sequence& sequence, std::size_t length) const {
-  const std::size_t size = sequence.size();
-  if (length >= size) return;
+void Truncation::check_stride(std::size_t length) const {
   if (length > 0 && stride >= length) {
     throw_invalid(fmt::format("truncation.stride {} must be below the {} tokens that are kept", stride, length));
   }
+}
+
+void Truncation::cut(Sequence& sequence, std::size_t length) const {
+  const std::size_t size = sequence.size();
+  if (length >= size) return;
+  check_stride(length);
   from_left ? sequence.keep(size - length, size) : sequence.keep(0, length);
 }
 

@@ -105,6 +105,8 @@ struct Truncation {
 
   /// Cuts one sequence or a pair to `limit` tokens in all. Throws Error(invalid_argument) where the strategy can't.
   void apply(std::vector<Sequence>& sequences, std::size_t limit) const;
+  /// Throws Error(invalid_argument) where the stride isn't below the tokens that are kept.
+  void check_stride(std::size_t length) const;
 
  private:
   void cut(Sequence& sequence, std::size_t length) const;

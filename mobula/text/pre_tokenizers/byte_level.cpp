@@ -9,14 +9,16 @@ namespace mobula::text {
 
 void ByteLevelPreTokenizer::apply(PieceList& list) const {
   if (add_prefix_space_) {
-    rewrite_pieces(list, [](std::string_view view, const Piece&, PieceWriter& writer) {
-      if (!view.empty() && view.front() != ' ') writer.prepend(" ");
+    const bool continues = list.text.continues;
+    rewrite_pieces(list, [continues](std::string_view view, const Piece& piece, PieceWriter& writer) {
+      const bool goes_on = continues && piece.begin == 0;
+      if (!view.empty() && view.front() != ' ' && !goes_on) writer.prepend(" ");
       writer.keep_rest();
     });
   }
   if (use_regex_) {
-    std::vector<Piece> pieces;
-    pieces.reserve(list.pieces.size() + list.text.text.size() / 4);
+    std::vector<Piece>& pieces = list.next_pieces;
+    pieces.clear();
     for (const Piece& piece : list.pieces) {
       if (piece.token >= 0) {
         pieces.push_back(piece);
@@ -24,7 +26,7 @@ void ByteLevelPreTokenizer::apply(PieceList& list) const {
         scan(ScanPattern::gpt2, list.view(piece), piece.begin, pieces);
       }
     }
-    list.pieces = std::move(pieces);
+    list.pieces.swap(pieces);
   }
   if (raw_bytes_) return;
   rewrite_pieces(list, [](std::string_view view, const Piece&, PieceWriter& writer) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "mobula/text/cutting.hpp"
 #include "mobula/text/pieces.hpp"
 
 namespace mobula::text {
@@ -13,6 +14,8 @@ class PreTokenizer {
   virtual ~PreTokenizer() = default;
   /// Cuts (and may rewrite) all pieces that are no tokens.
   virtual void apply(PieceList& list) const = 0;
+  /// Follows the place of a cut (cutting.hpp) and tells what this step makes of the parts.
+  virtual CutEffect at_cut(CutPlace& place) const = 0;
 };
 
 }  // namespace mobula::text

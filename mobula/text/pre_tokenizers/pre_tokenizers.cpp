@@ -13,8 +13,8 @@ namespace {
 // Calls cut(view, base, out) for each piece that is no token, to append what it becomes.
 template <class Cut>
 void cut_pieces(PieceList& list, Cut&& cut) {
-  std::vector<Piece> pieces;
-  pieces.reserve(list.pieces.size() + list.text.text.size() / 4);
+  std::vector<Piece>& pieces = list.next_pieces;
+  pieces.clear();
   for (const Piece& piece : list.pieces) {
     if (piece.token >= 0) {
       pieces.push_back(piece);
@@ -22,7 +22,7 @@ void cut_pieces(PieceList& list, Cut&& cut) {
       cut(list.view(piece), piece.begin, pieces);
     }
   }
-  list.pieces = std::move(pieces);
+  list.pieces.swap(pieces);
 }
 
 void put(std::vector<Piece>& out, std::size_t base, std::size_t begin, std::size_t end) {
@@ -131,8 +131,10 @@ void MetaspacePreTokenizer::apply(PieceList& list) const {
   rewrite_pieces(list, [&](std::string_view view, const Piece& piece, PieceWriter& writer) {
     if (view.empty()) return;
     const bool starts = view.front() == ' ' || view.starts_with(replacement_);
-    const bool first = tracked ? text.origin[piece.begin].begin == 0 : piece.begin == 0;
-    if (!starts && (prepend_ == Prepend::always || (prepend_ == Prepend::first && first))) writer.prepend(replacement_);
+    const bool goes_on = text.continues && piece.begin == 0;
+    const bool first = !text.continues && (tracked ? text.origin[piece.begin].begin == 0 : piece.begin == 0);
+    if (!starts && !goes_on && (prepend_ == Prepend::always || (prepend_ == Prepend::first && first)))
+      writer.prepend(replacement_);
     for (std::size_t at = 0; at < view.size();) {
       const std::size_t space = std::min(view.find(' ', at), view.size());
       writer.keep(space - at);

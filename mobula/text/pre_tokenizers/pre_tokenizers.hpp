@@ -16,6 +16,7 @@ class SplitPreTokenizer final : public PreTokenizer {
   SplitPreTokenizer(Regex regex, SplitBehavior behavior, bool invert)
       : regex_(std::move(regex)), behavior_(behavior), invert_(invert) {}
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 
  private:
   Regex regex_;
@@ -28,6 +29,7 @@ class ScanPreTokenizer final : public PreTokenizer {
  public:
   explicit ScanPreTokenizer(ScanPattern pattern) : pattern_(pattern) {}
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 
  private:
   ScanPattern pattern_;
@@ -40,6 +42,7 @@ class CharacterPreTokenizer final : public PreTokenizer {
   CharacterPreTokenizer(Kind kind, SplitBehavior behavior, char32_t delimiter = 0)
       : kind_(kind), behavior_(behavior), delimiter_(delimiter) {}
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 
  private:
   Kind kind_;
@@ -51,12 +54,14 @@ class CharacterPreTokenizer final : public PreTokenizer {
 class WhitespacePreTokenizer final : public PreTokenizer {
  public:
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 };
 
 /// BERT's: at white space, and around each punctuation sign.
 class BertPreTokenizer final : public PreTokenizer {
  public:
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 };
 
 /// SentencePiece's: spaces become a visible character, which begins each piece.
@@ -65,6 +70,7 @@ class MetaspacePreTokenizer final : public PreTokenizer {
   enum class Prepend { first, never, always };
   MetaspacePreTokenizer(char32_t replacement, Prepend prepend, bool split);
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
   Prepend prepend() const { return prepend_; }
 
  private:
@@ -79,6 +85,7 @@ class BoundaryPreTokenizer final : public PreTokenizer {
  public:
   explicit BoundaryPreTokenizer(std::string boundary) : boundary_(std::move(boundary)) {}
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 
  private:
   std::string boundary_;
@@ -88,6 +95,7 @@ class BoundaryPreTokenizer final : public PreTokenizer {
 class UnicodeScriptsPreTokenizer final : public PreTokenizer {
  public:
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 };
 
 /// Cuts into pieces of so many characters.
@@ -95,6 +103,7 @@ class FixedLengthPreTokenizer final : public PreTokenizer {
  public:
   explicit FixedLengthPreTokenizer(std::size_t length) : length_(length) {}
   void apply(PieceList& list) const override;
+  CutEffect at_cut(CutPlace& place) const override;
 
  private:
   std::size_t length_;

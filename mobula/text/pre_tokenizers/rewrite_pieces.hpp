@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "mobula/text/pieces.hpp"
 
@@ -46,8 +47,11 @@ class PieceWriter {
 /// Calls write(view, piece, writer) for each piece that is no token; the others are copied.
 template <class Write>
 void rewrite_pieces(PieceList& list, Write&& write) {
-  AlignedText target;
+  AlignedText& target = list.next_text;
+  target.text.clear();
+  target.origin.clear();
   target.tracked = list.text.tracked;
+  target.continues = list.text.continues;
   target.text.reserve(list.text.text.size() + list.pieces.size() * 2);
   for (Piece& piece : list.pieces) {
     PieceWriter writer(list.text, target, piece);
@@ -60,7 +64,7 @@ void rewrite_pieces(PieceList& list, Write&& write) {
     piece.begin = static_cast<std::uint32_t>(begin);
     piece.end = static_cast<std::uint32_t>(target.text.size());
   }
-  list.text = std::move(target);
+  std::swap(list.text, target);
 }
 
 }  // namespace mobula::text

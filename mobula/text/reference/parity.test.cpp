@@ -48,6 +48,11 @@ class Parity : public testing::Test {
     }
     const auto ids = example["ids"].get<std::vector<TokenId>>();
     ASSERT_EQ(tokenizer.encode(text, special), ids) << where(example);
+    StreamEncoder parts(tokenizers_.at(example["tokenizer"].get<std::string>()), special, 4);
+    std::vector<TokenId> streamed;
+    for (std::size_t at = 0; at < text.size(); at += 50) parts.push(std::string_view(text).substr(at, 50), streamed);
+    parts.finish(streamed);
+    ASSERT_EQ(streamed, ids) << where(example);
     const Encoding full = tokenizer.encode_full(text, std::nullopt, special);
     ASSERT_EQ(full.ids, ids) << where(example);
     EXPECT_EQ(full.type_ids, example["type_ids"].get<std::vector<std::uint32_t>>()) << where(example);

@@ -76,6 +76,7 @@ Regex Regex::compile(std::string_view pattern, std::string_view name) {
   pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE);  // where there is no JIT, matching is slower and as good
   Regex result;
   result.code_ = std::move(code);
+  result.pattern_ = pattern;
   return result;
 }
 

@@ -21,6 +21,11 @@ class Regex {
   /// Makes an expression that matches `text` itself.
   static Regex literal(std::string_view text, std::string_view name);
 
+  /// Returns the expression as it was given; empty for literal ones.
+  std::string_view pattern() const { return pattern_; }
+  /// Returns the text that a literal expression matches, empty for others.
+  std::string_view literal_text() const { return literal_; }
+
   /// Appends the stretches of valid UTF-8: matches, and what stands between them. Throws Error(resource) where matching
   /// takes too long.
   void find_all(std::string_view text, std::vector<Stretch>& out) const;
@@ -28,6 +33,7 @@ class Regex {
  private:
   struct Code;
   std::shared_ptr<const Code> code_;
+  std::string pattern_;
   std::string literal_;  ///< where not empty, searched for as it is
 };
 
