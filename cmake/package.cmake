@@ -7,7 +7,8 @@ configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/mobula-config.cmake.in $
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mobula)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/mobula-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/mobula-config.cmake ${CMAKE_BINARY_DIR}/mobula-config-version.cmake
-              ${CMAKE_SOURCE_DIR}/cmake/mobula_add_program.cmake ${CMAKE_SOURCE_DIR}/cmake/mobula_torch_target.cmake
+              ${CMAKE_SOURCE_DIR}/cmake/mobula_add_program.cmake ${CMAKE_SOURCE_DIR}/cmake/launcher.cpp
+              ${CMAKE_SOURCE_DIR}/cmake/mobula_torch_target.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mobula)
 
 # Copies what lies in Python wheels beside our own libraries, so that the prefix can be moved to another machine.

@@ -59,6 +59,15 @@ class Engine {
   /// Throws OutOfMemoryError where there is no room for it.
   virtual std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode) = 0;
 
+  /// Of objects that don't become ready by themselves (Object::polled): waits until `wanted` of them are, or the time is
+  /// up (negative: never).
+  virtual void wait(Object* const* /*objects*/, std::size_t /*count*/, std::size_t /*wanted*/,
+                    std::chrono::nanoseconds /*timeout*/) {}
+  /// Makes such an object ready once it is, because somebody is to be told.
+  virtual void watch(Object* /*object*/) {}
+  /// Returns the actor of that name which another process of the engine made, with one reference, or null.
+  virtual ActorCore* find_actor(const std::string& /*name*/) { return nullptr; }
+
   /// Called by a thread that is about to wait for `object` (null: for several). May run the very task it waits for.
   virtual void before_wait(Object* object) = 0;
   /// Called when the thread is about to sleep, and when it goes on: its slot serves other tasks meanwhile.

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "mobula/base/error.hpp"
+#include "mobula/core/engine.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/wire.hpp"
@@ -100,6 +101,8 @@ bool Object::add_waiter(Waiter& waiter) noexcept {
     waiter.next = reinterpret_cast<Waiter*>(seen);
     if (state_.compare_exchange_weak(seen, reinterpret_cast<std::uintptr_t>(&waiter), std::memory_order_acq_rel,
                                      std::memory_order_acquire)) {
+      if (polled()) [[unlikely]]
+        engine_->watch(this);
       return true;
     }
   }

@@ -77,6 +77,11 @@ class Object {
   bool ready() const noexcept { return state_.load(std::memory_order_acquire) == kReady; }
   /// Returns the error of a ready object, or null.
   const std::exception_ptr& error() const noexcept { return error_; }
+  /// Tells whether the engine must be asked for the value (Engine::wait): it does not become ready by itself.
+  bool polled() const noexcept { return (status_.load(std::memory_order_acquire) & kPolled) != 0; }
+  void set_polled() noexcept { status_.fetch_or(kPolled, std::memory_order_release); }
+  /// Tells whether somebody is to be told when the object is complete.
+  bool has_waiters() const noexcept { return (state_.load(std::memory_order_acquire) & ~(kReady | kLocked)) != 0; }
   Engine* engine() const noexcept { return engine_; }
   /// Returns runtime_generation as it was when the object was made.
   std::uint16_t generation() const noexcept { return generation_; }
@@ -129,6 +134,7 @@ class Object {
   void set_holds_value() noexcept { holds_value_ = true; }
 
  private:
+  static constexpr std::uint8_t kPolled = 128;  ///< in status_, beside Task's
   static constexpr std::uintptr_t kReady = 1;
   static constexpr std::uintptr_t kLocked = 2;
 

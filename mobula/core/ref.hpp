@@ -14,6 +14,9 @@
 
 namespace mobula {
 
+/// Asks the engine whether a polled object is ready by now.
+bool look(Object& object);
+
 /// Counted handle on an object. Copies are cheap; an argument of this type makes a task wait for the value.
 /// Thread-safe as a shared_ptr is: one handle belongs to one thread at a time.
 template <class T>
@@ -39,7 +42,7 @@ class Ref {
   /// Tells whether the handle points at anything; a default-made or moved-from one does not.
   explicit operator bool() const noexcept { return object_ != nullptr; }
   /// Tells whether the value, or an error in its place, is there.
-  bool ready() const noexcept { return object_ != nullptr && object_->ready(); }
+  bool ready() const { return object_ != nullptr && (object_->ready() || (object_->polled() && look(*object_))); }
   Object* object() const noexcept { return object_; }
   friend bool operator==(const Ref& a, const Ref& b) noexcept { return a.object_ == b.object_; }
 

@@ -18,6 +18,7 @@
 #include "mobula/core/gang.hpp"
 #include "mobula/core/local/process_worker.hpp"
 #include "mobula/core/local/worker_process.hpp"
+#include "mobula/core/ray/ray_worker.hpp"
 
 namespace mobula {
 namespace {
@@ -102,9 +103,10 @@ RuntimeOptions read_settings(int& argc, char** argv) {
   return options;
 }
 
-/// A worker process's own runtime, made when a task in it first asks.
+/// A worker process's own runtime, made when a task in it first asks. On Ray it is the cluster's.
 Runtime& worker_runtime() {
-  static Runtime* const runtime = new Runtime(RuntimeOptions{.num_cpus = 1});
+  static Runtime* const runtime =
+      new Runtime(RuntimeOptions{.engine = in_ray_worker() ? "ray://worker" : "local", .num_cpus = 1});
   return *runtime;
 }
 
@@ -190,7 +192,7 @@ void Runtime::shutdown() {
 
 Runtime& Runtime::current() {
   if (Runtime* runtime = current_runtime.load(std::memory_order_acquire)) return *runtime;
-  if (worker_served()) return worker_runtime();
+  if (worker_served() || in_ray_worker()) return worker_runtime();
   throw Error(ErrorCode::unavailable, "there is no Runtime in this process", "make one in main()");
 }
 
@@ -281,6 +283,9 @@ ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& 
       names_->actors.try_emplace(name);
       return nullptr;
     }
+    lock.unlock();
+    if (ActorCore* elsewhere = engine_->find_actor(name)) return elsewhere;
+    lock.lock();
     std::vector<std::string> known;
     for (const auto& [other, named] : names_->actors) known.push_back(other);
     throw Error(ErrorCode::not_found, fmt::format("there is no actor named '{}'", name), suggest(name, known));

@@ -133,7 +133,7 @@ class Runtime {
     } else {
       std::vector<T> values;
       values.reserve(refs.size());
-      for (const auto& ref : refs) values.push_back(get(ref, ref.ready() ? timeout : left()));
+      for (const auto& ref : refs) values.push_back(get(ref, ref && ref.object()->ready() ? timeout : left()));
       return values;
     }
   }
@@ -162,7 +162,7 @@ class Runtime {
         kept = kept == at ? refs.end() : std::move(at, refs.end(), kept);
         break;
       }
-      if (at->ready()) {
+      if (*at && at->object()->ready()) {
         result.ready.push_back(std::move(*at));
       } else {
         if (kept != at) *kept = std::move(*at);
@@ -276,7 +276,7 @@ class Runtime {
     std::size_t count = 0;
     for (const auto& ref : refs) {
       if (count == wanted) break;
-      count += ref.ready() ? 1U : 0U;
+      count += ref && ref.object()->ready() ? 1U : 0U;
     }
     return count == wanted;
   }

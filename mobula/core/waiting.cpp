@@ -113,10 +113,19 @@ Task* exchange_current_task(Task* task) noexcept {
   return std::exchange(running_task, task);
 }
 
+bool look(Object& object) {
+  return wait_ready(object, std::chrono::nanoseconds(0));
+}
+
 bool wait_ready(Object& object, std::chrono::nanoseconds timeout) {
   Engine* engine = object.engine();
   const auto deadline = deadline_after(timeout);
   engine->before_wait(&object);
+  if (object.polled()) {
+    Object* polled = &object;
+    engine->wait(&polled, 1, 1, timeout);
+    return object.ready();
+  }
   if (spin(engine, deadline, [&] { return object.ready(); })) return true;
   if (Clock::now() >= deadline) return false;
   Object* one = &object;
@@ -131,6 +140,10 @@ void wait_ready(const std::vector<Object*>& objects, std::size_t count, std::chr
   };
   if (objects.empty() || num_ready() >= count) return;
   Engine* engine = objects.front()->engine();
+  if (std::any_of(objects.begin(), objects.end(), [](const Object* object) { return object->polled(); })) {
+    engine->wait(objects.data(), objects.size(), count, timeout);
+    return;
+  }
   const auto deadline = deadline_after(timeout);
   if (spin(engine, deadline, [&] { return num_ready() >= count; })) return;
   if (Clock::now() >= deadline) return;

@@ -9,6 +9,7 @@
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_pool.hpp"
+#include "mobula/core/ray/ray_engine.hpp"
 #include "mobula/core/task_group.hpp"
 
 namespace mobula {
@@ -420,11 +421,8 @@ void LocalEngine::shutdown() {
 
 std::unique_ptr<Engine> make_engine(const RuntimeOptions& options) {
   if (options.engine == "local") return std::make_unique<LocalEngine>(options);
-  if (options.engine.starts_with("ray://")) {
-    throw Error(ErrorCode::unavailable, fmt::format("engine '{}': this build has no Ray engine", options.engine),
-                "use --engine local");
-  }
-  throw_invalid(fmt::format("engine '{}' is unknown", options.engine), "write local, or ray://HOST:PORT");
+  if (options.engine.starts_with("ray://")) return make_ray_engine(options);
+  throw_invalid(fmt::format("engine '{}' is unknown", options.engine), "write local, ray://local, or ray://HOST:PORT");
 }
 
 }  // namespace mobula

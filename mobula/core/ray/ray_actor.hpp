@@ -1,0 +1,40 @@
+/// An actor of Ray's, as its handles see it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "mobula/core/actor_core.hpp"
+#include "mobula/core/ray/ray_connection.hpp"
+
+namespace mobula {
+
+class RayActor final : public ActorCore {
+ public:
+  RayActor(Engine* engine, ActorOptions options, std::shared_ptr<RayConnection> connection)
+      : ActorCore(engine, std::move(options)), connection_(std::move(connection)) {}
+
+  /// Ray's identity of the actor; made with its first call, the constructor's.
+  const RayId& id() const noexcept { return id_; }
+  void set_id(const RayId& id) noexcept { id_ = id; }
+  /// Takes the identity of an actor that another process made, and ends.
+  void borrow(const RayId& id) noexcept {
+    id_ = id;
+    borrowed_ = true;
+  }
+  bool alive() noexcept override { return !killed_.load(std::memory_order_acquire); }
+  /// Notes that calls fail from now on. Returns whether it was alive.
+  bool mark_killed() noexcept { return !killed_.exchange(true); }
+
+ private:
+  /// Lets the actor make the calls it has been sent, and end.
+  void abandon() noexcept override;
+
+  std::shared_ptr<RayConnection> connection_;
+  RayId id_{};
+  bool borrowed_ = false;
+  std::atomic<bool> killed_{false};
+};
+
+}  // namespace mobula

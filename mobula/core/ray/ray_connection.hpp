@@ -1,0 +1,85 @@
+/// This process's connection to a Ray cluster, and the objects that lie there.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+
+#include "mobula/core/object.hpp"
+#include "mobula/core/ray/bridge.h"
+
+namespace mobula {
+
+/// Loads the plug-in that speaks to Ray, once. Throws Error(unavailable) that says what to install.
+const RayBridge& load_ray_bridge();
+/// Returns the plug-in's path.
+std::string ray_bridge_path();
+/// Throws the error that fits a failure; `who` is what was being done, for its message.
+[[noreturn]] void throw_ray_failure(const RayFailure& failure, const std::string& who);
+
+/// The connection, shared by all that must not use it after its end.
+class RayConnection {
+ public:
+  RayConnection(const RayBridge& bridge, bool owned) : bridge_(bridge), owned_(owned) {}
+  RayConnection(const RayConnection&) = delete;
+  RayConnection& operator=(const RayConnection&) = delete;
+  ~RayConnection() { close(); }
+
+  const RayBridge& bridge() const noexcept { return bridge_; }
+  /// Does `work(bridge)` unless the connection is closed, and keeps it open meanwhile.
+  template <class Work>
+  bool while_open(const Work& work) const {
+    std::shared_lock lock(mutex_);
+    if (closed_) return false;
+    work(bridge_);
+    return true;
+  }
+  void close();
+
+ private:
+  const RayBridge& bridge_;
+  bool owned_;  ///< false in Ray's workers: the connection is the worker's own
+  mutable std::shared_mutex mutex_;
+  bool closed_ = false;
+};
+
+/// An object in Ray's store, with one reference to it. Its bytes are brought here when somebody asks, once.
+class RayObject final : public StoredBytes {
+ public:
+  /// Takes over one reference to `id`.
+  RayObject(std::shared_ptr<RayConnection> connection, const RayId& id) : connection_(std::move(connection)), id_(id) {}
+  ~RayObject() override;
+
+  RayId id() const;
+  /// Gives the object another identity: its task was submitted again. Takes over one reference.
+  void replace(const RayId& id);
+  /// Counts how often the task that makes it was sent.
+  int num_attempts() const noexcept { return num_attempts_; }
+  void count_attempt() noexcept { ++num_attempts_; }
+  /// Keeps bytes that have been brought here.
+  void keep(const RayBuffer& frame) const;
+  /// Returns the value's bytes, brought here where they are not. Throws ObjectLostError where Ray has lost them.
+  PinnedBytes pin() const override;
+  /// Returns the size of bytes that are here; 0 of others.
+  std::size_t size() const noexcept override;
+
+ private:
+  std::shared_ptr<RayConnection> connection_;
+  mutable std::mutex mutex_;
+  RayId id_;
+  struct Frame;
+  mutable std::shared_ptr<const Frame> frame_;
+  std::atomic<int> num_attempts_{1};
+};
+
+/// Returns the error that an object's bytes hold in place of a value, or null.
+std::exception_ptr ray_frame_error(std::string_view frame);
+/// Returns the value's bytes of an object without error.
+std::string_view ray_frame_value(std::string_view frame);
+/// Returns the mark that starts an object's bytes.
+std::string ray_frame(RayFrame kind);
+
+}  // namespace mobula

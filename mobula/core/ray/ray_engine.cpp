@@ -1,0 +1,584 @@
+#include "mobula/core/ray/ray_engine.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <sstream>
+
+#include "mobula/base/log.hpp"
+#include "mobula/core/actor_core.hpp"
+#include "mobula/core/errors.hpp"
+#include "mobula/core/ray/ray_actor.hpp"
+#include "mobula/core/ray/ray_call.hpp"
+#include "mobula/core/ray/ray_worker.hpp"
+#include "mobula/core/task_group.hpp"
+
+namespace mobula {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Values up to this size travel with the call; Ray itself draws the line here (max_direct_call_object_size).
+constexpr std::size_t kInlineBytes = 100 << 10;
+/// Ray is asked in turns of this length, so that the end of the program does not wait for a result that never comes.
+constexpr int kTurnMs = 500;
+constexpr int kWatchTurnMs = 5;
+constexpr int kConnectMs = 10000;
+
+std::shared_ptr<RayObject> ray_object(Object& object) {
+  return std::const_pointer_cast<RayObject>(std::dynamic_pointer_cast<const RayObject>(object.stored()));
+}
+
+RayResource of_ray(const std::string& name, double amount) {
+  return {name == "cpu" ? "CPU" : name == "gpu" ? "GPU" : name.c_str(), amount};
+}
+
+std::string context_of(const Task& task) {
+  return fmt::format("{}, called by {}", task.display_name(), task.caller == nullptr ? "the program" : task.caller);
+}
+
+/// Returns what a task or an actor sets aside, by name.
+template <class Options>
+std::map<std::string, double> needs_of(const Options& options) {
+  std::map<std::string, double> needs = options.resources;
+  needs["cpu"] = options.cpus;
+  needs["gpu"] = options.gpus;
+  if (options.memory != 0) needs["memory"] = static_cast<double>(options.memory);
+  return needs;
+}
+
+ResourceSet set_of(const std::map<std::string, double>& needs) {
+  ResourceSet set;
+  for (const auto& [name, amount] : needs) set.set(name, amount);
+  return set;
+}
+
+/// Returns how long until `deadline`, for Ray: at most a turn.
+int turn_until(Clock::time_point deadline) {
+  if (deadline == Clock::time_point::max()) return kTurnMs;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, kTurnMs));
+}
+
+/// Throws what explains why there is no connection to `address`.
+[[noreturn]] void throw_no_connection(const std::string& address, const RayFailure& failure) {
+  const std::string_view reason = failure.message;
+  if (failure.kind == kRayRefused && reason.find("token") != std::string_view::npos) {
+    throw Error(
+        ErrorCode::unavailable, fmt::format("the Ray cluster at {} wants another token: {}", address, reason),
+        "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what the cluster was started with");
+  }
+  if (failure.kind == kRayRefused) {
+    throw Error(ErrorCode::unsupported, fmt::format("the Ray cluster at {} is of another version: {}", address, reason),
+                "program and cluster need the same version of Ray");
+  }
+  throw Error(ErrorCode::unavailable, fmt::format("no Ray cluster can be reached at {}: {}", address, reason),
+              "give the head's host and port (ray start --head prints them); the program's own machine must be one of "
+              "the cluster's nodes, or send it there: mobula job submit");
+}
+
+}  // namespace
+
+/// A call, put together for Ray. Keeps what the pointers in it point at.
+struct RayEngine::Outgoing {
+  std::string name;
+  std::string header;
+  std::vector<RayId> references;
+  std::vector<std::shared_ptr<RayObject>> kept;
+  std::map<std::string, double> needs;
+  RayCall finish() {
+    resources.clear();
+    for (const auto& [resource, amount] : needs) {
+      if (amount > 0) resources.push_back(of_ray(resource, amount));
+    }
+    RayCall call{};
+    call.name = name.c_str();
+    call.header = {header.data(), header.size()};
+    call.references = references.data();
+    call.num_references = references.size();
+    call.resources = resources.data();
+    call.num_resources = resources.size();
+    call.bundle = -1;
+    return call;
+  }
+  std::vector<RayResource> resources;
+};
+
+namespace {
+
+/// Puts arguments together: what lies in Ray's store goes by name, what is large goes there first.
+class RayArgumentWriter final : public ArgumentWriter {
+ public:
+  RayArgumentWriter(RayEngine& engine, std::vector<RayId>& references, std::vector<std::shared_ptr<RayObject>>& kept)
+      : engine_(engine), references_(references), kept_(kept) {}
+  void reference(Object& object) override {
+    std::shared_ptr<RayObject> stored = ray_object(object);
+    if (stored == nullptr) {
+      WireWriter value;
+      object.encode_value(value);
+      if (value.bytes().size() <= kInlineBytes) {
+        out.number<std::uint32_t>(0);
+        out.text(value.bytes());
+        return;
+      }
+      stored = engine_.store(value.bytes());
+      object.attach_stored(stored);
+    }
+    references_.push_back(stored->id());
+    kept_.push_back(std::move(stored));
+    out.number(static_cast<std::uint32_t>(references_.size()));
+  }
+
+ private:
+  RayEngine& engine_;
+  std::vector<RayId>& references_;
+  std::vector<std::shared_ptr<RayObject>>& kept_;
+};
+
+}  // namespace
+
+RayEngine::RayEngine(const RuntimeOptions& options) {
+  std::string address = options.engine.substr(std::string_view("ray://").size());
+  prepare_ray_token(address == "local");
+  const RayBridge& bridge = load_ray_bridge();
+  if (address == "local") {
+    cluster_ = std::make_unique<RayCluster>(bridge.ray_library(), options);
+    address = cluster_->address();
+  }
+  RayFailure failure{};
+  const auto deadline = Clock::now() + std::chrono::milliseconds(kConnectMs);
+  const std::string plugin = ray_bridge_path();
+  const RayConnect connect{address.c_str(), plugin.c_str(), kConnectMs};
+  for (;;) {
+    failure = {};
+    if (bridge.probe(address.c_str(), kConnectMs, &failure) == kRayNone) bridge.connect(&connect, &failure);
+    if (failure.kind == kRayNone) break;
+    // Our own cluster may still be coming up; another's refusal is final.
+    if (cluster_ == nullptr || failure.kind == kRayRefused || Clock::now() > deadline)
+      throw_no_connection(address, failure);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  connection_ = std::make_shared<RayConnection>(bridge, true);
+}
+
+RayEngine::RayEngine(const RayBridge& bridge) : connection_(std::make_shared<RayConnection>(bridge, false)) {}
+
+RayEngine::~RayEngine() {
+  shutdown();
+}
+
+ResourceSet RayEngine::resources(bool available) const {
+  RayBuffer text{};
+  RayFailure failure{};
+  connection_->while_open([&](const RayBridge& bridge) { bridge.nodes(&text, &failure); });
+  if (failure.kind != kRayNone) throw_ray_failure(failure, "the cluster's nodes can't be listed");
+  ResourceSet sum;
+  if (text.owner == nullptr) return sum;
+  std::istringstream lines(std::string(text.data, text.size));
+  connection_->bridge().release(text.owner);
+  bool alive = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line[0] == '=') continue;
+    if (line[0] != '+') {
+      alive = line.ends_with(" alive");
+      continue;
+    }
+    const std::size_t last = line.rfind(' ');
+    const std::size_t first = line.rfind(' ', last - 1);
+    if (!alive || last == std::string::npos || first == std::string::npos) continue;
+    std::string name = line.substr(1, first - 1);
+    // Each node has a resource of its own name; Ray's store counts as one too.
+    if (name.starts_with("node:") || name == "object_store_memory") continue;
+    if (name == "CPU") name = "cpu";
+    if (name == "GPU") name = "gpu";
+    sum.set(name, sum.get(name) +
+                      Amount{std::stod(available ? line.substr(last + 1) : line.substr(first + 1, last - first))});
+  }
+  return sum;
+}
+
+ResourceSet RayEngine::total_resources() const {
+  return resources(false);
+}
+ResourceSet RayEngine::available_resources() const {
+  return resources(true);
+}
+
+void RayEngine::check_resources(const ResourceSet& need, const std::string& who) const {
+  for (const auto& [name, amount] : need.amounts()) {
+    if (amount > Amount{1} && amount.units() % Amount{1}.units() != 0) {
+      throw ResourceError(
+          fmt::format("{} asks for {} {:g}: Ray gives out whole ones above 1", who, name, amount.value()),
+          "round it up, or stay below 1");
+    }
+  }
+  std::lock_guard lock(resources_mutex_);
+  if (known_total_.covers(need)) return;
+  known_total_ = total_resources();
+  if (known_total_.covers(need)) return;
+  throw ResourceError(
+      fmt::format("{} needs {}; the cluster's nodes have {} in all", who, need.text(), known_total_.text()),
+      "ask for less, or add nodes");
+}
+
+RayEngine::Outgoing RayEngine::outgoing(Task& task) {
+  Outgoing call;
+  call.name = task.display_name();
+  const TaskOptions& options = task.options();
+  RayCallHeader header{.key = task.function().key,
+                       .title = call.name,
+                       .caller = task.caller == nullptr ? "the program" : task.caller,
+                       .environment = options.environment};
+  if (options.retry_exceptions || !options.retry_on.empty()) {
+    header.retries = options.retries;
+    header.retry_on = options.retry_on;
+  }
+  const std::string library = library_of(task.function());
+  WireWriter head;
+  head.number(static_cast<std::uint32_t>(library.size()));
+  head.raw(library.data(), library.size());
+  encode(head, header);
+  RayArgumentWriter arguments(*this, call.references, call.kept);
+  task.encode_arguments(arguments);
+  // Large arguments go through the store, as one object.
+  const bool large = arguments.out.bytes().size() > kInlineBytes;
+  if (large) {
+    call.kept.push_back(store(arguments.out.bytes()));
+    call.references.push_back(call.kept.back()->id());
+  }
+  head.number<std::uint8_t>(large ? 1 : 0);
+  if (!large) head.raw(arguments.out.bytes().data(), arguments.out.bytes().size());
+  call.header = head.take();
+  return call;
+}
+
+std::shared_ptr<RayObject> RayEngine::store(std::string_view value) {
+  std::string frame = ray_frame(kRayValue);
+  frame += value;
+  RayId id{};
+  RayFailure failure{};
+  const bool open = connection_->while_open([&](const RayBridge& bridge) {
+    bridge.put({frame.data(), frame.size()}, &id, &failure);
+  });
+  if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
+  if (failure.kind != kRayNone) throw_ray_failure(failure, "an object can't be put into Ray's store");
+  return std::make_shared<RayObject>(connection_, id);
+}
+
+RayId RayEngine::send(Task& task, Outgoing& call) {
+  RayCall made = call.finish();
+  RayId result{};
+  RayFailure failure{};
+  auto* actor = static_cast<RayActor*>(task.actor());
+  const bool open = connection_->while_open([&](const RayBridge& bridge) {
+    if (actor == nullptr) {
+      bridge.call(&made, &result, &failure);
+    } else {
+      const RayId id = actor->id();
+      bridge.call_actor(&id, &made, &result, &failure);
+    }
+  });
+  if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
+  if (failure.kind != kRayNone) throw_ray_failure(failure, task.display_name());
+  return result;
+}
+
+void RayEngine::submit(Task* task) {
+  if (const Task* parent = current_task()) task->caller = parent->function().name.c_str();
+  if (task->caller == nullptr) task->caller = ray_worker_task();
+  const TaskOptions& options = task->options();
+  if (options.isolation == Isolation::thread) {
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("{} asks for a thread of this process; on Ray tasks run in its workers", task->display_name()),
+        "leave TaskOptions::isolation out, or use --engine local");
+  }
+  Outgoing call = outgoing(*task);
+  call.needs = needs_of(options);
+  if (task->extras != nullptr) {
+    check_resources(set_of(call.needs), task->display_name());
+  }
+  sent(*task, send(*task, call));
+}
+
+void RayEngine::sent(Task& task, const RayId& result) {
+  task.take_stored(std::make_shared<RayObject>(connection_, result));
+  task.set_polled();
+  // Nobody asks for the results of a group one by one, and who waits since before now has not been noticed.
+  if (task.group != nullptr || task.has_waiters()) watch(&task);
+  task.release();
+}
+
+ActorCore* RayEngine::create_actor(ActorOptions options) {
+  const std::string who = options.name.empty() ? "actor" : fmt::format("actor '{}'", options.name);
+  if (options.isolation == Isolation::thread) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} asks for a thread of this process; on Ray actors live in its workers", who),
+                "leave ActorOptions::isolation out, or use --engine local");
+  }
+  if (options.concurrency > 1 || !options.groups.empty()) {
+    throw Error(ErrorCode::unsupported, fmt::format("{}: Ray's C++ API runs an actor's calls one at a time", who),
+                "leave ActorOptions::concurrency and groups out, or make several actors");
+  }
+  if (options.detached) {
+    throw Error(ErrorCode::unsupported, fmt::format("{}: Ray's C++ API makes no detached actors", who),
+                "keep the program that made it alive");
+  }
+  check_resources(set_of(needs_of(options)), who);
+  return new RayActor(this, std::move(options), connection_);
+}
+
+void RayEngine::call(ActorCore* actor, Task* call) {
+  auto* target = static_cast<RayActor*>(actor);
+  if (const Task* parent = current_task()) call->caller = parent->function().name.c_str();
+  if (call->caller == nullptr) call->caller = ray_worker_task();
+  if (!target->alive()) {
+    fail(*call, std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
+                                                        "make a new one, or don't kill it while others call it")));
+    call->release();
+    return;
+  }
+  const bool constructor = call->function().destroy_actor != nullptr;
+  Outgoing outgoing_call = outgoing(*call);
+  if (!constructor) {
+    sent(*call, send(*call, outgoing_call));
+    return;
+  }
+  const ActorOptions& options = actor->options();
+  outgoing_call.needs = needs_of(options);
+  RayCall made = outgoing_call.finish();
+  made.actor_name = options.name.empty() ? nullptr : options.name.c_str();
+  made.max_restarts = options.max_restarts;
+  RayId id{};
+  RayFailure failure{};
+  connection_->while_open([&](const RayBridge& bridge) { bridge.create_actor(&made, &id, &failure); });
+  if (failure.kind != kRayNone) throw_ray_failure(failure, call->display_name());
+  target->set_id(id);
+  // The object is made later, on its node; where that fails, every call says why.
+  call->release();
+}
+
+void RayEngine::kill(ActorCore* actor) {
+  auto* target = static_cast<RayActor*>(actor);
+  if (!target->mark_killed() || target->id().size == 0) return;
+  RayFailure failure{};
+  connection_->while_open([&](const RayBridge& bridge) { bridge.kill_actor(&target->id(), &failure); });
+  if (failure.kind != kRayNone) throw_ray_failure(failure, fmt::format("actor {} can't be killed", actor->title()));
+}
+
+bool RayEngine::cancel(Task* task, Cancel) {
+  if (task->ready()) return false;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} can't be cancelled: Ray's C++ API has no call for it", task->display_name()),
+              "let it end, or make it an actor, which can be killed");
+}
+
+ActorCore* RayEngine::find_actor(const std::string& name) {
+  RayId id{};
+  RayFailure failure{};
+  connection_->while_open([&](const RayBridge& bridge) { bridge.find_actor(name.c_str(), &id, &failure); });
+  if (failure.kind != kRayNone || id.size == 0) return nullptr;
+  auto* actor = new RayActor(this, ActorOptions{.name = name}, connection_);
+  actor->borrow(id);
+  actor->set_title(name);
+  return actor;
+}
+
+std::shared_ptr<const StoredBytes> RayEngine::store(const void* value, EncodeFunction encode) {
+  WireWriter out;
+  encode(value, out);
+  return out.size() <= kInlineBytes ? nullptr : store(out.bytes());
+}
+
+void RayEngine::before_wait(Object* object) {
+  const auto* task = dynamic_cast<const Task*>(object);
+  const Task* running = current_task();
+  if (task == nullptr || running == nullptr || task->actor() == nullptr || task->actor() != running->actor()) return;
+  throw_invalid(
+      fmt::format("{} waits for a call of its own actor, which can't start before it ends", running->display_name()),
+      "return the Ref instead of waiting for it, or call the member function directly");
+}
+
+// ---- results ----------------------------------------------------------------------------------------------------------
+
+void RayEngine::settle(Task& task, const RayBuffer& frame) {
+  const std::string_view bytes(frame.data, frame.size);
+  std::exception_ptr error;
+  try {
+    error = ray_frame_error(bytes);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (error != nullptr) {
+    connection_->bridge().release(frame.owner);
+    fail(task, std::move(error));
+    return;
+  }
+  // Several threads may have asked for one result: the first one's answer counts.
+  const auto object = ray_object(task);
+  object->keep(frame);
+  if (!task.claim()) return;
+  task.drop_arguments();
+  TaskGroup* group = task.group;
+  task.complete();
+  if (group != nullptr) group->finished(1);
+}
+
+void RayEngine::fail(Task& task, std::exception_ptr error) {
+  if (!task.claim()) return;
+  task.drop_arguments();
+  TaskGroup* group = task.group;
+  if (group != nullptr) group->fail(error);
+  task.complete_with(std::move(error));
+  if (group != nullptr) group->finished(1);
+}
+
+bool RayEngine::try_again(Task& task, const RayFailure& failure) {
+  if (failure.kind != kRayWorkerDied && failure.kind != kRayActorDied && failure.kind != kRayObjectLost) return false;
+  const auto object = ray_object(task);
+  const auto* actor = static_cast<RayActor*>(task.actor());
+  const int allowed = actor == nullptr ? task.options().retries : actor->options().max_task_retries;
+  if (object->num_attempts() > allowed || (actor != nullptr && !const_cast<RayActor*>(actor)->alive())) return false;
+  object->count_attempt();
+  // What it depends on may have been lost with the same worker.
+  std::exception_ptr dependency;
+  while (Object* missing = task.unready_dependency(dependency)) {
+    wait(&missing, 1, 1, std::chrono::nanoseconds(-1));
+  }
+  if (dependency != nullptr) {
+    fail(task, dependency);
+    return true;
+  }
+  Outgoing call = outgoing(task);
+  if (actor == nullptr) call.needs = needs_of(task.options());
+  object->replace(send(task, call));
+  return true;
+}
+
+bool RayEngine::fetch(Task& task, int timeout_ms) {
+  const auto object = ray_object(task);
+  const RayId id = object->id();
+  RayBuffer frame{};
+  RayFailure failure{};
+  const bool open =
+      connection_->while_open([&](const RayBridge& bridge) { bridge.get(&id, timeout_ms, &frame, &failure); });
+  if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
+  if (failure.kind == kRayTimeout) return false;
+  if (failure.kind == kRayNone) {
+    settle(task, frame);
+    return true;
+  }
+  try {
+    if (try_again(task, failure)) return task.ready();
+    throw_ray_failure(failure, task.display_name());
+  } catch (...) {
+    fail(task, with_context(std::current_exception(), context_of(task)));
+  }
+  return true;
+}
+
+void RayEngine::wait(Object* const* objects, std::size_t count, std::size_t wanted, std::chrono::nanoseconds timeout) {
+  const auto now = Clock::now();
+  const auto deadline =
+      timeout.count() < 0 || timeout > Clock::time_point::max() - now ? Clock::time_point::max() : now + timeout;
+  if (count == 1) {
+    auto& task = static_cast<Task&>(**objects);
+    for (;;) {
+      if (task.ready()) return;
+      const int turn = turn_until(deadline);
+      if (!fetch(task, turn) && turn == 0) return;
+    }
+  }
+  std::vector<Task*> pending;
+  std::vector<RayId> ids;
+  const auto ready = std::make_unique<bool[]>(count);
+  // The first look takes all that is there at once, so that results are not waited for one by one.
+  for (bool first = true;; first = false) {
+    pending.clear();
+    ids.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (objects[i]->ready()) continue;
+      pending.push_back(static_cast<Task*>(objects[i]));
+      ids.push_back(ray_object(*objects[i])->id());
+    }
+    const std::size_t num_ready = count - pending.size();
+    if (num_ready >= wanted) return;
+    const int turn = first ? 0 : turn_until(deadline);
+    RayFailure failure{};
+    const bool open = connection_->while_open([&](const RayBridge& bridge) {
+      bridge.wait(ids.data(), ids.size(), first ? ids.size() : wanted - num_ready, turn, ready.get(), &failure);
+    });
+    if (!open)
+      throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
+    if (failure.kind != kRayNone && failure.kind != kRayTimeout) throw_ray_failure(failure, "waiting for results");
+    for (std::size_t i = 0; i < pending.size(); ++i) {
+      if (failure.kind == kRayNone && ready[i]) fetch(*pending[i], kTurnMs);
+    }
+    if (!first && turn == 0) return;
+    if (first && Clock::now() >= deadline) return;
+  }
+}
+
+void RayEngine::watch(Object* object) {
+  auto* task = dynamic_cast<Task*>(object);
+  if (task == nullptr) return;
+  task->retain();
+  std::lock_guard lock(watch_mutex_);
+  watched_.push_back(task);
+  if (!watcher_.joinable()) watcher_ = std::thread([this] { watch_objects(); });
+  watch_changed_.notify_one();
+}
+
+void RayEngine::watch_objects() {
+  pthread_setname_np(pthread_self(), "mobula-ray");
+  while (!stopping_.load()) {
+    std::vector<Task*> tasks;
+    {
+      std::unique_lock lock(watch_mutex_);
+      watch_changed_.wait(lock, [&] { return stopping_.load() || !watched_.empty(); });
+      tasks = watched_;
+    }
+    if (stopping_.load() || tasks.empty()) continue;
+    std::vector<Object*> objects(tasks.begin(), tasks.end());
+    try {
+      wait(objects.data(), objects.size(), 1, std::chrono::milliseconds(kWatchTurnMs));
+    } catch (const Error&) {
+      return;  // the connection is closed
+    }
+    std::vector<Task*> done;
+    {
+      std::lock_guard lock(watch_mutex_);
+      const auto ended =
+          std::stable_partition(watched_.begin(), watched_.end(), [](const Task* task) { return !task->ready(); });
+      done.assign(ended, watched_.end());
+      watched_.erase(ended, watched_.end());
+    }
+    for (Task* task : done) task->release();
+  }
+}
+
+void RayEngine::shutdown() {
+  if (stopping_.exchange(true)) return;
+  {
+    std::lock_guard lock(watch_mutex_);
+    watch_changed_.notify_all();
+  }
+  if (watcher_.joinable()) watcher_.join();
+  for (Task* task : watched_) {
+    fail(*task,
+         std::make_exception_ptr(CancelledError(fmt::format("{}: the runtime was shut down", task->display_name()))));
+    task->release();
+  }
+  watched_.clear();
+  connection_->close();
+  cluster_.reset();
+}
+
+std::unique_ptr<Engine> make_ray_engine(const RuntimeOptions& options) {
+  if (const RayBridge* bridge = ray_worker_bridge()) return std::make_unique<RayEngine>(*bridge);
+  return std::make_unique<RayEngine>(options);
+}
+
+}  // namespace mobula
