@@ -11,10 +11,21 @@
 #include <vector>
 
 #include "mobula/core/options.hpp"
+#include "mobula/core/placement.hpp"
 #include "mobula/core/resources.hpp"
 #include "mobula/core/task.hpp"
 
 namespace mobula {
+
+/// A machine that tasks run on.
+struct NodeInfo {
+  std::string id;    ///< unique in the cluster
+  std::string host;  ///< its name, or address
+  bool alive = true;
+  Labels labels;
+  ResourceSet total;
+  ResourceSet available;
+};
 
 /// What an engine is told at its start. `--engine`, `--isolation`, `--num-cpus`, `--memory`, `--spill-dir`,
 /// `--spill-quota`, or the environment variables MOBULA_ENGINE, MOBULA_ISOLATION, MOBULA_NUM_CPUS, MOBULA_MEMORY,
@@ -25,6 +36,7 @@ struct RuntimeOptions {
   int num_cpus = 0;                         ///< tasks that run at once; 0: one for each processor
   double num_gpus = 0;
   std::map<std::string, double> resources;  ///< custom resources, by name
+  Labels labels;                            ///< of this node, beside its host's name ("host")
   std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
   std::filesystem::path spill_dir;          ///< folder for objects that the memory has no room for; empty: none spill
   std::uint64_t spill_quota = 0;            ///< bytes of disk they may take; 0: half of what is free there at the start
@@ -81,6 +93,11 @@ class Engine {
 
   virtual ResourceSet total_resources() const = 0;
   virtual ResourceSet available_resources() const = 0;
+  /// Returns the machines; an engine that does not say otherwise has one.
+  virtual std::vector<NodeInfo> nodes() const;
+  /// Begins to set a placement group's bundles aside. Throws ResourceError where that can never succeed, and
+  /// Error(unsupported) on an engine without placement groups.
+  virtual std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options);
   virtual std::string name() const = 0;
   virtual std::vector<pid_t> worker_pids() const = 0;
   /// Stops: queued tasks fail with CancelledError, running ones are waited for.

@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -33,7 +34,7 @@ struct Parts {
   std::string message;
   std::string hint;
   std::vector<std::string> trace;
-  std::string type;
+  std::vector<std::string> types;  ///< of a TaskError
   std::string last_stderr;
   int signal = 0;
   int exit_code = 0;
@@ -49,7 +50,7 @@ Parts take_apart(const std::exception_ptr& error) {
     parts.message = own.message();
     parts.hint = own.hint();
     parts.trace = own.trace();
-    if (const auto* task = dynamic_cast<const TaskError*>(&own)) parts.type = task->type();
+    if (const auto* task = dynamic_cast<const TaskError*>(&own)) parts.types = task->types();
     if (const auto* died = dynamic_cast<const WorkerDiedError*>(&own)) {
       parts.signal = died->signal();
       parts.exit_code = died->exit_code();
@@ -58,14 +59,14 @@ Parts take_apart(const std::exception_ptr& error) {
   } catch (const std::exception& other) {
     parts.kind = Kind::task;
     parts.code = ErrorCode::task_failed;
-    parts.type = demangle(typeid(other).name());
+    parts.types = type_names(typeid(other));
     parts.message = other.what();
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     parts.kind = Kind::task;
     parts.code = ErrorCode::task_failed;
-    parts.type = type != nullptr ? demangle(type->name()) : "unknown";
-    parts.message = fmt::format("an exception of type {}", parts.type);
+    parts.types = type != nullptr ? type_names(*type) : std::vector<std::string>{"unknown"};
+    parts.message = fmt::format("an exception of type {}", parts.types.front());
     parts.hint = "throw mobula::Error or another std::exception, which can say what went wrong";
   }
   return parts;
@@ -80,7 +81,7 @@ std::exception_ptr finish(E error, const Parts& parts) {
 std::exception_ptr put_together(const Parts& p) {
   switch (p.kind) {
     case Kind::task:
-      return finish(TaskError(p.type, p.message, p.hint), p);
+      return finish(TaskError(p.types, p.message, p.hint), p);
     case Kind::worker_died:
       return finish(WorkerDiedError(p.message, p.signal, p.exit_code, p.last_stderr, p.hint), p);
     case Kind::timeout:
@@ -102,7 +103,11 @@ std::exception_ptr put_together(const Parts& p) {
 }  // namespace
 
 TaskError::TaskError(std::string type, std::string message, std::string hint)
-    : Error(ErrorCode::task_failed, std::move(message), std::move(hint)), type_(std::move(type)) {}
+    : Error(ErrorCode::task_failed, std::move(message), std::move(hint)), types_{std::move(type)} {}
+TaskError::TaskError(std::vector<std::string> types, std::string message, std::string hint)
+    : Error(ErrorCode::task_failed, std::move(message), std::move(hint)), types_(std::move(types)) {
+  if (types_.empty()) types_.emplace_back("unknown");
+}
 WorkerDiedError::WorkerDiedError(std::string message, int signal, int exit_code, std::string last_stderr,
                                  std::string hint)
     : Error(ErrorCode::worker_died, std::move(message), std::move(hint)),
@@ -138,11 +143,13 @@ std::string encode_error(const std::exception_ptr& error) {
   WireWriter out;
   out.number(parts.kind);
   out.number(parts.code);
-  for (const std::string* text : {&parts.message, &parts.hint, &parts.type, &parts.last_stderr}) out.text(*text);
+  for (const std::string* text : {&parts.message, &parts.hint, &parts.last_stderr}) out.text(*text);
   out.number(parts.signal);
   out.number(parts.exit_code);
   out.number<std::uint64_t>(parts.trace.size());
   for (const std::string& line : parts.trace) out.text(line);
+  out.number<std::uint64_t>(parts.types.size());
+  for (const std::string& type : parts.types) out.text(type);
   return out.take();
 }
 
@@ -151,10 +158,11 @@ std::exception_ptr decode_error(std::string_view bytes) {
   Parts parts;
   parts.kind = in.number<Kind>();
   parts.code = in.number<ErrorCode>();
-  for (std::string* text : {&parts.message, &parts.hint, &parts.type, &parts.last_stderr}) *text = in.text();
+  for (std::string* text : {&parts.message, &parts.hint, &parts.last_stderr}) *text = in.text();
   parts.signal = in.number<int>();
   parts.exit_code = in.number<int>();
   for (auto left = in.number<std::uint64_t>(); left > 0; --left) parts.trace.emplace_back(in.text());
+  for (auto left = in.number<std::uint64_t>(); left > 0; --left) parts.types.emplace_back(in.text());
   return put_together(parts);
 }
 
@@ -191,6 +199,45 @@ WorkerDiedError describe_death(std::string_view who, int signal, int exit_code, 
   std::string message = fmt::format("{}: the worker process {}", who, how);
   if (!last_stderr.empty()) message += fmt::format("; its last lines were:\n{}", last_stderr);
   return {std::move(message), signal, exit_code, std::move(last_stderr), std::move(hint)};
+}
+
+namespace {
+
+void add_type(const std::type_info& type, std::vector<std::string>& names) {
+  std::string name = demangle(type.name());
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  names.push_back(std::move(name));
+  if (const auto* single = dynamic_cast<const abi::__si_class_type_info*>(&type)) {
+    add_type(*single->__base_type, names);
+  } else if (const auto* several = dynamic_cast<const abi::__vmi_class_type_info*>(&type)) {
+    for (unsigned i = 0; i < several->__base_count; ++i) {
+      if (several->__base_info[i].__is_public_p()) add_type(*several->__base_info[i].__base_type, names);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> type_names(const std::type_info& type) {
+  std::vector<std::string> names;
+  add_type(type, names);
+  return names;
+}
+
+bool is_one_of(const std::exception_ptr& error, const std::vector<std::string>& types) {
+  std::vector<std::string> names;
+  try {
+    std::rethrow_exception(error);
+  } catch (const TaskError& failure) {
+    names = failure.types();
+  } catch (const std::exception& other) {
+    names = type_names(typeid(other));
+  } catch (...) {
+    return false;
+  }
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return std::find(types.begin(), types.end(), name) != types.end();
+  });
 }
 
 std::string demangle(const char* name) {

@@ -4,6 +4,8 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <typeinfo>
+#include <vector>
 
 #include "mobula/base/error.hpp"
 
@@ -14,10 +16,14 @@ class TaskError : public Error {
  public:
   /// `type` is the exception's type as it reads in source, such as "std::out_of_range".
   TaskError(std::string type, std::string message, std::string hint = {});
-  const std::string& type() const noexcept { return type_; }
+  /// The same with the type's public bases behind the type itself.
+  TaskError(std::vector<std::string> types, std::string message, std::string hint);
+  const std::string& type() const noexcept { return types_.front(); }
+  /// Returns the type and its public bases, nearest first: what catch clauses in the task itself would have matched.
+  const std::vector<std::string>& types() const noexcept { return types_; }
 
  private:
-  std::string type_;
+  std::vector<std::string> types_;
 };
 
 /// A worker process ended in the middle of a task, and its retries (if any) are used up.
@@ -84,5 +90,15 @@ WorkerDiedError describe_death(std::string_view who, int signal, int exit_code, 
 
 /// Returns a type's name as it reads in source.
 std::string demangle(const char* name);
+/// Returns the names of a class and of its public bases, nearest first.
+std::vector<std::string> type_names(const std::type_info& type);
+
+/// Returns the exceptions' names, for TaskOptions::retry_on: exception_types<IoError, std::bad_alloc>().
+template <class... Exceptions>
+std::vector<std::string> exception_types() {
+  return {demangle(typeid(Exceptions).name())...};
+}
+/// Tells whether an error is, or a TaskError stands for, an exception of one of the types, or of one derived from them.
+bool is_one_of(const std::exception_ptr& error, const std::vector<std::string>& types);
 
 }  // namespace mobula

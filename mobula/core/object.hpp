@@ -108,6 +108,10 @@ class Object {
   /// The same where nobody but the caller holds the object: there is nobody to tell.
   void complete_unshared() noexcept;
   void complete_with(std::exception_ptr error) noexcept;
+  /// Of a ready object with an error: keeps a value that came after it, to destroy it in time.
+  void keep_late_value() noexcept {
+    if (stored_.load(std::memory_order_relaxed) == nullptr) set_holds_value();
+  }
   /// Puts a value that arrived as bytes in place, before complete(): decoded at once, or, of `stored` bytes, when somebody
   /// asks for it.
   void take_bytes(std::string_view bytes);

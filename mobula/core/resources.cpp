@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "mobula/base/size.hpp"
+
 namespace mobula {
 
 ResourceSet::ResourceSet(std::map<std::string, Amount> amounts) {
@@ -42,7 +44,8 @@ std::string ResourceSet::text() const {
   std::string text;
   for (const auto& [name, amount] : amounts_) {
     if (!text.empty()) text += ", ";
-    text += fmt::format("{} {:g}", name, amount.value());
+    text += name == "memory" ? fmt::format("memory {}", format_size(static_cast<std::uint64_t>(amount.value())))
+                             : fmt::format("{} {:g}", name, amount.value());
   }
   return text.empty() ? "nothing" : text;
 }

@@ -1,6 +1,7 @@
 /// Amounts of named resources: "cpu", "gpu", or whatever the runtime was told it has.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -11,7 +12,9 @@ namespace mobula {
 class Amount {
  public:
   constexpr Amount() = default;
-  constexpr Amount(double value) : units_(static_cast<std::int64_t>(value * 10000.0 + (value < 0 ? -0.5 : 0.5))) {}
+  /// Amounts beyond 1e14 count as that much.
+  constexpr Amount(double value)
+      : units_(static_cast<std::int64_t>(std::clamp(value, -1e14, 1e14) * 10000.0 + (value < 0 ? -0.5 : 0.5))) {}
   constexpr double value() const noexcept { return static_cast<double>(units_) / 10000.0; }
   constexpr std::int64_t units() const noexcept { return units_; }
   constexpr Amount operator+(Amount other) const noexcept { return of(units_ + other.units_); }

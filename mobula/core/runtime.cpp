@@ -227,6 +227,12 @@ bool Runtime::cancel_object(Object* object, Cancel how) {
   return task != nullptr && engine()->cancel(task, how);
 }
 
+PlacementGroup Runtime::placement_group(std::vector<Bundle> bundles, PlacementOptions options) {
+  if (bundles.empty()) throw_invalid("a placement group without bundles", "give it at least one");
+  auto reservation = engine()->reserve(bundles, options);
+  return {std::move(reservation), std::move(bundles)};
+}
+
 void Runtime::reserve_name(const ActorOptions& options) {
   if (options.name.empty()) {
     if (options.detached) throw_invalid("a detached actor needs a name", "without one nobody could find it again");

@@ -219,6 +219,9 @@ class Runtime {
   /// Tells a running task whether it has been cancelled.
   static bool cancelled() noexcept;
 
+  /// Sets bundles of resources aside, together; see placement.hpp. Throws ResourceError where that can never succeed.
+  PlacementGroup placement_group(std::vector<Bundle> bundles, PlacementOptions options = {});
+  std::vector<NodeInfo> nodes() const { return engine()->nodes(); }
   ResourceSet resources() const { return engine_->total_resources(); }
   ResourceSet available_resources() const { return engine_->available_resources(); }
   const RuntimeOptions& options() const noexcept { return options_; }

@@ -1,6 +1,7 @@
 /// A task as the engines see it: something to run once its dependencies are ready, whose result is an Object.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <new>
 #include <optional>
@@ -14,6 +15,8 @@
 #include "mobula/core/object.hpp"
 #include "mobula/core/options.hpp"
 #include "mobula/core/ref.hpp"
+#include "mobula/core/resources.hpp"
+#include "mobula/core/timer.hpp"
 
 namespace mobula {
 
@@ -23,8 +26,14 @@ class TaskGroup;
 /// What only tasks with options of their own need.
 struct TaskExtras {
   TaskOptions options;
-  int attempts = 0;      ///< how often it has been started
+  int attempts = 0;      ///< how often it has been started again after an exception
   std::size_t lane = 0;  ///< of an actor's call: its concurrency group, see ActorCore::lane_of()
+  ResourceSet need;      ///< what is set aside for it, as the engine counts it
+  Timer::Id deadline;    ///< of TaskOptions::timeout
+  /// Of a task with a timeout: its Ref has its value or error. Whoever sets it completes the task.
+  std::atomic<bool> ended{false};
+
+  bool may_retry() const noexcept { return options.retry_exceptions || !options.retry_on.empty(); }
 };
 
 /// A call waiting to be made, and the object that its result becomes.
@@ -48,6 +57,8 @@ class Task : public Object, public Waiter {
 
   /// Takes the right to run, or to cancel, the task. Exactly one caller gets it.
   bool claim() noexcept { return (status_.fetch_or(kClaimed, std::memory_order_acq_rel) & kClaimed) == 0; }
+  /// Gives the right to run back, for another attempt.
+  void unclaim() noexcept { status_.fetch_and(static_cast<std::uint8_t>(~kClaimed), std::memory_order_acq_rel); }
   bool claimed() const noexcept { return (status_.load(std::memory_order_relaxed) & kClaimed) != 0; }
   void request_cancel() noexcept { status_.fetch_or(kCancelled, std::memory_order_relaxed); }
   bool cancel_requested() const noexcept { return (status_.load(std::memory_order_relaxed) & kCancelled) != 0; }

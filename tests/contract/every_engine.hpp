@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -14,16 +15,19 @@ struct EngineCase {
   std::string name;
   mobula::RuntimeOptions options;
 };
+inline void PrintTo(const EngineCase& engine, std::ostream* out) {
+  *out << engine.name;
+}
 
 inline std::vector<EngineCase> every_engine() {
   return {
-      {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2}},
-      {"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2}},
+      {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2, .resources = {{"scanner", 1}}}},
+      {"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}},
   };
 }
 /// Those whose tasks run in processes, and survive their deaths.
 inline std::vector<EngineCase> engines_with_processes() {
-  return {{"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2}}};
+  return {{"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}}};
 }
 
 /// A test with a runtime on one of the engines.

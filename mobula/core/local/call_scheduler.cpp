@@ -51,6 +51,12 @@ LaneId CallScheduler::open_lane(const LaneOptions& options, Decisions& todo) {
   return id;
 }
 
+void CallScheduler::start_actor(LaneId id, Decisions& todo) {
+  const Lane& lane = *lanes_[id];
+  if (lane.dead || lane.closing || stopping_) return;
+  start_worker(id, 0, todo);
+}
+
 void CallScheduler::close_lane(LaneId id, Decisions& todo) {
   Lane& lane = *lanes_[id];
   lane.closing = true;

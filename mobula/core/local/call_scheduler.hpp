@@ -110,6 +110,8 @@ class CallScheduler {
 
   /// Opens a lane and starts its workers.
   LaneId open_lane(const LaneOptions& options, Decisions& todo);
+  /// Starts the worker of an actor's lane that was opened with none.
+  void start_actor(LaneId lane, Decisions& todo);
   /// The lane's user is gone, and all its calls have ended: ends its workers.
   void close_lane(LaneId lane, Decisions& todo);
 

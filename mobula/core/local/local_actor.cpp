@@ -18,13 +18,13 @@ constexpr int kLongestPause = 8;
 }  // namespace
 
 LocalActor::LocalActor(Engine* engine, ActorHost& host, std::shared_ptr<const std::atomic<bool>> host_alive,
-                       ActorOptions options, bool waiting_for_resources)
+                       ActorOptions options, ResourceSet held)
     : ActorCore(engine, std::move(options)),
       host_(host),
       host_alive_(std::move(host_alive)),
       inbox_(idle_mark()),
-      counted_(waiting_for_resources) {
-  if (waiting_for_resources) {
+      held_(std::move(held)) {
+  if (!held_.empty()) {
     inbox_ = nullptr;
     retain();  // as while scheduled
   }
@@ -135,7 +135,7 @@ void LocalActor::kill(std::exception_ptr error) {
 }
 
 void LocalActor::abandon() noexcept {
-  if (counted_ && host_alive_->load()) host_.actor_gone(this);
+  if (!held_.empty() && host_alive_->load()) host_.actor_gone(this);
   delete this;
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "mobula/core/actor_core.hpp"
+#include "mobula/core/resources.hpp"
 
 namespace mobula {
 
@@ -29,10 +30,10 @@ class ActorHost {
 
 class LocalActor final : public ActorCore {
  public:
-  /// With `waiting_for_resources`, calls queue up until start() is called.
+  /// With resources to hold, calls queue up until start() is called.
   /// `host_alive` says whether the host is still there when the last handle goes.
   LocalActor(Engine* engine, ActorHost& host, std::shared_ptr<const std::atomic<bool>> host_alive, ActorOptions options,
-             bool waiting_for_resources);
+             ResourceSet held);
 
   LocalActor* local() noexcept override { return this; }
   /// Adds a call; schedules the actor where it was idle. Any thread.
@@ -42,6 +43,10 @@ class LocalActor final : public ActorCore {
   void run();
   /// Makes all calls that have not begun, and all later ones, fail with `error`.
   void kill(std::exception_ptr error);
+  /// Returns what the actor keeps for as long as it lives.
+  const ResourceSet& held() const noexcept { return held_; }
+  /// Notes that it was never set aside, before start().
+  void hold_nothing() { held_ = {}; }
   bool alive() noexcept override { return !dead_.load(std::memory_order_acquire); }
 
  private:
@@ -60,7 +65,7 @@ class LocalActor final : public ActorCore {
   alignas(64) std::atomic<Task*> inbox_;
   /// The oldest call taken from the inbox, linked to the newer ones. Belongs to who runs the actor.
   alignas(64) Task* taken_ = nullptr;
-  bool counted_ = false;  ///< holds resources
+  ResourceSet held_;
   std::atomic<bool> dead_{false};
   std::mutex mutex_;
   std::exception_ptr death_;

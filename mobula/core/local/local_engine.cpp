@@ -1,11 +1,14 @@
 #include "mobula/core/local/local_engine.hpp"
 
 #include <fmt/format.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
 
 #include "mobula/base/log.hpp"
+#include "mobula/base/size.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_pool.hpp"
@@ -27,8 +30,45 @@ ResourceSet machine(const RuntimeOptions& options) {
   ResourceSet total;
   total.set("cpu", options.num_cpus);
   total.set("gpu", options.num_gpus);
+  struct sysinfo machine {};
+  sysinfo(&machine);
+  // What objects may take is not tasks' own.
+  const double bytes = static_cast<double>(machine.totalram) * machine.mem_unit;
+  total.set("memory", std::max(0.0, bytes - static_cast<double>(options.memory)));
   for (const auto& [name, amount] : options.resources) total.set(name, amount);
   return total;
+}
+
+Labels labels_of(const RuntimeOptions& options) {
+  Labels labels = options.labels;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  labels.try_emplace("host", host);
+  return labels;
+}
+
+std::string text_of(const Labels& labels) {
+  std::string text;
+  for (const auto& [name, value] : labels) text += (text.empty() ? "" : ", ") + name + "=" + value;
+  return text;
+}
+
+/// What a thread lends while it waits, of what it holds: processors, its machine's or a bundle's.
+ResourceSet processors_of(const ResourceSet& held) {
+  ResourceSet processors;
+  for (const auto& [name, amount] : held.amounts()) {
+    if (name == "cpu" || name.starts_with("cpu@")) processors.set(name, amount);
+  }
+  return processors;
+}
+
+/// Bundles of placement groups are parts of the machine's resources, under names of their own.
+ResourceSet without_bundles(const ResourceSet& all) {
+  ResourceSet own;
+  for (const auto& [name, amount] : all.amounts()) {
+    if (name.find('@') == std::string::npos) own.set(name, amount);
+  }
+  return own;
 }
 
 std::exception_ptr stopped_error(const Task& task) {
@@ -41,28 +81,43 @@ std::exception_ptr stopped_error(const Task& task) {
 
 LocalEngine::LocalEngine(RuntimeOptions options)
     : options_(std::move(options)),
-      resources_(
+      labels_(labels_of(options_)),
+      resources_(std::make_shared<ResourceScheduler>(
           machine(options_), [this](int count) { threads_->request_slots(count); },
-          [this](int count) { threads_->return_slots(count); }),
+          [this](int count) { threads_->return_slots(count); })),
       threads_(std::make_unique<ThreadPool>(
-          options_.num_cpus, [this](Job job) { run_job(job); }, [this] { resources_.slot_granted(); })) {}
+          options_.num_cpus, [this](Job job) { run_job(job); }, [this] { resources_->slot_granted(); })) {}
 
 LocalEngine::~LocalEngine() {
   shutdown();
   *alive_ = false;
 }
 
-ResourceSet LocalEngine::needs(double cpus, double gpus, const std::map<std::string, double>& resources) {
-  ResourceSet need;
-  need.set("cpu", cpus);
-  need.set("gpu", gpus);
-  for (const auto& [name, amount] : resources) need.set(name, amount);
-  return need;
+template <class Options>
+ResourceSet LocalEngine::check_options(const Options& options, const std::string& who) {
+  for (const auto& [name, value] : options.labels) {
+    const auto found = labels_.find(name);
+    if (found == labels_.end() || found->second != value) {
+      throw ResourceError(
+          fmt::format("{}: must run where {}={}, and no node has that label", who, name, value),
+          fmt::format("this node's labels are {}; RuntimeOptions::labels adds others", text_of(labels_)));
+    }
+  }
+  if (!options.environment.empty() && !in_process(options.isolation)) {
+    throw_invalid(fmt::format("{}: environment variables of its own need a process of its own", who),
+                  "give it Isolation::process, or leave the environment out");
+  }
+  const ResourceSet need = requirement(options);
+  if (options.placement.group == 0) resources_->check(need, who);
+  return groups_.translate(need, options.placement, who);
+}
+
+bool LocalEngine::in_process(Isolation isolation) const {
+  return (isolation == Isolation::inherit ? options_.isolation : isolation) == Isolation::process;
 }
 
 bool LocalEngine::in_process(const Task& task) const {
-  const Isolation isolation = task.extras == nullptr ? Isolation::inherit : task.extras->options.isolation;
-  return (isolation == Isolation::inherit ? options_.isolation : isolation) == Isolation::process;
+  return in_process(task.extras == nullptr ? Isolation::inherit : task.extras->options.isolation);
 }
 
 ProcessPool& LocalEngine::processes() {
@@ -70,7 +125,7 @@ ProcessPool& LocalEngine::processes() {
   std::lock_guard lock(processes_mutex_);
   if (processes_ == nullptr) {
     processes_ = std::make_unique<ProcessPool>(
-        options_, [this](Task* task, std::exception_ptr failure) { finish(task, std::move(failure)); });
+        options_, [this](Task* task, std::exception_ptr failure) { process_task_ended(task, std::move(failure)); });
     started_processes_.store(processes_.get(), std::memory_order_release);
   }
   return *processes_;
@@ -80,7 +135,12 @@ void LocalEngine::submit(Task* task) {
   if (const Task* parent = current_task()) task->caller = parent->function().name.c_str();
   if (task->extras != nullptr) {
     const TaskOptions& options = task->extras->options;
-    resources_.check(needs(options.cpus, options.gpus, options.resources), task->display_name());
+    task->extras->need = check_options(options, task->display_name());
+    if (options.timeout.count() >= 0) {
+      task->retain();
+      task->extras->deadline =
+          timer_.at(Timer::Clock::now() + options.timeout, [this, task, keep = Ref<void>(task)] { expire(task); });
+    }
   }
   std::exception_ptr failure;
   while (Object* missing = task->unready_dependency(failure)) {
@@ -127,8 +187,7 @@ void LocalEngine::start_with_resources(Task* task) {
   ProcessPool* const pool = in_process(*task) ? &processes() : nullptr;
   ResourceSet need;
   if (task->extras != nullptr) {
-    const TaskOptions& options = task->extras->options;
-    need = needs(options.cpus, options.gpus, options.resources);
+    need = task->extras->need;
   } else {
     need.set("cpu", 1);
   }
@@ -142,19 +201,19 @@ void LocalEngine::start_with_resources(Task* task) {
     }
     return;
   }
-  resources_.acquire(need, [this, task, need, pool] {
+  const auto start = [this, task, need, pool] {
     if (pool != nullptr) {
-      pool->submit(task, [this, need] { resources_.release(need); });
+      pool->submit(task, [this, need] { resources_->release(need); });
       return;
     }
-    const auto work = [this, task, need] {
+    elastic_.run([this, task, need] {
       held_resources = &need;
       run_job(reinterpret_cast<Job>(task));
       held_resources = nullptr;
-      resources_.release(need);
-    };
-    elastic_.run(work);
-  });
+      resources_->release(need);
+    });
+  };
+  resources_->acquire(need, start, [this, task](const std::exception_ptr& error) { fail_call(task, error); });
 }
 
 void LocalEngine::run_job(Job job) {
@@ -178,13 +237,13 @@ void LocalEngine::run_claimed(Task* task, bool last) {
   }
   Task* before = exchange_current_task(task);
   std::exception_ptr failure;
-  const bool again = task->extras != nullptr && task->extras->options.retry_exceptions;
+  const bool again = task->extras != nullptr && task->extras->may_retry();
   try {
     task->invoke(again);
   } catch (...) {
     failure = capture_task_failure();
-    while (again && failure != nullptr && task->extras->attempts++ < task->extras->options.retries &&
-           !task->cancel_requested()) {
+    while (again && failure != nullptr && wants_retry(*task, failure)) {
+      ++task->extras->attempts;
       try {
         task->invoke(true);
         failure = nullptr;
@@ -198,6 +257,8 @@ void LocalEngine::run_claimed(Task* task, bool last) {
 }
 
 void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
+  if (task->extras != nullptr && !may_end(task, failure)) [[unlikely]]
+    return;
   task->drop_arguments();
   TaskGroup* group = task->group;
   if (failure != nullptr) [[unlikely]] {
@@ -233,13 +294,93 @@ void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
   }
 }
 
+bool LocalEngine::wants_retry(const Task& task, const std::exception_ptr& failure) const {
+  if (task.extras == nullptr || task.actor() != nullptr || task.cancel_requested() || stopping_) return false;
+  const TaskOptions& options = task.extras->options;
+  if (task.extras->attempts >= options.retries) return false;
+  return options.retry_exceptions || is_one_of(failure, options.retry_on);
+}
+
+bool LocalEngine::may_end(Task* task, const std::exception_ptr& failure) {
+  TaskExtras& extras = *task->extras;
+  if (extras.options.timeout.count() < 0) return true;
+  if (!extras.ended.exchange(true)) {
+    timer_.cancel(extras.deadline);
+    return true;
+  }
+  task->drop_arguments();
+  if (failure == nullptr) task->keep_late_value();
+  task->release();
+  return false;
+}
+
+void LocalEngine::expire(Task* task) {
+  if (task->extras->ended.exchange(true)) return;
+  task->request_cancel();
+  TimeoutError error(fmt::format("{} was not done within its timeout of {}", task->display_name(),
+                                 format_duration(task->extras->options.timeout)),
+                     "give it more time (TaskOptions::timeout), or less to do");
+  task->complete_with(std::make_exception_ptr(std::move(error)));
+  // Whoever finds it claimed drops it.
+  if (task->claim()) return;
+  ProcessPool* processes = started_processes_.load(std::memory_order_acquire);
+  if (processes != nullptr) processes->cancel(task, Cancel::forced);
+}
+
+void LocalEngine::process_task_ended(Task* task, std::exception_ptr failure) {
+  if (failure != nullptr && wants_retry(*task, failure) && !task->extras->ended &&
+      !is_one_of(failure, exception_types<WorkerDiedError, CancelledError>())) {
+    ++task->extras->attempts;
+    task->unclaim();
+    start_with_resources(task);
+    return;
+  }
+  finish(task, std::move(failure));
+}
+
 ActorCore* LocalEngine::create_actor(ActorOptions options) {
-  ResourceSet need = needs(options.cpus, options.gpus, options.resources);
-  resources_.check(need, options.name.empty() ? "actor" : fmt::format("actor '{}'", options.name));
-  const Isolation isolation = options.isolation == Isolation::inherit ? options_.isolation : options.isolation;
-  if (isolation == Isolation::process) return processes().create_actor(this, std::move(options));
-  auto* actor = new LocalActor(this, *this, alive_, std::move(options), !need.empty());
-  if (!need.empty()) resources_.acquire(need, [actor] { actor->start(); });
+  const std::string who = options.name.empty() ? "actor" : fmt::format("actor '{}'", options.name);
+  if (options.concurrency < 1) {
+    throw_invalid(fmt::format("{}: concurrency is {}", who, options.concurrency), "give it at least 1");
+  }
+  for (const auto& [name, width] : options.groups) {
+    if (name.empty() || width < 1) {
+      throw_invalid(fmt::format("{}: concurrency group '{}' runs {} calls at once", who, name, width),
+                    "give it a name and at least 1");
+    }
+  }
+  const ResourceSet need = check_options(options, who);
+  if (in_process(options.isolation)) {
+    if (need.empty()) return processes().create_actor(this, std::move(options));
+    const auto held = std::make_shared<std::atomic<bool>>(false);
+    const auto gone = [scheduler = resources_, alive = alive_, need, held] {
+      if (*alive && *held) scheduler->release(need);
+    };
+    ActorCore* actor = processes().create_actor(this, std::move(options), gone);
+    actor->retain();
+    resources_->acquire(
+        need,
+        [this, actor, held] {
+          *held = true;
+          processes().start_actor(actor);
+          actor->release();
+        },
+        [this, actor](const std::exception_ptr& error) {
+          processes().kill(actor, error);
+          actor->release();
+        });
+    return actor;
+  }
+  auto* actor = new LocalActor(this, *this, alive_, std::move(options), need);
+  if (!need.empty()) {
+    resources_->acquire(
+        need, [actor] { actor->start(); },
+        [actor](const std::exception_ptr& error) {
+          actor->hold_nothing();
+          actor->kill(error);
+          actor->start();
+        });
+  }
   return actor;
 }
 
@@ -296,8 +437,7 @@ void LocalEngine::fail_call(Task* call, std::exception_ptr error) {
 }
 
 void LocalEngine::actor_gone(LocalActor* actor) {
-  const ActorOptions& options = actor->options();
-  resources_.release(needs(options.cpus, options.gpus, options.resources));
+  resources_->release(actor->held());
 }
 
 bool LocalEngine::cancel(Task* task, Cancel how) {
@@ -351,9 +491,7 @@ void LocalEngine::lend_slot() {
   if (threads_->on_worker()) {
     threads_->lend_slot();
   } else if (held_resources != nullptr) {
-    ResourceSet cpus;
-    cpus.set("cpu", held_resources->get("cpu"));
-    resources_.release(cpus);
+    resources_->release(processors_of(*held_resources));
   }
 }
 
@@ -361,9 +499,7 @@ void LocalEngine::take_slot_back() {
   if (threads_->on_worker()) {
     threads_->take_slot_back();
   } else if (held_resources != nullptr) {
-    ResourceSet cpus;
-    cpus.set("cpu", held_resources->get("cpu"));
-    resources_.take_back(cpus);
+    resources_->take_back(processors_of(*held_resources));
   }
 }
 
@@ -383,10 +519,20 @@ void LocalEngine::end_polling() {
 }
 
 ResourceSet LocalEngine::total_resources() const {
-  return resources_.total();
+  return without_bundles(resources_->total());
 }
 ResourceSet LocalEngine::available_resources() const {
-  return resources_.available();
+  return without_bundles(resources_->available());
+}
+std::vector<NodeInfo> LocalEngine::nodes() const {
+  return {{.id = "local",
+           .host = labels_.at("host"),
+           .labels = labels_,
+           .total = total_resources(),
+           .available = available_resources()}};
+}
+std::shared_ptr<Reservation> LocalEngine::reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) {
+  return groups_.reserve(bundles, options);
 }
 std::string LocalEngine::name() const {
   return "local";
@@ -413,7 +559,8 @@ void LocalEngine::drop_job(Job job) {
 void LocalEngine::shutdown() {
   if (stopping_.exchange(true)) return;
   if (ProcessPool* processes = started_processes_.load(std::memory_order_acquire)) processes->stop();
-  resources_.stop();
+  timer_.stop();
+  resources_->stop();
   elastic_.stop();
   // Failing one task may make others ready, which are queued anew: until nothing is left.
   threads_->stop([this](Job job) { drop_job(job); });

@@ -9,6 +9,7 @@
 
 #include "mobula/core/engine.hpp"
 #include "mobula/core/local/local_actor.hpp"
+#include "mobula/core/local/placement_groups.hpp"
 #include "mobula/core/local/resource_scheduler.hpp"
 #include "mobula/core/local/thread_pool.hpp"
 
@@ -35,6 +36,8 @@ class LocalEngine final : public Engine, private ActorHost {
   void end_polling() override;
   ResourceSet total_resources() const override;
   ResourceSet available_resources() const override;
+  std::vector<NodeInfo> nodes() const override;
+  std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) override;
   std::string name() const override;
   std::vector<pid_t> worker_pids() const override;
   void shutdown() override;
@@ -55,12 +58,23 @@ class LocalEngine final : public Engine, private ActorHost {
   void run_claimed(Task* task, bool last = false);
   void finish(Task* task, std::exception_ptr failure, bool last = false);
   bool in_process(const Task& task) const;
+  bool in_process(Isolation isolation) const;
   ProcessPool& processes();
-  /// Everything but a plain slot's one processor.
-  static ResourceSet needs(double cpus, double gpus, const std::map<std::string, double>& resources);
+  /// Refuses what this machine can never do, and returns what is to be set aside.
+  template <class Options>
+  ResourceSet check_options(const Options& options, const std::string& who);
+  /// Of a task with options: whether its end may be told now. False where it has been told, or it runs again.
+  bool may_end(Task* task, const std::exception_ptr& failure);
+  /// Ends the wait for a task whose time is up.
+  void expire(Task* task);
+  void process_task_ended(Task* task, std::exception_ptr failure);
+  bool wants_retry(const Task& task, const std::exception_ptr& failure) const;
 
   const RuntimeOptions options_;
-  ResourceScheduler resources_;
+  const Labels labels_;
+  const std::shared_ptr<ResourceScheduler> resources_;
+  PlacementGroups groups_{resources_};
+  Timer timer_;
   std::unique_ptr<ThreadPool> threads_;
   ElasticThreads elastic_;
   std::atomic<bool> stopping_{false};

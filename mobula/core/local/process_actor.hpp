@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -16,8 +17,13 @@ namespace mobula {
 /// the actor's own mutex is taken before the pool's.
 class ProcessActor final : public ActorCore {
  public:
-  ProcessActor(Engine* engine, ActorOptions options, std::shared_ptr<ProcessPool::State> pool)
-      : ActorCore(engine, std::move(options)), pool_(std::move(pool)) {}
+  /// `gone`, where there is one, is called when the actor is no more.
+  ProcessActor(Engine* engine, ActorOptions options, std::shared_ptr<ProcessPool::State> pool,
+               std::function<void()> gone)
+      : ActorCore(engine, std::move(options)), pool_(std::move(pool)), gone_(std::move(gone)) {}
+  ~ProcessActor() override {
+    if (gone_) gone_();
+  }
 
   /// Gives the actor its lane; before the first call.
   void set_lane(LaneId lane) noexcept { lane_ = lane; }
@@ -39,6 +45,7 @@ class ProcessActor final : public ActorCore {
   void submit(Task* task, std::vector<CallEnd>& ends);
 
   std::shared_ptr<ProcessPool::State> pool_;
+  std::function<void()> gone_;
   LaneId lane_ = 0;
   ProcessCall constructor_;
   std::mutex order_mutex_;

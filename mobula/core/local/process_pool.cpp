@@ -174,26 +174,42 @@ void ProcessPool::submit(Task* task, std::function<void()> ended) {
   state.end_all(ends);
 }
 
-ActorCore* ProcessPool::create_actor(Engine* engine, ActorOptions options) {
+ActorCore* ProcessPool::create_actor(Engine* engine, ActorOptions options, std::function<void()> gone) {
   State& state = *state_;
+  const std::uint32_t num_workers = gone == nullptr ? 1 : 0;
   std::string name = options.name.empty() ? "actor" : fmt::format("actor {}", options.name);
   const int max_restarts = options.max_restarts;
-  auto* actor = new ProcessActor(engine, std::move(options), state_);
+  auto* actor = new ProcessActor(engine, std::move(options), state_, std::move(gone));
   std::lock_guard lock(state.mutex);
-  actor->set_lane(
-      state.open_lane({.num_slots = kActorSlots, .actor = true, .max_restarts = max_restarts}, std::move(name), actor));
+  const LaneOptions lane{
+      .num_slots = kActorSlots, .num_workers = num_workers, .actor = true, .max_restarts = max_restarts};
+  actor->set_lane(state.open_lane(lane, std::move(name), actor));
   return actor;
+}
+
+void ProcessPool::start_actor(ActorCore* core) {
+  State& state = *state_;
+  std::vector<CallEnd> ends;
+  {
+    std::lock_guard lock(state.mutex);
+    state.scheduler.start_actor(static_cast<ProcessActor*>(core)->lane(), state.todo);
+    state.carry_out(ends);
+  }
+  state.end_all(ends);
 }
 
 void ProcessPool::call(ActorCore* actor, Task* call) {
   static_cast<ProcessActor*>(actor)->call(call);
 }
 
-void ProcessPool::kill(ActorCore* core) {
+void ProcessPool::kill(ActorCore* core, std::exception_ptr error) {
   auto* actor = static_cast<ProcessActor*>(core);
   State& state = *state_;
-  actor->die(std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), SIGKILL, 0, {},
-                                                     "make a new one, or don't kill it while others call it")));
+  if (error == nullptr) {
+    error = std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), SIGKILL, 0, {},
+                                                    "make a new one, or don't kill it while others call it"));
+  }
+  actor->die(std::move(error));
   std::vector<CallEnd> ends;
   {
     std::lock_guard lock(state.mutex);

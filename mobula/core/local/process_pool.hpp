@@ -25,9 +25,13 @@ class ProcessPool {
 
   /// Runs a task whose arguments are ready; `ended` is called after its end. Takes over one reference.
   void submit(Task* task, std::function<void()> ended = {});
-  ActorCore* create_actor(Engine* engine, ActorOptions options);
+  /// Makes an actor with a process of its own. With `gone`, which is called when the actor is no more, the process is only
+  /// started by start_actor(); calls wait until then.
+  ActorCore* create_actor(Engine* engine, ActorOptions options, std::function<void()> gone = nullptr);
+  void start_actor(ActorCore* actor);
   void call(ActorCore* actor, Task* call);
-  void kill(ActorCore* actor);
+  /// Ends an actor; its calls fail with `error` (null: that it was killed).
+  void kill(ActorCore* actor, std::exception_ptr error = nullptr);
   /// Tells a running task to stop; forced: kills its worker. Returns false where no worker runs it.
   bool cancel(Task* task, Cancel how);
   /// Encodes a value into shared memory; null where it is so small that it travels with the calls.

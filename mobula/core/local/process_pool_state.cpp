@@ -286,7 +286,8 @@ void ProcessPool::State::start_worker(const Decision& decision) {
     worker.lane = decision.lane;
     worker.process = start_worker_process({.role = std::string(kTaskWorkerRole),
                                            .title = "mobula-worker: " + name,
-                                           .inherited = {store->arena().descriptor()}});
+                                           .inherited = {store->arena().descriptor()},
+                                           .environment = lane.actor == nullptr ? Variables{} : lane.actor->options().environment});
     const std::string start = mobula::encode(TaskWorkerStart{
         .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = decision.worker});
     write_fully(worker.process.socket.get(), encode_frame(0, start));

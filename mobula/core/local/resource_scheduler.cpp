@@ -20,33 +20,97 @@ int slots_for(Amount cpus) {
 
 ResourceScheduler::ResourceScheduler(ResourceSet total, std::function<void(int)> request_slots,
                                      std::function<void(int)> return_slots)
-    : total_(std::move(total)), request_slots_(std::move(request_slots)), return_slots_(std::move(return_slots)) {}
+    : request_slots_(std::move(request_slots)), return_slots_(std::move(return_slots)), total_(std::move(total)) {}
 
 void ResourceScheduler::check(const ResourceSet& need, const std::string& who) const {
+  std::lock_guard lock(mutex_);
   for (const auto& [name, amount] : need.amounts()) {
     if (amount < Amount{}) {
       throw_invalid(fmt::format("{}: asks for a negative amount of '{}' ({:g})", who, name, amount.value()));
     }
     if (total_.get(name) < amount) {
-      throw ResourceError(fmt::format("{}: needs {} {:g}, but this machine has {:g} in all", who, name, amount.value(),
-                                      total_.get(name).value()),
+      ResourceSet has;
+      has.set(name, total_.get(name));
+      ResourceSet wants;
+      wants.set(name, amount);
+      throw ResourceError(fmt::format("{}: needs {}, but this machine has {} in all", who, wants.text(), has.text()),
                           fmt::format("ask for less, or start the runtime with more (it has {})", total_.text()));
     }
   }
 }
 
-void ResourceScheduler::acquire(ResourceSet need, std::function<void()> start) {
+std::uint64_t ResourceScheduler::acquire(ResourceSet need, std::function<void()> start,
+                                         std::function<void(std::exception_ptr)> fail) {
+  std::uint64_t number = 0;
   {
     std::lock_guard lock(mutex_);
-    waiting_.push_back({std::move(need), std::move(start)});
+    number = next_entry_++;
+    waiting_.push_back({number, std::move(need), std::move(start), std::move(fail)});
   }
   pump();
+  return number;
+}
+
+bool ResourceScheduler::withdraw(std::uint64_t entry) {
+  std::list<Entry> withdrawn;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto at = waiting_.begin(); at != waiting_.end(); ++at) {
+      if (at->number != entry) continue;
+      withdrawn.splice(withdrawn.begin(), waiting_, at);
+      break;
+    }
+  }
+  if (withdrawn.empty()) return false;
+  pump();  // it kept resources from those behind it
+  return true;
+}
+
+void ResourceScheduler::offer(const ResourceSet& more) {
+  {
+    std::lock_guard lock(mutex_);
+    total_ += more;
+  }
+  pump();
+}
+
+void ResourceScheduler::retire(const ResourceSet& names, const ResourceSet& give_back,
+                               const std::exception_ptr& error) {
+  std::list<Entry> failed;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+      const auto entry = at++;
+      bool concerned = false;
+      for (const auto& [name, amount] : entry->need.amounts()) concerned = concerned || names.amounts().contains(name);
+      if (concerned) failed.splice(failed.end(), waiting_, entry);
+    }
+    retired_.push_back({names, give_back});
+    settle_retired();
+  }
+  for (Entry& entry : failed) {
+    if (entry.fail) entry.fail(error);
+  }
+  pump();
+}
+
+/// Under the mutex.
+void ResourceScheduler::settle_retired() {
+  std::erase_if(retired_, [&](const Retired& retired) {
+    for (const auto& [name, amount] : retired.names.amounts()) {
+      if (used_.get(name) != Amount{}) return false;
+    }
+    for (const auto& [name, amount] : retired.names.amounts()) total_.set(name, Amount{});
+    used_ -= retired.give_back;
+    return true;
+  });
 }
 
 void ResourceScheduler::release(const ResourceSet& need) {
   {
     std::lock_guard lock(mutex_);
     used_ -= need;
+    if (!retired_.empty()) settle_retired();
   }
   pump();
 }
@@ -112,6 +176,7 @@ void ResourceScheduler::stop() {
 }
 
 ResourceSet ResourceScheduler::total() const {
+  std::lock_guard lock(mutex_);
   return total_;
 }
 

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <list>
 #include <mutex>
@@ -24,8 +25,17 @@ class ResourceScheduler {
 
   /// Throws ResourceError where the machine as a whole has less than `need`; `who` names the asker.
   void check(const ResourceSet& need, const std::string& who) const;
-  /// Calls `start` once `need` is set aside; soon, or in the call. End with release().
-  void acquire(ResourceSet need, std::function<void()> start);
+  /// Calls `start` once `need` is set aside; soon, or in the call. End with release(). Where part of the need is retired
+  /// first, calls `fail` instead. Returns the entry's number, for withdraw().
+  std::uint64_t acquire(ResourceSet need, std::function<void()> start,
+                        std::function<void(std::exception_ptr)> fail = nullptr);
+  /// Takes back what has not started. Returns false where it has.
+  bool withdraw(std::uint64_t entry);
+  /// Adds resources to what there is.
+  void offer(const ResourceSet& more);
+  /// Takes the resources of these names away, for good: who waits for them fails with `error`, and once nobody uses them
+  /// any more `give_back` is released.
+  void retire(const ResourceSet& names, const ResourceSet& give_back, const std::exception_ptr& error);
   void release(const ResourceSet& need);
   /// Counts again what was released while its holder waited, at once: more than there is may be in use for a while.
   void take_back(const ResourceSet& need);
@@ -38,19 +48,28 @@ class ResourceScheduler {
 
  private:
   struct Entry {
+    std::uint64_t number;
     ResourceSet need;
     std::function<void()> start;
+    std::function<void(std::exception_ptr)> fail;
+  };
+  struct Retired {
+    ResourceSet names;
+    ResourceSet give_back;
   };
   void pump();
+  void settle_retired();
 
-  const ResourceSet total_;
   const std::function<void(int)> request_slots_;
   const std::function<void(int)> return_slots_;
   mutable std::mutex mutex_;
+  ResourceSet total_;
   ResourceSet used_;
   int held_slots_ = 0;
   int requested_slots_ = 0;
   std::list<Entry> waiting_;
+  std::uint64_t next_entry_ = 1;
+  std::vector<Retired> retired_;
 };
 
 /// Threads for work that holds its own resources, kept for the next when one ends.
