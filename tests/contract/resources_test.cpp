@@ -37,6 +37,10 @@ bool sleep_until_cancelled() {
   while (!mobula::Runtime::cancelled()) usleep(200);
   return true;
 }
+bool tell_and_sleep(std::string path) {
+  count_run(path);
+  return sleep_until_cancelled();
+}
 struct Holder {
   int get() const { return 7; }
 };
@@ -75,13 +79,16 @@ TEST_P(Resources, FailATaskWhoseTimeIsUp) {
   EXPECT_THROW(rt.get(late), mobula::TimeoutError);
   EXPECT_EQ(rt.get(rt.with(TaskOptions{.timeout = 1h}).remote<triple>(2)), 6);
   // One that never gets to run.
+  const std::string path = fresh_file("blockers");
   std::vector<mobula::Ref<bool>> blockers;
-  for (int i = 0; i < 2; ++i) blockers.push_back(rt.remote<sleep_until_cancelled>());
+  for (int i = 0; i < 2; ++i) blockers.push_back(rt.remote<tell_and_sleep>(path));
+  while (std::ifstream(path, std::ios::ate).tellg() != 2) usleep(200);
   auto queued = rt.with(TaskOptions{.timeout = 30ms}).remote<triple>(2);
   EXPECT_THROW(rt.get(queued), mobula::TimeoutError);
   for (auto& blocker : blockers) rt.cancel(blocker);
   EXPECT_EQ(rt.wait(blockers, {.num_ready = 2}).ready.size(), 2U);
   EXPECT_EQ(rt.get(rt.remote<triple>(3)), 9);
+  std::remove(path.c_str());
 }
 
 TEST_P(Resources, CountMemoryAndRefuseLabelsThatNoNodeHas) {

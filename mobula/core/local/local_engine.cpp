@@ -403,6 +403,16 @@ void LocalEngine::kill(ActorCore* actor) {
 }
 
 void LocalEngine::schedule(LocalActor* actor) {
+  // One with processors of its own waits for none of the pool's; one without runs even where others hold them all.
+  if (!actor->held().empty() || resources_->holds_every_slot()) [[unlikely]] {
+    elastic_.run([actor] {
+      const ResourceSet held = actor->held();
+      held_resources = &held;
+      actor->run();
+      held_resources = nullptr;
+    });
+    return;
+  }
   threads_->submit(reinterpret_cast<Job>(actor) | kActorBit, true);
 }
 

@@ -141,11 +141,9 @@ void ResourceScheduler::pump() {
     ResourceSet promised = used_;  // used, or waited for by somebody earlier
     const int num_slots = slots_for(total_.get(kCpu));
     for (auto at = waiting_.begin(); at != waiting_.end();) {
-      ResourceSet with = promised;
-      with += at->need;
-      const bool fits =
-          total_.covers(with) && (at->need.get(kCpu) == Amount{} || slots_for(with.get(kCpu)) <= held_slots_);
-      promised = std::move(with);
+      promised += at->need;
+      bool fits = at->need.get(kCpu) == Amount{} || slots_for(promised.get(kCpu)) <= held_slots_;
+      for (const auto& [name, amount] : at->need.amounts()) fits = fits && promised.get(name) <= total_.get(name);
       if (fits) {
         used_ += at->need;
         start.push_back(std::move(at->start));
@@ -159,6 +157,7 @@ void ResourceScheduler::pump() {
     requested_slots_ += to_request;
     to_return = std::max(0, held_slots_ - std::max(wanted, slots_for(used_.get(kCpu))));
     held_slots_ -= to_return;
+    holds_every_slot_.store(num_slots > 0 && held_slots_ >= num_slots, std::memory_order_release);
   }
   for (auto& work : start) work();
   if (to_return > 0) return_slots_(to_return);

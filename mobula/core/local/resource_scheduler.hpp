@@ -4,6 +4,7 @@
 /// nothing starves. Processors are slots of the thread pool, set aside while such work runs.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -43,6 +44,9 @@ class ResourceScheduler {
   /// Starts everything that still waits, whether there is room or not: the engine is stopping and cancels it.
   void stop();
 
+  /// Tells whether all slots are set aside, so that the thread pool runs nothing.
+  bool holds_every_slot() const noexcept { return holds_every_slot_.load(std::memory_order_acquire); }
+
   ResourceSet total() const;
   ResourceSet available() const;
 
@@ -67,6 +71,7 @@ class ResourceScheduler {
   ResourceSet used_;
   int held_slots_ = 0;
   int requested_slots_ = 0;
+  std::atomic<bool> holds_every_slot_{false};
   std::list<Entry> waiting_;
   std::uint64_t next_entry_ = 1;
   std::vector<Retired> retired_;
