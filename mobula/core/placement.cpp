@@ -14,15 +14,15 @@ BundleRef PlacementGroup::bundle(int index) const {
   return {id(), index};
 }
 
-const char* to_string(Placement strategy) noexcept {
+const char* to_string(PlacementStrategy strategy) noexcept {
   switch (strategy) {
-    case Placement::pack:
+    case PlacementStrategy::pack:
       return "pack";
-    case Placement::spread:
+    case PlacementStrategy::spread:
       return "spread";
-    case Placement::strict_pack:
+    case PlacementStrategy::strict_pack:
       return "strict_pack";
-    case Placement::strict_spread:
+    case PlacementStrategy::strict_spread:
       return "strict_spread";
   }
   return "pack";

@@ -26,7 +26,7 @@ struct Bundle {
 };
 
 /// How bundles spread over nodes.
-enum class Placement {
+enum class PlacementStrategy {
   pack,           ///< on as few nodes as possible
   spread,         ///< on as many nodes as possible
   strict_pack,    ///< on one node, or not at all
@@ -34,7 +34,7 @@ enum class Placement {
 };
 
 struct PlacementOptions {
-  Placement strategy = Placement::pack;
+  PlacementStrategy strategy = PlacementStrategy::pack;
   std::string name;  ///< for people
 };
 
@@ -77,6 +77,6 @@ class PlacementGroup {
 };
 
 /// Returns the strategy's spelling, such as "strict_pack".
-const char* to_string(Placement strategy) noexcept;
+const char* to_string(PlacementStrategy strategy) noexcept;
 
 }  // namespace mobula

@@ -151,12 +151,12 @@ TEST_P(Resources, RefusePlacementsThatCanNeverBe) {
   EXPECT_THROW(rt.placement_group({}), mobula::Error);
   EXPECT_THROW(rt.placement_group({{.cpus = 99}}), mobula::ResourceError);
   try {
-    rt.placement_group({{.cpus = 1}, {.cpus = 1}}, {.strategy = mobula::Placement::strict_spread});
+    rt.placement_group({{.cpus = 1}, {.cpus = 1}}, {.strategy = mobula::PlacementStrategy::strict_spread});
     FAIL();
   } catch (const mobula::ResourceError& error) {
     EXPECT_NE(error.message().find("2 nodes"), std::string::npos) << error.message();
   }
-  EXPECT_TRUE(rt.placement_group({{.cpus = 1}}, {.strategy = mobula::Placement::strict_spread}).wait(10s));
+  EXPECT_TRUE(rt.placement_group({{.cpus = 1}}, {.strategy = mobula::PlacementStrategy::strict_spread}).wait(10s));
 }
 
 TEST_P(Resources, HoldBackAnActorUntilTheyAreFree) {

@@ -109,10 +109,10 @@ class PlacementGroups::Group final : public Reservation, public std::enable_shar
 
 std::shared_ptr<Reservation> PlacementGroups::reserve(const std::vector<Bundle>& bundles,
                                                       const PlacementOptions& options) {
-  if (options.strategy == Placement::strict_spread && bundles.size() > 1) {
+  if (options.strategy == PlacementStrategy::strict_spread && bundles.size() > 1) {
     throw ResourceError(fmt::format("strict_spread of {} bundles needs {} nodes, and the local engine is one",
                                     bundles.size(), bundles.size()),
-                        "use Placement::spread, or run on a cluster (--engine ray://HOST:PORT)");
+                        "use PlacementStrategy::spread, or run on a cluster (--engine ray://HOST:PORT)");
   }
   std::vector<ResourceSet> amounts;
   for (const Bundle& bundle : bundles) {

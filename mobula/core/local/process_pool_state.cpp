@@ -284,10 +284,11 @@ void ProcessPool::State::start_worker(const Decision& decision) {
   try {
     PoolWorker worker;
     worker.lane = decision.lane;
-    worker.process = start_worker_process({.role = std::string(kTaskWorkerRole),
-                                           .title = "mobula-worker: " + name,
-                                           .inherited = {store->arena().descriptor()},
-                                           .environment = lane.actor == nullptr ? Variables{} : lane.actor->options().environment});
+    worker.process =
+        start_worker_process({.role = std::string(kTaskWorkerRole),
+                              .title = "mobula-worker: " + name,
+                              .inherited = {store->arena().descriptor()},
+                              .environment = lane.actor == nullptr ? Variables{} : lane.actor->options().environment});
     const std::string start = mobula::encode(TaskWorkerStart{
         .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = decision.worker});
     write_fully(worker.process.socket.get(), encode_frame(0, start));
