@@ -10,10 +10,15 @@ namespace {
 
 void add_reading_options(CLI::App& command, DataOptions& options) {
   command.add_option("--from", options.from,
-                     "format of the input: csv, jsonl, text, parquet, ipc (default: by extension)");
+                     "format of the input: csv, jsonl, text, parquet, ipc, tar, mds, hf, delta, sqlite, images, binary "
+                     "(default: by extension, or by what a folder holds)");
   command.add_option("--types", options.types, "fix column types, such as a=string,b=int64 (CSV, JSONL)");
   command.add_option("--infer", options.infer, "infer types over `all` rows, or over a size such as 8MB (default 1MB)");
   command.add_option("--columns", options.columns, "read only these columns, such as a,b");
+  command.add_option("--query", options.query, "SQLite: a table's name or a SELECT (default: the only table)");
+  command.add_option("--split", options.split, "HF datasets: which part of a DatasetDict");
+  command.add_option("--table-version", options.version,
+                     "Delta Lake: which version of the table (default: the newest)");
   command.add_option("--delimiter", options.delimiter, "what separates fields in CSV (default: comma)");
 }
 
@@ -33,13 +38,16 @@ void add_action(CommandLine& line, CLI::App& group, DataOptions::Action action, 
 
 void add_data_command(CommandLine& line) {
   CLI::App& group = line.add_group("data", "Look at, convert and process datasets");
-  add_action(line, group, DataOptions::Action::convert, "convert", "Convert one file to another format",
+  add_action(line, group, DataOptions::Action::convert, "convert", "Convert a dataset to another format",
              "  mobula data convert in.csv out.parquet\n"
              "  mobula data convert in.jsonl out.csv --types id=string\n"
-             "  mobula data convert in.parquet out.jsonl --nan null",
+             "  mobula data convert in.parquet out.jsonl --nan null\n"
+             "  mobula data convert in.parquet out/ --to mds --compression zstd\n"
+             "  mobula data convert app.db out.parquet --query 'SELECT id, text FROM posts'",
              [](CLI::App& command, DataOptions& options) {
                command.add_option("input", options.input, "file to read")->required();
-               command.add_option("output", options.output, "file to write; it appears when it is whole")->required();
+               command.add_option("output", options.output, "file or folder to write; it appears when it is whole")
+                   ->required();
                command.add_option("--to", options.to, "format of the output (default: by extension)");
                command.add_option("--nan", options.nan, "`null`: write NaN and infinities to JSONL as null");
                command.add_option("--compression", options.compression,

@@ -14,6 +14,7 @@
 #include "mobula/data/blocks/type_names.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
+#include "mobula/data/formats.hpp"
 #include "mobula/data/plan/pipeline.hpp"
 
 namespace mobula::cli {
@@ -44,6 +45,9 @@ data::Dataset open_input(const DataOptions& options) {
   if (options.delimiter.size() != 1)
     throw_invalid(fmt::format("--delimiter '{}': one byte is expected", options.delimiter));
   read.delimiter = options.delimiter[0];
+  read.query = options.query;
+  read.split = options.split;
+  read.version = options.version;
   return data::Dataset::read(options.input, options.from, read);
 }
 
@@ -85,12 +89,15 @@ void convert(const DataOptions& options, const GlobalOptions& globals) {
   write.compression = options.compression;
   write.nan_as_null = !options.nan.empty();
   write.durable = true;
-  std::string format = options.to.empty() ? data::format_of_extension(options.output) : options.to;
+  std::string format = options.to.empty() ? data::format_of_path(options.output) : options.to;
   if (format.empty())
     throw_invalid(fmt::format("{}: its extension tells no format", options.output),
-                  "pass --to csv, jsonl, text, parquet or ipc");
+                  fmt::format("pass --to {}", fmt::join(data::writable_formats(), ", ")));
   const auto start = Clock::now();
-  const auto result = open_input(options).write_file(options.output, format, write, run_options(globals));
+  const auto input = open_input(options);
+  const bool folder = data::format_named(format).whole_folder || options.output.ends_with('/');
+  const auto result = folder ? input.write(options.output, format, write, run_options(globals))
+                             : input.write_file(options.output, format, write, run_options(globals));
   print_result(result, options.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
 }
 

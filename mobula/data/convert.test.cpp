@@ -9,6 +9,7 @@
 #include "mobula/base/random.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
+#include "mobula/data/formats.hpp"
 
 namespace mobula::data {
 namespace {
@@ -22,7 +23,7 @@ class ConvertTest : public ::testing::Test {
   }
   std::string convert(const std::string& from, const std::string& to, const ReadOptions& read = {},
                       const WriteOptions& write = {}) const {
-    Dataset::read(path(from), "", read).write_file(path(to), format_of_extension(to), write);
+    Dataset::read(path(from), "", read).write_file(path(to), format_of_path(to), write);
     return to.ends_with(".parquet") || to.ends_with(".arrow") ? "" : read_file(path(to));
   }
   std::string error_of(const std::string& from, const std::string& to, const ReadOptions& read = {}) const {

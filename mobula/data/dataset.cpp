@@ -10,6 +10,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/expressions/expression.hpp"
+#include "mobula/data/formats.hpp"
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/block_operators.hpp"
 #include "mobula/data/plan/plan.hpp"
@@ -19,8 +20,6 @@
 namespace mobula::data {
 namespace fs = std::filesystem;
 namespace {
-
-const std::vector<std::string> kFormats = {"csv", "jsonl", "text", "parquet", "ipc"};
 
 PlanContext context_of(const RunOptions& options) {
   PlanContext context;
@@ -72,18 +71,6 @@ class UseSink : public Sink {
 
 }  // namespace
 
-std::string format_of_extension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (extension == ".csv" || extension == ".tsv") return "csv";
-  if (extension == ".jsonl" || extension == ".ndjson") return "jsonl";
-  if (extension == ".txt" || extension == ".text") return "text";
-  if (extension == ".parquet" || extension == ".pq") return "parquet";
-  if (extension == ".arrow" || extension == ".arrows" || extension == ".ipc" || extension == ".feather") return "ipc";
-  return {};
-}
-
 Dataset::Dataset(std::shared_ptr<const PlanNode> plan) : plan_(std::move(plan)) {}
 
 Dataset Dataset::read(const std::string& path, std::string format, ReadOptions options) {
@@ -93,28 +80,19 @@ Dataset Dataset::read(const std::string& path, std::string format, ReadOptions o
 Dataset Dataset::read(const std::vector<std::string>& paths, std::string format, ReadOptions options) {
   if (paths.empty()) throw_invalid("read: no paths");
   if (format.empty()) {
-    format = format_of_extension(paths.front());
+    format = format_of_path(paths.front());
     if (format.empty()) {
       throw_invalid(fmt::format("{}: its extension tells no format", paths.front()),
-                    fmt::format("name one of {}", fmt::join(kFormats, ", ")));
+                    fmt::format("name one of {}", fmt::join(readable_formats(), ", ")));
     }
   }
-  if (std::find(kFormats.begin(), kFormats.end(), format) == kFormats.end()) {
-    throw_invalid(fmt::format("unknown format '{}'", format), suggest(format, kFormats));
+  const FormatInfo& info = format_named(format);
+  if (!options.types.empty() && !info.takes_types) {
+    throw_invalid(fmt::format("types are of no use: {} files carry theirs", format));
   }
   if (fs::path(paths.front()).extension() == ".tsv") options.delimiter = '\t';
-  return Dataset(std::make_shared<SourceNode>([paths, format, options] {
-    const std::string extension = format == "text" ? ".txt" : format == "ipc" ? ".arrow" : "." + format;
-    auto files = expand_files(paths, extension);
-    if (!options.types.empty() && format != "csv" && format != "jsonl") {
-      throw_invalid(fmt::format("types are of no use: {} files carry theirs", format));
-    }
-    if (format == "csv") return open_csv(std::move(files), options);
-    if (format == "jsonl") return open_jsonl(std::move(files), options);
-    if (format == "text") return open_text(std::move(files), options);
-    if (format == "parquet") return open_parquet(std::move(files), options);
-    return open_ipc(std::move(files), options);
-  }));
+  return Dataset(
+      std::make_shared<SourceNode>([paths, format, options] { return open_source(format, paths, options); }));
 }
 
 Dataset Dataset::range(std::int64_t rows) {
@@ -233,10 +211,14 @@ std::vector<RecordBatchPointer> Dataset::collect(const RunOptions& options) cons
 
 RunResult Dataset::write(const std::string& path, std::string format, const WriteOptions& write,
                          const RunOptions& options) const {
-  if (format.empty()) format = format_of_extension(path);
+  if (format.empty()) format = format_of_path(path);
   if (format.empty()) {
     throw_invalid(fmt::format("{}: its extension tells no format", path),
-                  fmt::format("name one of {}", fmt::join(kFormats, ", ")));
+                  fmt::format("name one of {}", fmt::join(writable_formats(), ", ")));
+  }
+  if (format_named(format).whole_folder) {
+    const auto sink = mds_sink(path, write);
+    return run_into(*sink, options);
   }
   const bool folder =
       path.ends_with('/') || fs::is_directory(path) || !fs::path(path).has_extension() || !write.partition_by.empty();

@@ -70,7 +70,7 @@ struct SortKey {
 /// Rows to come. A value: copies share what they are made of. Thread-safe, since nothing changes it.
 class Dataset {
  public:
-  /// Reads files of one format (csv, jsonl, text, parquet, ipc; empty: by extension): a path, a folder or a glob pattern.
+  /// Reads files of one format (formats.hpp; empty: by extension): a path, a folder or a glob pattern.
   static Dataset read(const std::string& path, std::string format = {}, ReadOptions options = {});
   static Dataset read(const std::vector<std::string>& paths, std::string format, ReadOptions options = {});
   /// Counts from 0 to `rows`, as a column "id".
@@ -134,8 +134,5 @@ class Dataset {
 
   std::shared_ptr<const PlanNode> plan_;
 };
-
-/// Returns the format of a file by its extension: csv, jsonl, text, parquet or ipc; empty where it tells nothing.
-std::string format_of_extension(const std::filesystem::path& path);
 
 }  // namespace mobula::data

@@ -1,6 +1,7 @@
 #include "mobula/data/describe.hpp"
 
 #include <arrow/array.h>
+#include <arrow/array/builder_binary.h>
 #include <arrow/array/concatenate.h>
 #include <arrow/array/util.h>
 #include <arrow/compute/api_aggregate.h>
@@ -10,6 +11,7 @@
 #include <arrow/scalar.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <optional>
 
@@ -73,6 +75,29 @@ Json scalar_as_json(const std::shared_ptr<arrow::Scalar>& scalar) {
   return parse_json(text, "value");
 }
 
+/// Returns the batch with columns of bytes as strings in base64, which JSON can hold.
+RecordBatchPointer with_base64(const RecordBatchPointer& batch) {
+  RecordBatchPointer result = batch;
+  for (int i = 0; i < batch->num_columns(); ++i) {
+    if (batch->column(i)->type_id() != arrow::Type::BINARY) continue;
+    const auto& bytes = static_cast<const arrow::BinaryArray&>(*batch->column(i));
+    arrow::StringBuilder texts;
+    std::string text;
+    for (std::int64_t row = 0; row < bytes.length(); ++row) {
+      const std::string_view value = bytes.GetView(row);
+      text.resize((value.size() + 2) / 3 * 4 + 1);
+      text.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                                           reinterpret_cast<const unsigned char*>(value.data()),
+                                                           static_cast<int>(value.size()))));
+      check(bytes.IsNull(row) ? texts.AppendNull() : texts.Append(text), "base64");
+    }
+    result =
+        take(result->SetColumn(i, arrow::field(batch->column_name(i), arrow::utf8()), take(texts.Finish(), "base64")),
+             "base64");
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<ColumnInfo> columns_of(const Dataset& dataset) {
@@ -88,8 +113,9 @@ std::vector<std::string> rows_as_json(const Dataset& dataset) {
   dataset.for_each([&](const RecordBatchPointer& batch) {
     WriteOptions options;
     options.nan_as_null = true;
-    if (format == nullptr) format = make_jsonl_format(batch->schema(), options);
-    const auto prepared = format->prepare({batch, nullptr});
+    const auto printable = with_base64(batch);
+    if (format == nullptr) format = make_jsonl_format(printable->schema(), options);
+    const auto prepared = format->prepare({printable, nullptr});
     std::string_view text = prepared->text;
     while (!text.empty()) {
       const std::size_t end = text.find('\n');
@@ -111,6 +137,9 @@ std::vector<std::vector<std::string>> rows_as_text(const Dataset& dataset) {
           cells.emplace_back("null");
         } else if (column->type_id() == arrow::Type::STRING) {
           cells.emplace_back(static_cast<const arrow::StringArray&>(*column).GetView(row));
+        } else if (column->type_id() == arrow::Type::BINARY) {
+          cells.push_back(
+              fmt::format("<{} bytes>", static_cast<const arrow::BinaryArray&>(*column).GetView(row).size()));
         } else {
           cells.push_back(take(column->GetScalar(row), "row")->ToString());
         }

@@ -18,8 +18,8 @@ struct ColumnInfo {
 /// Lists the columns.
 std::vector<ColumnInfo> columns_of(const Dataset& dataset);
 
-/// Returns the rows as JSON objects, one a string; NaN and infinities are null. Throws Error(unsupported) for columns that
-/// JSON can't hold.
+/// Returns the rows as JSON objects, one a string; NaN and infinities are null, bytes base64. Throws Error(unsupported) for
+/// columns that JSON can't hold.
 std::vector<std::string> rows_as_json(const Dataset& dataset);
 
 /// Returns the rows as cells of text, null as an empty optional's stand-in "null".

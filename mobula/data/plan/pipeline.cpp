@@ -13,11 +13,11 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/formats.hpp"
 
 namespace mobula::data {
 namespace {
 
-const std::vector<std::string> kFormats = {"csv", "jsonl", "text", "parquet", "ipc"};
 constexpr std::size_t kMaxPipelineBytes = 1 << 20;
 
 /// Reads nodes with the place of each in its messages.
@@ -80,25 +80,29 @@ class PipelineReader {
     }
   }
   /// Finds which of the formats a source or sink names.
-  std::string format_key(const YAML::Node& node, std::string_view what, std::vector<std::string> others) const {
-    std::vector<std::string> known = kFormats;
+  std::string format_key(const YAML::Node& node, std::string_view what, const std::vector<std::string>& formats,
+                         const std::vector<std::string>& others) const {
+    std::vector<std::string> known = formats;
     known.insert(known.end(), others.begin(), others.end());
     if (!node.IsMap()) fail(node, fmt::format("{}: a map is expected, such as {{csv: \"in/*.csv\"}}", what));
     check_keys(node, what, known);
     std::string format;
     for (const auto& item : node) {
       const std::string key = item.first.Scalar();
-      const bool is_format = key == "range" || std::find(kFormats.begin(), kFormats.end(), key) != kFormats.end();
+      const bool is_format =
+          (key == "range" && what == "source") || std::find(formats.begin(), formats.end(), key) != formats.end();
       if (is_format && !format.empty()) fail(item.first, fmt::format("{}: both {} and {}", what, format, key));
       if (is_format) format = key;
     }
     if (format.empty())
-      fail(node, fmt::format("{}: no format", what), fmt::format("name one of {}", fmt::join(kFormats, ", ")));
+      fail(node, fmt::format("{}: no format", what), fmt::format("name one of {}", fmt::join(formats, ", ")));
     return format;
   }
 
   Dataset source(const YAML::Node& node) const {
-    const std::string format = format_key(node, "source", {"range", "types", "infer", "columns", "delimiter"});
+    const std::string format =
+        format_key(node, "source", readable_formats(),
+                   {"range", "types", "infer", "columns", "delimiter", "query", "split", "version"});
     if (format == "range") return Dataset::range(integer(node["range"], "source.range"));
     ReadOptions options;
     if (const YAML::Node types = node["types"]) {
@@ -115,6 +119,9 @@ class PipelineReader {
       if (value.size() != 1) fail(delimiter, "source.delimiter: one byte is expected");
       options.delimiter = value[0];
     }
+    if (const YAML::Node query = node["query"]) options.query = text(query, "source.query");
+    if (const YAML::Node split = node["split"]) options.split = text(split, "source.split");
+    if (const YAML::Node version = node["version"]) options.version = integer(version, "source.version");
     return Dataset::read(texts(node[format], "source." + format), format, options);
   }
 
@@ -184,9 +191,8 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   Pipeline pipeline{dataset, {}, {}, {}, {}};
   if (const YAML::Node sink = root["sink"]) {
     pipeline.format = reader.format_key(
-        sink, "sink",
+        sink, "sink", writable_formats(),
         {"compression", "nan", "partition_by", "overwrite", "row_group_rows", "part_size", "delimiter", "durable"});
-    if (pipeline.format == "range") reader.fail(sink, "sink: range is a source");
     pipeline.output = reader.text(sink[pipeline.format], "sink." + pipeline.format);
     if (const YAML::Node node = sink["compression"]) pipeline.write.compression = reader.text(node, "sink.compression");
     if (const YAML::Node node = sink["nan"]) {

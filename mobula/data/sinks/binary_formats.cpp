@@ -16,6 +16,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/engine/executor.hpp"
+#include "mobula/data/formats.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
 #include "mobula/data/sinks/output_file.hpp"
 
@@ -175,7 +176,8 @@ std::unique_ptr<Format> make_format(const std::string& name, std::shared_ptr<arr
   if (name == "text") return make_text_format(std::move(schema), options);
   if (name == "parquet") return make_parquet_format(std::move(schema), options);
   if (name == "ipc") return make_ipc_format(std::move(schema), options);
-  throw_invalid(fmt::format("unknown format '{}'", name), suggest(name, {"text", "jsonl", "csv", "parquet", "ipc"}));
+  if (name == "tar") return make_tar_format(std::move(schema), options);
+  throw_invalid(fmt::format("unknown format '{}'", name), suggest(name, writable_formats()));
 }
 
 }  // namespace mobula::data

@@ -16,5 +16,8 @@ std::unique_ptr<Sink> file_sink(std::string path, std::string format, WriteOptio
 /// folders key=value, and without those columns. Throws Error(already_exists) for a folder that holds something, unless
 /// options.overwrite.
 std::unique_ptr<Sink> folder_sink(std::string path, std::string format, WriteOptions options);
+/// Writes a folder of MDS shards with their index.json (mosaicml-streaming), compressed by zstd where options.compression
+/// says so; a shard ends at options.part_bytes.
+std::unique_ptr<Sink> mds_sink(std::string path, WriteOptions options);
 
 }  // namespace mobula::data

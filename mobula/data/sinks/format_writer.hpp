@@ -54,6 +54,7 @@ std::unique_ptr<Format> make_jsonl_format(std::shared_ptr<arrow::Schema> schema,
 std::unique_ptr<Format> make_text_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options);
 std::unique_ptr<Format> make_parquet_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options);
 std::unique_ptr<Format> make_ipc_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options);
+std::unique_ptr<Format> make_tar_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options);
 
 /// Opens a file that prepared text is appended to, after `header`.
 std::unique_ptr<FileWriter> open_text_writer(const std::string& path, std::string header, bool durable);

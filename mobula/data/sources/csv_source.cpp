@@ -267,20 +267,4 @@ std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions opt
   return std::make_unique<CsvSource>(std::move(files), std::move(options));
 }
 
-std::vector<int> pick_columns(const std::vector<std::string>& names, const ReadOptions& options,
-                              const std::string& file) {
-  std::vector<int> picked;
-  for (const std::string& column : options.columns) {
-    const auto found = std::find(names.begin(), names.end(), column);
-    if (found == names.end()) {
-      throw Error(ErrorCode::not_found, fmt::format("{}: no column '{}'", file, column), suggest(column, names));
-    }
-    picked.push_back(static_cast<int>(found - names.begin()));
-  }
-  if (options.columns.empty()) {
-    for (int i = 0; i < static_cast<int>(names.size()); ++i) picked.push_back(i);
-  }
-  return picked;
-}
-
 }  // namespace mobula::data

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ struct ReadOptions {
   /// Text read at a time by each thread (CSV, JSONL, text), and decoded bytes aimed at elsewhere.
   std::size_t piece_bytes = std::size_t{2} << 20;
   char delimiter = ',';
+  std::string query;          ///< SQLite: a table's name or a SELECT statement; empty: the only table
+  std::string split;          ///< HF datasets: which part of a DatasetDict
+  std::int64_t version = -1;  ///< Delta Lake: the table's version; -1: the newest
 };
 
 /// Returns the files that a path, a folder or a glob pattern stands for, sorted by name. A folder stands for the files in

@@ -1,0 +1,74 @@
+#include "mobula/data/formats.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/nearest.hpp"
+
+namespace mobula::data {
+namespace fs = std::filesystem;
+namespace {
+
+std::vector<std::string> names_where(bool FormatInfo::*able) {
+  std::vector<std::string> names;
+  for (const FormatInfo& format : formats()) {
+    if (format.*able) names.push_back(format.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+const std::vector<FormatInfo>& formats() {
+  static const std::vector<FormatInfo> table = {
+      {.name = "csv", .extensions = {".csv", ".tsv"}, .takes_types = true},
+      {.name = "jsonl", .extensions = {".jsonl", ".ndjson"}, .takes_types = true},
+      {.name = "text", .extensions = {".txt", ".text"}},
+      {.name = "parquet", .extensions = {".parquet", ".pq"}},
+      {.name = "ipc", .extensions = {".arrow", ".arrows", ".ipc", ".feather"}},
+      {.name = "tar", .extensions = {".tar"}},
+      {.name = "mds", .extensions = {}, .whole_folder = true},
+      {.name = "hf", .extensions = {}, .writes = false, .whole_folder = true},
+      {.name = "delta", .extensions = {}, .writes = false, .whole_folder = true},
+      {.name = "sqlite", .extensions = {".sqlite", ".sqlite3", ".db"}, .writes = false},
+      {.name = "images", .extensions = {}, .writes = false},
+      {.name = "binary", .extensions = {}, .writes = false},
+  };
+  return table;
+}
+
+std::vector<std::string> readable_formats() {
+  return names_where(&FormatInfo::reads);
+}
+
+std::vector<std::string> writable_formats() {
+  return names_where(&FormatInfo::writes);
+}
+
+const FormatInfo& format_named(const std::string& name) {
+  for (const FormatInfo& format : formats()) {
+    if (format.name == name) return format;
+  }
+  throw_invalid(fmt::format("unknown format '{}'", name), suggest(name, readable_formats()));
+}
+
+std::string format_of_path(const fs::path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const FormatInfo& format : formats()) {
+    if (std::find(format.extensions.begin(), format.extensions.end(), extension) != format.extensions.end()) {
+      return format.name;
+    }
+  }
+  std::error_code ignored;
+  if (fs::is_directory(path / "_delta_log", ignored)) return "delta";
+  if (fs::exists(path / "state.json", ignored) || fs::exists(path / "dataset_dict.json", ignored)) return "hf";
+  if (fs::exists(path / "index.json", ignored)) return "mds";
+  return {};
+}
+
+}  // namespace mobula::data
