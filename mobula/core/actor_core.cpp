@@ -26,4 +26,10 @@ int ActorCore::lane_width(std::size_t lane) const {
   return std::next(options_.groups.begin(), static_cast<std::ptrdiff_t>(lane) - 1)->second;
 }
 
+int ActorCore::num_calls_at_once() const {
+  int count = 0;
+  for (std::size_t lane = 0; lane < num_lanes(); ++lane) count += lane_width(lane);
+  return count;
+}
+
 }  // namespace mobula

@@ -39,6 +39,8 @@ class ActorCore {
   std::size_t lane_of(const std::string& group) const;
   /// Returns how many calls of a lane may run at once.
   int lane_width(std::size_t lane) const;
+  /// Returns how many calls may run at once in all.
+  int num_calls_at_once() const;
   std::size_t num_lanes() const noexcept { return options_.groups.size() + 1; }
   /// Tells whether calls may run at once.
   bool concurrent() const noexcept { return options_.concurrency > 1 || !options_.groups.empty(); }

@@ -371,16 +371,23 @@ ActorCore* LocalEngine::create_actor(ActorOptions options) {
         });
     return actor;
   }
-  auto* actor = new LocalActor(this, *this, alive_, std::move(options), need);
-  if (!need.empty()) {
-    resources_->acquire(
-        need, [actor] { actor->start(); },
-        [actor](const std::exception_ptr& error) {
-          actor->hold_nothing();
-          actor->kill(error);
-          actor->start();
-        });
+  if (options.concurrency > 1 || !options.groups.empty()) {
+    return make_local_actor<ConcurrentActor>(std::move(options), need);
   }
+  return make_local_actor<LocalActor>(std::move(options), need);
+}
+
+template <class Local>
+ActorCore* LocalEngine::make_local_actor(ActorOptions options, const ResourceSet& need) {
+  auto* actor = new Local(this, *this, alive_, std::move(options), need);
+  if (need.empty()) return actor;
+  resources_->acquire(
+      need, [actor] { actor->start(); },
+      [actor](const std::exception_ptr& error) {
+        actor->hold_nothing();
+        actor->kill(error);
+        actor->start();
+      });
   return actor;
 }
 
@@ -388,15 +395,22 @@ void LocalEngine::call(ActorCore* actor, Task* call) {
   if (const Task* parent = current_task()) call->caller = parent->function().name.c_str();
   if (LocalActor* local = actor->local()) {
     local->send(call);
+  } else if (auto* concurrent = dynamic_cast<ConcurrentActor*>(actor)) {
+    concurrent->send(call);
   } else {
     processes().call(actor, call);
   }
 }
 
 void LocalEngine::kill(ActorCore* actor) {
+  const auto killed = [&] {
+    return std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
+                                                   "make a new one, or don't kill it while others call it"));
+  };
   if (LocalActor* local = actor->local()) {
-    local->kill(std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
-                                                        "make a new one, or don't kill it while others call it")));
+    local->kill(killed());
+  } else if (auto* concurrent = dynamic_cast<ConcurrentActor*>(actor)) {
+    concurrent->kill(killed());
   } else {
     processes().kill(actor);
   }
@@ -436,6 +450,27 @@ void LocalEngine::run_call(Task* call) {
   run_claimed(call);
   if (call->error() != nullptr) actor->kill(call->error());
   call->release();
+}
+
+void LocalEngine::run_call(ConcurrentActor* actor, Task* call, std::exception_ptr failure) {
+  elastic_.run([this, actor, call, failure] {
+    call->retain();
+    if (!call->claim()) {
+      call->release();  // it was cancelled
+    } else if (failure != nullptr) {
+      finish(call, failure);
+    } else {
+      run_claimed(call);
+    }
+    // Without an object the later calls fail as the constructor did.
+    if (call->function().destroy_actor != nullptr && call->error() != nullptr) actor->kill(call->error());
+    actor->ended(*call);
+    call->release();
+  });
+}
+
+void LocalEngine::actor_gone(const ResourceSet& held) {
+  resources_->release(held);
 }
 
 void LocalEngine::fail_call(Task* call, std::exception_ptr error) {
@@ -479,7 +514,8 @@ void LocalEngine::before_wait(Object* object) {
   Task* task = object->task();
   if (task == nullptr) return;
   const Task* running = current_task();
-  if (running != nullptr && task->actor() != nullptr && task->actor() == running->actor()) {
+  if (running != nullptr && task->actor() != nullptr && task->actor() == running->actor() &&
+      !running->actor()->concurrent()) {
     throw_invalid(
         fmt::format("{} waits for a call of its own actor, which can't start before it ends", running->display_name()),
         "return the Ref instead of waiting for it, or call the member function directly");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mobula/core/engine.hpp"
+#include "mobula/core/local/concurrent_actor.hpp"
 #include "mobula/core/local/local_actor.hpp"
 #include "mobula/core/local/placement_groups.hpp"
 #include "mobula/core/local/resource_scheduler.hpp"
@@ -17,7 +18,7 @@ namespace mobula {
 
 class ProcessPool;
 
-class LocalEngine final : public Engine, private ActorHost {
+class LocalEngine final : public Engine, private ActorHost, private ConcurrentActorHost {
  public:
   explicit LocalEngine(RuntimeOptions options);
   ~LocalEngine() override;
@@ -48,6 +49,11 @@ class LocalEngine final : public Engine, private ActorHost {
   void run_call(Task* call) override;
   void fail_call(Task* call, std::exception_ptr error) override;
   void actor_gone(LocalActor* actor) override;
+  void run_call(ConcurrentActor* actor, Task* call, std::exception_ptr failure) override;
+  void actor_gone(const ResourceSet& held) override;
+  /// Makes an actor of this process; calls wait until its resources are set aside.
+  template <class Local>
+  ActorCore* make_local_actor(ActorOptions options, const ResourceSet& need);
 
   static void dependency_ready(Waiter* waiter);
   void submit_ready(Task* task);

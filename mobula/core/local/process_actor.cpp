@@ -19,8 +19,13 @@ void ProcessActor::call(Task* task) {
   std::vector<CallEnd> ends;
   {
     std::lock_guard lock(order_mutex_);
-    waiting_.push_back(task);
-    advance(ends);
+    if (lanes_) {
+      lanes_->add(task);
+      advance_lanes(ends);
+    } else {
+      waiting_.push_back(task);
+      advance(ends);
+    }
   }
   pool_->end_all(ends);
 }
@@ -31,8 +36,13 @@ void ProcessActor::argument_ready(Waiter* waiter) {
   std::vector<CallEnd> ends;
   {
     std::lock_guard lock(actor->order_mutex_);
-    actor->argument_missing_ = false;
-    actor->advance(ends);
+    if (actor->lanes_) {
+      actor->lanes_->unblock(*task);
+      actor->advance_lanes(ends);
+    } else {
+      actor->argument_missing_ = false;
+      actor->advance(ends);
+    }
   }
   actor->pool_->end_all(ends);
 }
@@ -49,23 +59,50 @@ void ProcessActor::advance(std::vector<CallEnd>& ends) {
       argument_missing_ = false;
     }
     waiting_.pop_front();
-    if (!task->claim()) {
-      task->release();  // it was cancelled
-      ends.push_back({.actor = this});
-      continue;
-    }
-    if (failure == nullptr) {
-      try {
-        submit(task, ends);
-        continue;
-      } catch (...) {
-        failure = capture_task_failure();
-      }
-    }
-    // Without an object, no call that comes later may reach the process.
-    if (task->function().destroy_actor != nullptr) die(failure);
-    ends.push_back({.call = {.task = task}, .failure = failure});
+    begin(task, std::move(failure), ends);
   }
+}
+
+void ProcessActor::begin(Task* task, std::exception_ptr failure, std::vector<CallEnd>& ends) {
+  if (!task->claim()) {
+    if (lanes_) lanes_->ended(*task);
+    task->release();  // it was cancelled
+    ends.push_back({.actor = this});
+    return;
+  }
+  if (failure == nullptr) {
+    try {
+      submit(task, ends);
+      return;
+    } catch (...) {
+      failure = capture_task_failure();
+    }
+  }
+  // Without an object, no call that comes later may reach the process.
+  if (task->function().destroy_actor != nullptr) die(failure);
+  ends.push_back({.call = {.task = task}, .failure = failure});
+}
+
+void ProcessActor::advance_lanes(std::vector<CallEnd>& ends) {
+  // A cancelled call makes room for the next at once.
+  for (std::vector<CallLanes::Ready> ready;; ready.clear()) {
+    lanes_->take(ready);
+    if (ready.empty()) return;
+    for (CallLanes::Ready& one : ready) {
+      std::exception_ptr dead = death();
+      begin(one.call, dead != nullptr ? dead : std::move(one.failure), ends);
+    }
+  }
+}
+
+void ProcessActor::ended(const Task& call) {
+  std::vector<CallEnd> ends;
+  {
+    std::lock_guard lock(order_mutex_);
+    lanes_->ended(call);
+    advance_lanes(ends);
+  }
+  pool_->end_all(ends);
 }
 
 void ProcessActor::submit(Task* task, std::vector<CallEnd>& ends) {

@@ -49,7 +49,13 @@ void ProcessPool::State::end_all(std::vector<CallEnd>& ends) {
       if (actor != nullptr && end.failure != nullptr && task->function().destroy_actor != nullptr) {
         static_cast<ProcessActor*>(actor)->die(end.failure);
       }
+      const bool tell_actor = actor != nullptr && actor->concurrent();
+      if (tell_actor) task->retain();
       finish(task, end.failure);
+      if (tell_actor) {
+        static_cast<ProcessActor*>(actor)->ended(*task);
+        task->release();
+      }
     }
     if (end.call.ended) end.call.ended();
     if (actor != nullptr) actor->release();

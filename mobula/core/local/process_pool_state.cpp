@@ -290,7 +290,11 @@ void ProcessPool::State::start_worker(const Decision& decision) {
                               .inherited = {store->arena().descriptor()},
                               .environment = lane.actor == nullptr ? Variables{} : lane.actor->options().environment});
     const std::string start = mobula::encode(TaskWorkerStart{
-        .name = name, .shared_memory = store->arena().descriptor(), .channel = lane.offset, .worker = decision.worker});
+        .name = name,
+        .shared_memory = store->arena().descriptor(),
+        .channel = lane.offset,
+        .worker = decision.worker,
+        .num_threads = lane.actor == nullptr ? 1 : static_cast<std::uint32_t>(lane.actor->num_calls_at_once())});
     write_fully(worker.process.socket.get(), encode_frame(0, start));
     workers.emplace(decision.worker, std::move(worker));
   } catch (const std::exception& error) {

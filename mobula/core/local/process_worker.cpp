@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <mutex>
+#include <thread>
 #include <vector>
 
 #include "mobula/base/log.hpp"
@@ -115,6 +118,14 @@ class Worker {
         control_(*reinterpret_cast<SharedControl*>(arena_.at(SharedArena::kPage))),
         channel_(*reinterpret_cast<TaskChannel*>(arena_.at(start.channel))) {}
 
+  /// Runs calls on so many threads; more than one only for actors whose calls may run at once.
+  [[noreturn]] void run(std::uint32_t num_threads) {
+    several_ = num_threads > 1;
+    for (std::uint32_t thread = 1; thread < num_threads; ++thread) std::thread([this] { run(); }).detach();
+    run();
+  }
+
+ private:
   [[noreturn]] void run() {
     for (;;) {
       TaskSlot* slot = channel_.claim(id_);
@@ -123,7 +134,6 @@ class Worker {
     }
   }
 
- private:
   TaskSlot* wait() {
     std::uint32_t nobody = 0;
     if (channel_.spinner.compare_exchange_strong(nobody, id_)) {
@@ -150,8 +160,9 @@ class Worker {
   }
 
   const FunctionEntry& function(std::uint32_t index) {
-    if (index >= functions_.size()) functions_.resize(index + 1);
-    if (functions_[index] != nullptr) return *functions_[index];
+    static thread_local std::vector<const FunctionEntry*> known;
+    if (index >= known.size()) known.resize(index + 1);
+    if (known[index] != nullptr) return *known[index];
     const SharedFunction& shared = control_.functions[index];
     const std::string_view text(arena_.at(shared.offset), shared.size);
     const std::string path(text.substr(0, text.find('\0')));
@@ -164,7 +175,7 @@ class Worker {
       throw Error(ErrorCode::not_found, fmt::format("the worker process does not know the function '{}'", key),
                   "make the Runtime in main(), so that the worker loads what the program loads");
     }
-    functions_[index] = found;
+    known[index] = found;
     return *found;
   }
 
@@ -184,6 +195,8 @@ class Worker {
       }
       const FunctionEntry& entry = function(slot.function);
       constructing = entry.destroy_actor != nullptr;
+      // After a restart, calls that ran before may be handed out while the object is being made.
+      if (several_ && !constructing) await_object();
       // Where the constructor failed there is no object for the calls that were queued behind it.
       if (construction_error_ != nullptr && !constructing) std::rethrow_exception(construction_error_);
       entry.run_encoded(arguments, result, &actor_);
@@ -195,6 +208,7 @@ class Worker {
       if (constructing) construction_error_ = failure;
       fail(result, failure);
     }
+    if (several_ && constructing) object_made();
     for (const std::string& name : names) unsetenv(name.c_str());
     running_slot = nullptr;
     std::cout.flush();
@@ -209,6 +223,16 @@ class Worker {
     if (control_.num_polling.load(std::memory_order_seq_cst) == 0) {
       futex_wake(&control_.completions, 1, FutexScope::shared);
     }
+  }
+
+  void await_object() {
+    std::unique_lock lock(object_mutex_);
+    object_changed_.wait(lock, [&] { return object_made_; });
+  }
+  void object_made() {
+    std::lock_guard lock(object_mutex_);
+    object_made_ = true;
+    object_changed_.notify_all();
   }
 
   static WorkerDiedError ended() {
@@ -230,9 +254,12 @@ class Worker {
   SharedArena arena_;
   SharedControl& control_;
   TaskChannel& channel_;
-  std::vector<const FunctionEntry*> functions_;
   void* actor_ = nullptr;
   std::exception_ptr construction_error_;
+  bool several_ = false;  ///< threads; the object is made before any of them may use it
+  std::mutex object_mutex_;
+  std::condition_variable object_changed_;
+  bool object_made_ = false;
 };
 
 }  // namespace
@@ -243,6 +270,7 @@ std::string encode(const TaskWorkerStart& start) {
   out.number(start.shared_memory);
   out.number(start.channel);
   out.number(start.worker);
+  out.number(start.num_threads);
   return out.take();
 }
 
@@ -253,6 +281,7 @@ TaskWorkerStart decode_task_worker_start(std::string_view bytes) {
   start.shared_memory = in.number<int>();
   start.channel = in.number<std::uint64_t>();
   start.worker = in.number<std::uint32_t>();
+  start.num_threads = in.number<std::uint32_t>();
   return start;
 }
 
@@ -268,7 +297,7 @@ void serve_task_worker(int socket) {
   }
   const TaskWorkerStart start = decode_task_worker_start(first->payload);
   set_log_prefix(start.name);
-  Worker(start).run();
+  Worker(start).run(start.num_threads);
 }
 
 }  // namespace mobula

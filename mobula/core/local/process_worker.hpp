@@ -13,9 +13,10 @@ inline constexpr std::string_view kTaskWorkerRole = "task";
 /// What such a worker is told at its start.
 struct TaskWorkerStart {
   std::string name;
-  int shared_memory = -1;     ///< descriptor of the arena
-  std::uint64_t channel = 0;  ///< where in the arena its calls are
-  std::uint32_t worker = 0;   ///< its number, never 0
+  int shared_memory = -1;         ///< descriptor of the arena
+  std::uint64_t channel = 0;      ///< where in the arena its calls are
+  std::uint32_t worker = 0;       ///< its number, never 0
+  std::uint32_t num_threads = 1;  ///< calls that run at once
 };
 std::string encode(const TaskWorkerStart& start);
 TaskWorkerStart decode_task_worker_start(std::string_view bytes);
