@@ -80,8 +80,10 @@ class Engine {
   /// Returns the actor of that name which another process of the engine made, with one reference, or null.
   virtual ActorCore* find_actor(const std::string& /*name*/) { return nullptr; }
 
-  /// Called by a thread that is about to wait for `object` (null: for several). May run the very task it waits for.
+  /// Called by a thread that is about to wait for `object` (null: for several). Throws where that could never end.
   virtual void before_wait(Object* object) = 0;
+  /// Called by a thread that is about to wait for `object` however long it takes. May run the very task it waits for.
+  virtual void run_awaited(Object* /*object*/) {}
   /// Called when the thread is about to sleep, and when it goes on: its slot serves other tasks meanwhile.
   virtual void lend_slot() = 0;
   virtual void take_slot_back() = 0;

@@ -40,7 +40,7 @@ struct TaskExtras {
 class Task : public Object, public Waiter {
  public:
   /// Bits of the status.
-  enum : std::uint8_t { kClaimed = 1, kCancelled = 2, kRunning = 4 };
+  enum : std::uint8_t { kClaimed = 1, kCancelled = 2, kRunnable = 4 };
 
   Task* task() noexcept final { return this; }
   virtual const FunctionEntry& function() const noexcept = 0;
@@ -60,6 +60,10 @@ class Task : public Object, public Waiter {
   /// Gives the right to run back, for another attempt.
   void unclaim() noexcept { status_.fetch_and(static_cast<std::uint8_t>(~kClaimed), std::memory_order_acq_rel); }
   bool claimed() const noexcept { return (status_.load(std::memory_order_relaxed) & kClaimed) != 0; }
+  /// Tells whether every argument is there: the task may be claimed to be run, and unready_dependency() no more be called,
+  /// since whoever runs it may be destroying them.
+  bool runnable() const noexcept { return (status_.load(std::memory_order_acquire) & kRunnable) != 0; }
+  void set_runnable() noexcept { status_.fetch_or(kRunnable, std::memory_order_release); }
   void request_cancel() noexcept { status_.fetch_or(kCancelled, std::memory_order_relaxed); }
   bool cancel_requested() const noexcept { return (status_.load(std::memory_order_relaxed) & kCancelled) != 0; }
 
@@ -319,6 +323,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
   CallTask(Engine* engine, std::uint32_t references, ActorCore* actor, A&&... arguments)
       : Base(engine, references), actor_(actor), has_arguments_(true) {
     new (&slots_) std::tuple<Slots...>{make_slot<Slots>(std::forward<A>(arguments))...};
+    if constexpr (!(Slots::kReference || ...)) this->status_.store(Task::kRunnable, std::memory_order_relaxed);
   }
   static void* operator new(std::size_t size) { return allocate_block(size); }
   static void operator delete(void* memory, std::size_t size) { free_block(memory, size); }

@@ -2,11 +2,13 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "mobula/core/engine.hpp"
 #include "mobula/core/local/futex.hpp"
+#include "mobula/core/noted_wait.hpp"
 
 namespace mobula {
 namespace {
@@ -120,14 +122,18 @@ bool look(Object& object) {
 bool wait_ready(Object& object, std::chrono::nanoseconds timeout) {
   Engine* engine = object.engine();
   const auto deadline = deadline_after(timeout);
+  const bool for_ever = deadline == Clock::time_point::max();
   engine->before_wait(&object);
   if (object.polled()) {
     Object* polled = &object;
     engine->wait(&polled, 1, 1, timeout);
     return object.ready();
   }
+  if (for_ever) engine->run_awaited(&object);
   if (spin(engine, deadline, [&] { return object.ready(); })) return true;
   if (Clock::now() >= deadline) return false;
+  std::optional<NotedWait> noted;
+  if (for_ever) noted.emplace(object);
   Object* one = &object;
   sleep_until(engine, &one, 1, 1, deadline);
   return object.ready();

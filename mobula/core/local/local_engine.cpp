@@ -175,6 +175,7 @@ void LocalEngine::dependency_ready(Waiter* waiter) {
 }
 
 void LocalEngine::submit_ready(Task* task) {
+  if (!task->runnable()) task->set_runnable();
   if (task->extras != nullptr || options_.isolation == Isolation::process) [[unlikely]] {
     start_with_resources(task);
     return;
@@ -520,12 +521,15 @@ void LocalEngine::before_wait(Object* object) {
         fmt::format("{} waits for a call of its own actor, which can't start before it ends", running->display_name()),
         "return the Ref instead of waiting for it, or call the member function directly");
   }
-  if (!threads_->on_worker() || task->extras != nullptr || task->actor() != nullptr || task->claimed() ||
-      options_.isolation == Isolation::process || inline_depth >= kMaxInlineDepth) {
+}
+
+void LocalEngine::run_awaited(Object* object) {
+  Task* task = object->task();
+  if (task == nullptr || !threads_->on_worker() || task->extras != nullptr || task->actor() != nullptr ||
+      options_.isolation == Isolation::process || inline_depth >= kMaxInlineDepth || !task->runnable() ||
+      !task->claim()) {
     return;
   }
-  std::exception_ptr failure;
-  if (task->unready_dependency(failure) != nullptr || failure != nullptr || !task->claim()) return;
   // The queue's own reference is dropped by whoever takes it out and finds it claimed.
   task->retain();
   ++inline_depth;

@@ -30,6 +30,7 @@ class LocalEngine final : public Engine, private ActorHost, private ConcurrentAc
   bool cancel(Task* task, Cancel how) override;
   std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode) override;
   void before_wait(Object* object) override;
+  void run_awaited(Object* object) override;
   void lend_slot() override;
   void take_slot_back() override;
   bool poll() override;
