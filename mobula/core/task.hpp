@@ -305,6 +305,12 @@ void* actor_instance(ActorCore* actor) noexcept;
 void set_actor_instance(ActorCore* actor, void* instance, void (*destroy)(void*)) noexcept;
 void end_actor_instance(ActorCore* actor) noexcept;
 
+/// Tells the callees that make an actor's object, and know how it ends.
+template <class Callee>
+concept ConstructsActor = requires(void* object) {
+  Callee::destroy(object);
+};
+
 template <class Callee, class Parameters, class... Slots>
 class CallTask;
 
@@ -367,7 +373,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
     } else if constexpr (std::is_void_v<Result>) {
       Callee::call(&instance, pass<P>(std::get<I>(slots_), keep)...);
       new (&this->kept_) function::Nothing{};
-      if constexpr (Callee::kDestroy != nullptr) set_actor_instance(actor_, instance, Callee::kDestroy);
+      if constexpr (ConstructsActor<Callee>) set_actor_instance(actor_, instance, Callee::kDestroy);
     } else {
       new (&this->kept_) Result(Callee::call(&instance, pass<P>(std::get<I>(slots_), keep)...));
     }

@@ -44,9 +44,15 @@ struct ScriptedHost : ActorHost {
   std::atomic<int> gone{0};
 };
 
+ResourceSet one_cpu(bool wanted) {
+  ResourceSet held;
+  if (wanted) held.set("cpu", 1);
+  return held;
+}
+
 struct Stage {
   explicit Stage(bool waiting_for_resources = false)
-      : actor(new LocalActor(nullptr, host, alive, ActorOptions{}, waiting_for_resources)) {
+      : actor(new LocalActor(nullptr, host, alive, ActorOptions{}, one_cpu(waiting_for_resources))) {
     actor->set_instance(new Log, [](void* object) { delete static_cast<Log*>(object); });
   }
   template <class A>
