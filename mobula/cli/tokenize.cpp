@@ -274,7 +274,8 @@ class LineWork {
 
 int run_tokenize(const TokenizeOptions& options, bool json) {
   if (options.keep_special && !options.decode) throw_invalid("--keep-special goes with --decode");
-  const auto tokenizer = text::Tokenizer::load(options.tokenizer);
+  const auto tokenizer = options.pattern.empty() ? text::Tokenizer::load(options.tokenizer)
+                                                 : text::load_tiktoken(options.tokenizer, {options.pattern, {}});
   Input input(options.input);
   const int threads =
       options.threads > 0 ? options.threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -290,9 +291,15 @@ void add_tokenize_command(CommandLine& line) {
       line.add(nullptr, "tokenize", "Turn lines of text into token ids, or back",
                "  mobula tokenize --tokenizer model/ --input corpus.txt --json --threads 2 > ids.jsonl\n"
                "  mobula tokenize --tokenizer model/tokenizer.json --input ids.jsonl --decode\n"
+               "  mobula tokenize --tokenizer model/tokenizer.model --input corpus.txt\n"
                "  echo 'To be, or not to be' | mobula tokenize --tokenizer model/",
                [&line, options] { return run_tokenize(*options, line.globals().json); });
-  command.add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder that holds one")->required();
+  command
+      .add_option("--tokenizer", options->tokenizer,
+                  "tokenizer.json, a SentencePiece .model, a tiktoken file, or a folder that holds one")
+      ->required();
+  command.add_option("--pattern", options->pattern,
+                     "How a tiktoken file cuts texts: r50k, cl100k, o200k, llama3, qwen2 or an expression");
   command.add_option("--input", options->input, "File of lines; - reads standard input")->capture_default_str();
   command.add_option("--threads", options->threads, "Threads (0: one a processor)")
       ->capture_default_str()

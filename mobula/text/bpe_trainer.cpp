@@ -3,72 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <queue>
-#include <unordered_map>
 
 #include "mobula/base/error.hpp"
 #include "mobula/text/bpe_file.hpp"
 #include "mobula/text/byte_alphabet.hpp"
 #include "mobula/text/pre_tokenizers/pattern_scanner.hpp"
+#include "mobula/text/training/merge_learner.hpp"
+#include "mobula/text/training/word_counts.hpp"
 #include "mobula/text/unicode/utf8.hpp"
-#include "mobula/text/vocabulary.hpp"
 
 namespace mobula::text {
 namespace {
 
-constexpr std::size_t kScanBytes = 1 << 16;
-
-std::uint64_t pair_of(std::uint32_t left, std::uint32_t right) {
-  return static_cast<std::uint64_t>(left) << 32 | right;
-}
-
-// Open addressing over pairs; no pair is ever removed.
-class PairCounts {
- public:
-  std::int64_t& operator[](std::uint64_t pair) {
-    if ((used_ + 1) * 2 > slots_.size()) grow();
-    std::size_t slot = find(pair);
-    if (slots_[slot].pair == kFree) {
-      slots_[slot] = {pair, 0};
-      ++used_;
-    }
-    return slots_[slot].count;
-  }
-
- private:
-  struct Slot {
-    std::uint64_t pair;
-    std::int64_t count;
-  };
-  static constexpr std::uint64_t kFree = ~std::uint64_t{0};
-
-  std::size_t find(std::uint64_t pair) const {
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t slot = (pair * 0x9E3779B97F4A7C15U >> 20) & mask;
-    while (slots_[slot].pair != kFree && slots_[slot].pair != pair) slot = (slot + 1) & mask;
-    return slot;
-  }
-  void grow() {
-    std::vector<Slot> old(std::max<std::size_t>(slots_.size() * 2, 1 << 14), Slot{kFree, 0});
-    old.swap(slots_);
-    for (const Slot& slot : old) {
-      if (slot.pair != kFree) slots_[find(slot.pair)] = slot;
-    }
-  }
-
-  std::vector<Slot> slots_;
-  std::size_t used_ = 0;
-};
-
-struct Candidate {
-  std::int64_t count;
-  std::uint64_t pair;
-  std::vector<std::uint32_t> words;  // where it stood when it was made
-  // The most frequent pair comes first, of equal ones that of the smaller ids.
-  bool operator<(const Candidate& other) const {
-    return count != other.count ? count < other.count : pair > other.pair;
-  }
-};
+constexpr std::size_t kScanBytes = std::size_t{1} << 16;
 
 }  // namespace
 
@@ -88,18 +35,7 @@ void BpeTrainingOptions::validate() const {
 }
 
 struct BpeTrainer::Words {
-  Vocabulary index;  // word to its place in counts
-  std::vector<std::int64_t> counts;
-
-  void count(std::string_view word) {
-    const TokenId known = index.find(word);
-    if (known >= 0) {
-      ++counts[static_cast<std::size_t>(known)];
-    } else {
-      index.add(word, static_cast<TokenId>(counts.size()));
-      counts.push_back(1);
-    }
-  }
+  WordCounts counts;
 };
 
 BpeTrainer::BpeTrainer(BpeTrainingOptions options) : options_(std::move(options)), words_(std::make_unique<Words>()) {
@@ -130,18 +66,20 @@ void BpeTrainer::feed(std::string_view text) {
     }
     pieces.clear();
     scan(ScanPattern::gpt2, text.substr(0, size), 0, pieces);
-    for (const Piece& piece : pieces) words_->count(text.substr(piece.begin, piece.end - piece.begin));
+    for (const Piece& piece : pieces) words_->counts.add(text.substr(piece.begin, piece.end - piece.begin));
     text.remove_prefix(size);
   }
 }
 
-std::shared_ptr<const Tokenizer> BpeTrainer::train() const {
+void BpeTrainer::add(const BpeTrainer& other) {
+  words_->counts.add(other.words_->counts);
+}
+
+std::shared_ptr<const Tokenizer> BpeTrainer::train(const std::function<void(std::size_t)>& progress) const {
   if (words_->counts.empty()) throw_invalid("a vocabulary can't be trained on no text", "check the training data");
   BpeFile file;
   file.special_tokens = options_.special_tokens;
   file.tokens = options_.special_tokens;
-  Vocabulary ids;  // spelling to id
-  for (std::size_t i = 0; i < file.tokens.size(); ++i) ids.add(file.tokens[i], static_cast<TokenId>(i));
   std::vector<std::pair<char32_t, int>> alphabet;
   for (int byte = 0; byte < 256; ++byte)
     alphabet.emplace_back(byte_to_character(static_cast<std::uint8_t>(byte)), byte);
@@ -151,92 +89,21 @@ std::shared_ptr<const Tokenizer> BpeTrainer::train() const {
     std::string spelling;
     append_utf8(spelling, character);
     byte_ids[byte] = static_cast<std::uint32_t>(file.tokens.size());
-    ids.add(spelling, static_cast<TokenId>(file.tokens.size()));
     file.tokens.push_back(spelling);
   }
 
-  // All words' symbols in one array; merging shortens a word in place.
-  const std::size_t num_words = words_->counts.size();
-  std::vector<std::uint32_t> symbols;
-  std::vector<std::uint32_t> begin(num_words + 1);
-  std::vector<std::uint32_t> length(num_words);
-  for (std::size_t w = 0; w < num_words; ++w) {
-    const std::string_view word = *words_->index.token(static_cast<TokenId>(w));
-    begin[w] = static_cast<std::uint32_t>(symbols.size());
-    length[w] = static_cast<std::uint32_t>(word.size());
-    for (const char byte : word) symbols.push_back(byte_ids[static_cast<unsigned char>(byte)]);
+  MergeInput input;
+  input.tokens = std::move(file.tokens);
+  for (const auto& [word, count] : words_->counts.sorted()) {
+    input.begin.push_back(static_cast<std::uint32_t>(input.symbols.size()));
+    input.counts.push_back(static_cast<std::int64_t>(count));
+    for (const char byte : word) input.symbols.push_back(byte_ids[static_cast<unsigned char>(byte)]);
   }
-
-  PairCounts counts;
-  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> places;
-  const auto note = [&places](std::uint64_t pair, std::uint32_t word) {
-    auto& list = places[pair];
-    if (list.empty() || list.back() != word) list.push_back(word);
-  };
-  for (std::uint32_t w = 0; w < num_words; ++w) {
-    for (std::uint32_t i = begin[w]; i + 1 < begin[w] + length[w]; ++i) {
-      const std::uint64_t pair = pair_of(symbols[i], symbols[i + 1]);
-      counts[pair] += words_->counts[w];
-      note(pair, w);
-    }
-  }
-  std::priority_queue<Candidate> queue;
-  const auto enqueue = [&] {
-    for (auto& [pair, list] : places) {
-      const std::int64_t count = counts[pair];
-      if (count > 0) queue.push({count, pair, std::move(list)});
-    }
-    places.clear();
-  };
-  enqueue();
-
-  while (file.tokens.size() < options_.vocab_size && !queue.empty()) {
-    Candidate best = std::move(const_cast<Candidate&>(queue.top()));
-    queue.pop();
-    const std::int64_t now = counts[best.pair];
-    if (best.count != now) {
-      best.count = now;
-      queue.push(std::move(best));
-      continue;
-    }
-    if (best.count < 1 || static_cast<std::uint64_t>(best.count) < options_.min_frequency) break;
-    const auto left = static_cast<std::uint32_t>(best.pair >> 32);
-    const auto right = static_cast<std::uint32_t>(best.pair);
-    file.merges.emplace_back(file.tokens[left], file.tokens[right]);
-    const std::string merged = file.tokens[left] + file.tokens[right];
-    TokenId id = ids.find(merged);
-    if (id < 0) {
-      id = static_cast<TokenId>(file.tokens.size());
-      ids.add(merged, id);
-      file.tokens.push_back(merged);
-    }
-    const auto fresh = static_cast<std::uint32_t>(id);
-    for (const std::uint32_t w : best.words) {
-      std::uint32_t* word = symbols.data() + begin[w];
-      const std::int64_t count = words_->counts[w];
-      std::uint32_t kept = 0;
-      for (std::uint32_t i = 0; i < length[w]; ++i) {
-        if (i + 1 >= length[w] || word[i] != left || word[i + 1] != right) {
-          word[kept++] = word[i];
-          continue;
-        }
-        if (kept > 0) {
-          counts[pair_of(word[kept - 1], left)] -= count;
-          counts[pair_of(word[kept - 1], fresh)] += count;
-          note(pair_of(word[kept - 1], fresh), w);
-        }
-        if (i + 2 < length[w]) {
-          counts[pair_of(right, word[i + 2])] -= count;
-          counts[pair_of(fresh, word[i + 2])] += count;
-          note(pair_of(fresh, word[i + 2]), w);
-        }
-        word[kept++] = fresh;
-        ++i;
-      }
-      length[w] = kept;
-    }
-    enqueue();
-  }
+  input.begin.push_back(static_cast<std::uint32_t>(input.symbols.size()));
+  LearnedMerges learned = learn_merges(std::move(input), {options_.vocab_size, options_.min_frequency, 0, progress});
+  for (const auto& [left, right] : learned.merges)
+    file.merges.emplace_back(learned.tokens[left], learned.tokens[right]);
+  file.tokens = std::move(learned.tokens);
   return Tokenizer::parse(file.to_json(), "trained tokenizer");
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,8 +28,8 @@ struct BpeTrainingOptions {
   void validate() const;
 };
 
-/// Counts words text by text, then learns merges. Memory grows with the number of different words, not with
-/// the text. Not thread-safe.
+/// Counts words text by text, then learns merges. Memory grows with the number of different words up to a
+/// few million (WordCounts), not with the text. Not thread-safe.
 class BpeTrainer {
  public:
   explicit BpeTrainer(BpeTrainingOptions options);
@@ -38,8 +39,11 @@ class BpeTrainer {
 
   /// Counts the words of one text; words don't reach over its end. Invalid UTF-8 is read as U+FFFD.
   void feed(std::string_view text);
-  /// Learns the merges. Throws Error(invalid_argument) where no text was fed.
-  std::shared_ptr<const Tokenizer> train() const;
+  /// Adds the words that another trainer counted, such as one of another thread.
+  void add(const BpeTrainer& other);
+  /// Learns the merges; `progress`, where not empty, hears the number of tokens now and then. Throws Error(invalid_argument)
+  /// where no text was fed.
+  std::shared_ptr<const Tokenizer> train(const std::function<void(std::size_t)>& progress = {}) const;
 
  private:
   struct Words;

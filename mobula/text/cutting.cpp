@@ -97,9 +97,11 @@ CutEffect ScanPreTokenizer::at_cut(CutPlace& place) const {
 }
 
 CutEffect SplitPreTokenizer::at_cut(CutPlace& place) const {
-  if (invert_) return CutEffect::changes;
+  const bool whole = behavior_ == SplitBehavior::removed && invert_;  // matches are pieces, and nothing else is
+  if (invert_ && !whole) return CutEffect::changes;
   const std::string_view literal = regex_.literal_text();
   if (!literal.empty()) {
+    if (whole) return CutEffect::changes;
     if (literal == place.space) return split_at_space(behavior_);
     const bool apart = !has_ascii_letter(literal) && !place.space.empty();
     return apart ? CutEffect::none : CutEffect::changes;
@@ -113,10 +115,11 @@ CutEffect SplitPreTokenizer::at_cut(CutPlace& place) const {
   const bool apart = behavior_ == SplitBehavior::isolated || behavior_ == SplitBehavior::removed ||
                      behavior_ == SplitBehavior::contiguous;
   const std::string_view pattern = regex_.pattern();
-  if (behavior_ == SplitBehavior::isolated && place.space == " " &&
+  if ((behavior_ == SplitBehavior::isolated || whole) && place.space == " " &&
       (pattern == kGpt4o || pattern == kHan || find_scan_pattern(pattern))) {
     return CutEffect::separates;
   }
+  if (whole) return CutEffect::changes;
   if (apart && place.space == " " && is_one_of(pattern, {R"(\s+)", R"(\s)", " +"})) return CutEffect::separates;
   if (apart && is_one_of(pattern, {R"(\d)", R"(\d+)", R"(\p{N})", R"(\p{N}+)", R"(\p{N}{1,3})", R"([0-9])", R"(\p{P}+)",
                                    R"([\r\n])", R"(\n)", R"(\s?\p{N}+)"})) {

@@ -8,6 +8,7 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/text/loader/components.hpp"
+#include "mobula/text/tiktoken/tiktoken_file.hpp"
 #include "mobula/text/tokenizer_impl.hpp"
 #include "mobula/text/unicode/utf8.hpp"
 
@@ -20,24 +21,50 @@ void check_id(TokenId id, std::size_t size) {
   }
 }
 
+// Returns `path`, or the tokenizer's file in a folder.
+std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}) {
+    if (std::filesystem::exists(path / name)) return path / name;
+  }
+  std::vector<std::filesystem::path> others;
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    if (entry.path().extension() == ".tiktoken") others.push_back(entry.path());
+  }
+  if (others.size() == 1) return others[0];
+  throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json in this folder", path.string()),
+              "save one with transformers' PreTrainedTokenizerFast, or name the file itself");
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
-  const bool folder = std::filesystem::is_directory(path);
-  const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
-  if (folder && !std::filesystem::exists(file)) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json in this folder", path.string()),
-                "save one with transformers' PreTrainedTokenizerFast, or name the file itself");
-  }
+  const std::filesystem::path file = find_tokenizer_file(path);
   const MappedFile mapped(file);
-  return parse(mapped.text(), file.string());
+  if (!TiktokenFile::matches(mapped.text())) return parse(mapped.text(), file.string());
+  TiktokenOptions options = known_tiktoken_options(file.stem().string());
+  if (options.pattern.empty()) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}: a tiktoken file doesn't say by which pattern texts are cut", file.string()),
+                "name it with --pattern: r50k, cl100k, o200k, llama3, qwen2 or a regular expression");
+  }
+  return std::make_shared<const Tokenizer>(read_tiktoken(mapped.text(), file.string(), options));
 }
 
-std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view json, std::string_view name) {
-  return std::make_shared<const Tokenizer>(read_tokenizer(json, name));
+std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view content, std::string_view name) {
+  // A SentencePiece model begins with its first piece: field 1, a message, which is a line break to JSON.
+  const std::size_t first = content.find_first_not_of(" \t\r\n");
+  const bool pieces = content.starts_with('\n') && first != std::string_view::npos && content[first] != '{';
+  return std::make_shared<const Tokenizer>(pieces ? read_sentencepiece(content, name) : read_tokenizer(content, name));
+}
+
+std::shared_ptr<const Tokenizer> load_tiktoken(const std::filesystem::path& path, const TiktokenOptions& options) {
+  const std::filesystem::path file = find_tokenizer_file(path);
+  const MappedFile mapped(file);
+  return std::make_shared<const Tokenizer>(read_tiktoken(mapped.text(), file.string(), options));
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
@@ -109,7 +136,7 @@ bool Tokenizer::is_special(TokenId id) const {
 }
 
 std::string Tokenizer::to_json() const {
-  return impl_->json;
+  return impl_->convert ? impl_->convert() : impl_->json;
 }
 
 void Tokenizer::save(const std::filesystem::path& directory, std::string_view chat_template) const {
@@ -130,7 +157,7 @@ void Tokenizer::save(const std::filesystem::path& directory, std::string_view ch
   }
   if (!chat_template.empty()) config["chat_template"] = chat_template;
   std::filesystem::create_directories(directory);
-  write_file_atomic(directory / "tokenizer.json", impl_->json);
+  write_file_atomic(directory / "tokenizer.json", to_json());
   write_file_atomic(directory / "tokenizer_config.json",
                     config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }

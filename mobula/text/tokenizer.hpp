@@ -28,10 +28,11 @@ struct Encoding {
 /// Turns text into ids and back. Immutable and thread-safe once made.
 class Tokenizer {
  public:
-  /// Loads tokenizer.json, or a folder that holds one. Throws Error naming file and key.
+  /// Loads tokenizer.json, a SentencePiece .model, a tiktoken file of a known name (cl100k_base.tiktoken), or a folder that
+  /// holds one of them. Throws Error naming file and key.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
-  /// Parses the text of a tokenizer.json; `name` leads error messages.
-  static std::shared_ptr<const Tokenizer> parse(std::string_view json, std::string_view name);
+  /// Parses the content of a tokenizer.json or a SentencePiece model; `name` leads error messages.
+  static std::shared_ptr<const Tokenizer> parse(std::string_view content, std::string_view name);
 
   ~Tokenizer();
 
@@ -50,7 +51,7 @@ class Tokenizer {
   std::optional<std::string> id_to_token(TokenId id) const;
   bool is_special(TokenId id) const;
 
-  /// Returns the text of this tokenizer's tokenizer.json.
+  /// Returns the text of this tokenizer's tokenizer.json, made where it came from another file.
   std::string to_json() const;
   /// Writes tokenizer.json and a tokenizer_config.json that transformers' AutoTokenizer loads
   /// (PreTrainedTokenizerFast), with `chat_template` where it is not empty.
@@ -117,6 +118,15 @@ class StreamDecoder {
   std::size_t prefix_ = 0;
   std::size_t given_ = 0;
 };
+
+/// What a tiktoken file leaves open.
+struct TiktokenOptions {
+  std::string pattern;  ///< cuts texts: a name (r50k, cl100k, o200k, llama3, qwen2) or a regular expression
+  std::vector<std::pair<std::string, TokenId>> special_tokens;
+};
+
+/// Loads a tiktoken file. Ids equal tiktoken's. Throws Error naming file and line.
+std::shared_ptr<const Tokenizer> load_tiktoken(const std::filesystem::path& path, const TiktokenOptions& options);
 
 /// Makes a tokenizer of the 256 bytes (ids 0..255 are the bytes; byte-level BPE without merges).
 std::shared_ptr<const Tokenizer> make_byte_tokenizer();

@@ -1,6 +1,7 @@
 /// The parts of a tokenizer and the way of a text through them.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -21,7 +22,8 @@
 namespace mobula::text {
 
 struct Tokenizer::Impl {
-  std::string json;  ///< the file's text
+  std::string json;                      ///< the file's text; empty where it was no tokenizer.json
+  std::function<std::string()> convert;  ///< makes one of another file
   AddedTokens added;
   std::vector<std::unique_ptr<Normalizer>> normalizers;
   std::vector<std::unique_ptr<PreTokenizer>> pre_tokenizers;

@@ -1,41 +1,9 @@
 #include <fmt/format.h>
 
-#include <array>
-
+#include "mobula/text/base64.hpp"
 #include "mobula/text/loader/components.hpp"
 
 namespace mobula::text {
-namespace {
-
-std::string decode_base64(const JsonValue& value) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  static constexpr std::array<int, 256> kValues = [] {
-    std::array<int, 256> values{};
-    values.fill(-1);
-    for (std::size_t i = 0; i < kDigits.size(); ++i)
-      values[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
-    return values;
-  }();
-  std::string_view text = value.string();
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::string out;
-  unsigned bits = 0;
-  int held = 0;
-  for (const char c : text) {
-    const int digit = kValues[static_cast<unsigned char>(c)];
-    if (digit < 0) value.fail("expected base64");
-    bits = bits << 6 | static_cast<unsigned>(digit);
-    held += 6;
-    if (held >= 8) {
-      held -= 8;
-      out += static_cast<char>(bits >> held & 0xFF);
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
 Regex read_pattern(const JsonValue& value) {
   if (const auto text = value.find("String")) return Regex::literal(text->string(), text->path());
   const JsonValue pattern = value.at("Regex");
@@ -79,8 +47,10 @@ void read_normalizer(const JsonValue& value, std::vector<std::unique_ptr<Normali
   } else if (type == "Precompiled") {
     const auto map = value.find("precompiled_charsmap");
     if (!map || map->string().empty()) return;
+    const auto bytes = decode_base64(map->string());
+    if (!bytes) map->fail("expected base64");
     try {
-      out.push_back(std::make_unique<PrecompiledNormalizer>(decode_base64(*map)));
+      out.push_back(std::make_unique<PrecompiledNormalizer>(*bytes));
     } catch (const std::string& reason) {
       map->fail(reason);
     }

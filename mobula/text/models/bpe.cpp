@@ -30,7 +30,6 @@ BpeModel::BpeModel(Vocabulary vocabulary, const std::vector<std::pair<std::strin
     : vocabulary_(std::move(vocabulary)), options_(std::move(options)), num_merges_(merges.size()) {
   if (options_.unk_token) unk_ = vocabulary_.find(*options_.unk_token);
   merges_.resize(std::bit_ceil(merges.size() * 2 + 16));
-  const std::size_t mask = merges_.size() - 1;
   std::string merged;
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
@@ -50,11 +49,47 @@ BpeModel::BpeModel(Vocabulary vocabulary, const std::vector<std::pair<std::strin
     }
     merged.assign(left).append(right.substr(options_.continuing_subword_prefix.size()));
     const TokenId merged_id = lookup(merged);
-    const std::uint64_t pair = pair_of(left_id, right_id);
-    std::size_t slot = slot_of(pair, mask);
-    while (merges_[slot].pair != kNoPair && merges_[slot].pair != pair) slot = (slot + 1) & mask;
-    merges_[slot] = {pair, static_cast<std::uint32_t>(rank), merged_id};
+    add_merge(left_id, right_id, static_cast<std::uint32_t>(rank), merged_id);
   }
+}
+
+void BpeModel::add_merge(TokenId left, TokenId right, std::uint32_t rank, TokenId merged) {
+  const std::size_t mask = merges_.size() - 1;
+  const std::uint64_t pair = pair_of(left, right);
+  std::size_t slot = slot_of(pair, mask);
+  while (merges_[slot].pair != kNoPair && merges_[slot].pair != pair) slot = (slot + 1) & mask;
+  merges_[slot] = {pair, rank, merged};
+}
+
+std::unique_ptr<BpeModel> BpeModel::from_ranks(const std::vector<std::pair<std::string, TokenId>>& tokens) {
+  std::unique_ptr<BpeModel> model(new BpeModel);
+  model->options_.ignore_merges = true;
+  model->raw_bytes_ = true;
+  std::string spelling;
+  for (const auto& [bytes, id] : tokens) {
+    spelling.clear();
+    append_byte_level(spelling, bytes);
+    model->vocabulary_.add(spelling, id);
+    model->raw_.add(bytes, id);
+    if (bytes.size() == 1) model->byte_ids_[static_cast<unsigned char>(bytes[0])] = id;
+  }
+  struct Found {
+    TokenId left, right, merged;
+  };
+  std::vector<Found> found;
+  for (const auto& [bytes, id] : tokens) {
+    for (std::size_t at = 1; at < bytes.size(); ++at) {
+      const TokenId left = model->raw_.find(std::string_view(bytes).substr(0, at));
+      if (left < 0) continue;
+      const TokenId right = model->raw_.find(std::string_view(bytes).substr(at));
+      if (right >= 0) found.push_back({left, right, id});
+    }
+  }
+  model->num_merges_ = found.size();
+  model->merges_.resize(std::bit_ceil(found.size() * 2 + 16));
+  for (const Found& each : found)
+    model->add_merge(each.left, each.right, static_cast<std::uint32_t>(each.merged), each.merged);
+  return model;
 }
 
 bool BpeModel::use_raw_bytes() {

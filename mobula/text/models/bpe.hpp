@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,10 @@ class BpeModel final : public Model {
   BpeModel(Vocabulary vocabulary, const std::vector<std::pair<std::string_view, std::string_view>>& merges,
            BpeOptions options, std::string_view name);
 
+  /// Makes a model of raw bytes as tiktoken's: any two neighbours whose bytes together are a token can be merged, the lowest
+  /// id first. Every byte is a token.
+  static std::unique_ptr<BpeModel> from_ranks(const std::vector<std::pair<std::string, TokenId>>& tokens);
+
   /// Makes the model take raw bytes for pieces: what the ByteLevel pre-tokenizer would spell out is looked up
   /// directly. Returns false (and changes nothing) where the vocabulary or the options don't allow that.
   bool use_raw_bytes();
@@ -45,6 +50,9 @@ class BpeModel final : public Model {
   bool one_by_one() const override;
 
  private:
+  BpeModel() = default;
+  void add_merge(TokenId left, TokenId right, std::uint32_t rank, TokenId merged);
+
   struct Symbol {
     TokenId id;
     std::uint32_t length;

@@ -124,9 +124,15 @@ class PrecompiledNormalizer final : public Normalizer {
   void normalize(AlignedText& text) const override;
   bool at_cut(CutPlace& place) const override;
 
+  /// Returns the length of the longest prefix of `text` that has a replacement, 0 where none has.
+  std::size_t find_longest(std::string_view text, std::string_view& replacement) const;
+
  private:
   /// Returns the replacement of the shortest prefix of `text` that has one; false where none has.
   bool find(std::string_view text, std::string_view& replacement) const;
+  /// Walks the array; calls found(length, replacement) for every prefix that has one, until that returns true.
+  template <class Found>
+  void walk(std::string_view text, Found&& found) const;
 
   std::vector<std::uint32_t> units_;
   std::string replacements_;

@@ -51,24 +51,42 @@ PrecompiledNormalizer::PrecompiledNormalizer(std::string_view map) {
   if (!is_valid_utf8(replacements_)) throw std::string("the map's texts are not UTF-8");
 }
 
-bool PrecompiledNormalizer::find(std::string_view text, std::string_view& replacement) const {
+template <class Found>
+void PrecompiledNormalizer::walk(std::string_view text, Found&& found) const {
   std::size_t node = offset(units_[0]);
-  for (const char byte : text) {
-    const auto c = static_cast<unsigned char>(byte);
-    if (c == 0) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c == 0) return;
     node ^= c;
-    if (node >= units_.size() || label(units_[node]) != c) return false;
+    if (node >= units_.size() || label(units_[node]) != c) return;
     const std::uint32_t unit = units_[node];
     node ^= offset(unit);
     if (!has_leaf(unit)) continue;
-    if (node >= units_.size()) return false;
+    if (node >= units_.size()) return;
     const std::size_t begin = value(units_[node]);
-    if (begin > replacements_.size()) return false;
-    replacement = std::string_view(replacements_).substr(begin);
-    replacement = replacement.substr(0, replacement.find('\0'));
-    return true;
+    if (begin > replacements_.size()) return;
+    const std::string_view replacement = std::string_view(replacements_).substr(begin);
+    if (found(i + 1, replacement.substr(0, replacement.find('\0')))) return;
   }
-  return false;
+}
+
+bool PrecompiledNormalizer::find(std::string_view text, std::string_view& replacement) const {
+  bool any = false;
+  walk(text, [&](std::size_t, std::string_view found) {
+    replacement = found;
+    return any = true;
+  });
+  return any;
+}
+
+std::size_t PrecompiledNormalizer::find_longest(std::string_view text, std::string_view& replacement) const {
+  std::size_t longest = 0;
+  walk(text, [&](std::size_t length, std::string_view found) {
+    longest = length;
+    replacement = found;
+    return false;
+  });
+  return longest;
 }
 
 void PrecompiledNormalizer::normalize(AlignedText& text) const {
