@@ -9,6 +9,7 @@ LAYERS = {
     "core": {"base"},
     "track": {"base"},
     "text": {"base"},
+    "hub": {"base"},
     "nn": {"base"},
     "data": {"base", "core"},
     "models": {"base", "nn"},

@@ -15,7 +15,8 @@ void add_generate_command(CommandLine& line) {
       "  mobula generate --model runs/quickstart/best --prompt 'To be' --temperature 0 --stop '\\n' --json\n"
       "  mobula generate --model DIR --input prompts.jsonl --output answers.jsonl --top-p 0.9 --seed 7",
       [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_generate", *options, line.globals()); });
-  command.add_option("--model", options->model, "Folder of a checkpoint")->required();
+  command.add_option("--model", options->model, "Folder of a checkpoint, or a file NAME.gguf")->required();
+  command.add_option("--adapter", options->adapter, "Folder of an adapter in PEFT's format");
   command.add_option("--prompt", options->prompt, "Text to continue");
   command.add_option("--ids", options->ids, "Token ids to continue, separated by commas")->delimiter(',');
   command.add_option("--input", options->input, "File of prompts, a JSON object {\"prompt\": ...} a line");

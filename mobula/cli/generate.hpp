@@ -15,6 +15,7 @@ struct GenerateOptions {
   std::vector<std::int32_t> ids;  ///< instead of a prompt
   std::string input;              ///< JSON lines {"prompt": ...}
   std::string output;             ///< where the JSON objects go; empty: standard output
+  std::string adapter;            ///< folder of an adapter; empty: none
   std::string dtype;              ///< empty: the checkpoint's own
   std::size_t max_tokens = 128;
   double temperature = 1.0;

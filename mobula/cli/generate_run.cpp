@@ -148,6 +148,7 @@ void answer_all(nn::GenerationEngine& engine, const std::shared_ptr<const text::
       try {
         engine.submit({.prompt = prompts[submitted].ids,
                        .sampling = sampling,
+                       .adapter = options.adapter,
                        .on_token = [&continuation](const nn::TokenEvent& event) { return continuation->take(event); }});
       } catch (const Error& error) {
         if (options.input.empty()) throw;
@@ -172,7 +173,7 @@ void answer_all(nn::GenerationEngine& engine, const std::shared_ptr<const text::
 int run(const GenerateOptions& options, const GlobalOptions& globals) {
   check_usage(options);
   sampling_of(options);
-  const auto engine = load_engine(options.model, options.dtype);
+  const auto engine = load_engine(options.model, options.dtype, adapter_options(options.adapter));
   const auto tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   if (tokenizer == nullptr && !options.stop.empty()) throw_invalid("--stop needs a tokenizer, and the model has none");
   const std::vector<Prompt> prompts = read_prompts(options, tokenizer.get());

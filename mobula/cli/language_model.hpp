@@ -13,14 +13,18 @@
 
 namespace mobula::cli {
 
-/// Loads the checkpoint folder `model` in `dtype` (fp32, bf16, or empty: its own). Throws Error that names what is wrong.
+/// Loads the checkpoint folder or GGUF file `model` in `dtype` (fp32, bf16, or empty: its own). Throws Error that names what is wrong.
 std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype);
 
 /// Loads a model and makes an engine of it; `dtype` as for load_language_model, or int8 or int4.
 std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
                                                   nn::EngineOptions options = {});
 
-/// Loads the tokenizer of a checkpoint folder, or returns null where it has none. Throws Error(invalid_argument) where it
+/// Returns options of an engine whose requests may name the adapter in that folder by the folder's path; an empty one: no
+/// adapter.
+nn::EngineOptions adapter_options(const std::string& adapter);
+
+/// Loads the tokenizer of a checkpoint folder or a GGUF file, or returns null where it has none. Throws Error(invalid_argument) where it
 /// has ids that a model with `vocab_size` lacks.
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size);
 

@@ -5,6 +5,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/cli/gguf_tokenizer.hpp"
 #include "mobula/cli/language_model.hpp"
 #include "mobula/models/registry.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
@@ -13,6 +14,10 @@ namespace mobula::cli {
 namespace {
 
 volatile std::sig_atomic_t signal_seen = 0;
+
+bool is_gguf(const std::filesystem::path& path) {
+  return path.extension() == ".gguf" && std::filesystem::is_regular_file(path);
+}
 
 void remember_signal(int number) {
   signal_seen = 1;
@@ -30,9 +35,10 @@ std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, cons
   } else if (!dtype.empty()) {
     throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
   }
-  if (!std::filesystem::is_directory(model)) {
+  if (!std::filesystem::is_directory(model) && !is_gguf(model)) {
     throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model),
-                "--model names the folder of a checkpoint: config.json, model.safetensors, tokenizer.json");
+                "--model names the folder of a checkpoint (config.json, model.safetensors, tokenizer.json) or a file "
+                "NAME.gguf");
   }
   return models::load_causal_lm(model, options);
 }
@@ -47,10 +53,23 @@ std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, cons
   return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
 }
 
+nn::EngineOptions adapter_options(const std::string& adapter) {
+  if (adapter.empty()) return {};
+  return {.adapters = {{adapter, std::make_shared<const nn::Adapter>(nn::load_adapter(adapter))}}};
+}
+
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size) {
-  const auto path = std::filesystem::path(model) / "tokenizer.json";
-  if (!std::filesystem::exists(path)) return nullptr;
-  auto tokenizer = text::Tokenizer::load(path);
+  std::filesystem::path path = model;
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  if (is_gguf(path)) {
+    const std::string json = gguf_tokenizer_json(nn::GgufFile(path).metadata());
+    if (json.empty()) return nullptr;
+    tokenizer = text::Tokenizer::parse(json, model);
+  } else {
+    path /= "tokenizer.json";
+    if (!std::filesystem::exists(path)) return nullptr;
+    tokenizer = text::Tokenizer::load(path);
+  }
   if (tokenizer->vocab_size() > vocab_size) {
     throw_invalid(fmt::format("{}: the tokenizer has {} ids, the model's vocabulary {}", path.string(),
                               tokenizer->vocab_size(), vocab_size),

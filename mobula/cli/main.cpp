@@ -10,6 +10,8 @@ int main(int argc, char** argv) {
   mobula::cli::add_generate_command(line);
   mobula::cli::add_score_command(line);
   mobula::cli::add_logits_command(line);
+  mobula::cli::add_model_commands(line);
+  mobula::cli::add_hub_commands(line);
   mobula::cli::add_tokenize_command(line);
   mobula::cli::add_data_command(line);
   mobula::cli::add_completion_command(line);

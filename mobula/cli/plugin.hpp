@@ -14,6 +14,7 @@ namespace mobula::cli {
 
 inline constexpr std::string_view kTorchPlugin = "mobula_commands";      ///< commands on libtorch
 inline constexpr std::string_view kDataPlugin = "mobula_data_commands";  ///< commands on Arrow
+inline constexpr std::string_view kHubPlugin = "mobula_hub_commands";    ///< commands on libcurl
 
 /// Every entry's type. Program and plugins come out of one build, so structs cross as they are. Exceptions
 /// may leave it.

@@ -15,7 +15,8 @@ void add_score_command(CommandLine& line) {
                "  mobula score --model DIR --ids 5,17,3 --json\n"
                "  mobula score --model DIR --input ids.jsonl --json",
                [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_score", *options, line.globals()); });
-  score.add_option("--model", options->model, "Folder of a checkpoint")->required();
+  score.add_option("--model", options->model, "Folder of a checkpoint, or a file NAME.gguf")->required();
+  score.add_option("--adapter", options->adapter, "Folder of an adapter in PEFT's format");
   score.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
   score.add_option("--text", options->text, "Text to score");
   score.add_option("--input", options->input, "File with an array of token ids a line");

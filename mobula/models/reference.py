@@ -1,12 +1,15 @@
 """The independent reference of the model tests: Hugging Face transformers.
 
 reference.py make DIR SEED    writes small random checkpoints of every family below DIR, one folder a case, and
-                              CASE.expected.safetensors: ids, logits, loss, greedy continuation, grad.NAME
+                              CASE.expected.safetensors: ids, logits, loss, greedy continuation, grad.NAME;
+                              padded.ids, padded.mask, padded.logits of a batch padded on the left;
+                              sure, true where rounding can't have sent a token to another expert
+reference.py make-long DIR SEED   the same with texts of hundreds of tokens: ids and logits only
 reference.py check DIR...     loads folders that Mobula wrote, each with ours.safetensors (ids, logits, greedy) in it,
                               and fails where transformers computes something else
 reference.py make-encoders DIR SEED, check-encoders DIR...   the same for encoders, make-others and check-others for T5 and ViT
 """
-import os, random, sys
+import inspect, os, random, sys
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
@@ -311,6 +314,68 @@ def greedy(model, prompt, count):
     return ids[len(prompt):]
 
 
+def padded_on_the_left(model, rng, length):
+    """A batch whose first text fills all columns and whose others begin later."""
+    ids = torch.tensor([[rng.randrange(model.config.vocab_size) for _ in range(length)] for _ in range(3)])
+    mask = torch.ones_like(ids)
+    for row in (1, 2):
+        mask[row, :rng.randrange(1, length - 2)] = 0
+    more = {}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        more["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        logits = model(ids, attention_mask=mask, **more).logits
+    return {"padded.ids": ids, "padded.mask": mask.bool(), "padded.logits": logits}
+
+
+def surely_routed(model, ids):
+    """True for positions up to which every layer's choice of experts is clearer than bfloat16 rounds router scores."""
+    sure = torch.ones(ids.shape, dtype=torch.bool)
+
+    def look(router, _, output):
+        scores = output[0].float().view(*ids.shape, -1)
+        if router.top_k == scores.shape[-1]:
+            return
+        ranked = scores.sort(-1, descending=True).values
+        margin = ranked[..., router.top_k - 1] - ranked[..., router.top_k]
+        sure.logical_and_(margin > 0.03 * scores.abs().amax(-1))
+
+    hooks = [m.register_forward_hook(look) for m in model.modules() if type(m).__name__.endswith("TopKRouter")]
+    with torch.no_grad():
+        model(ids)
+    for hook in hooks:
+        hook.remove()
+    return sure.long().cummin(1).values.bool()  # later positions see earlier ones
+
+
+LONG = dict(vocab_size=61, max_position_embeddings=1024, hidden_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+LONG_CASES = {
+    "llama": lambda rng: llama(rng, **LONG),
+    "llama-llama3": lambda rng: llama(rng, **LONG, rope_parameters={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                                                                    "original_max_position_embeddings": 256, "rope_theta": 10000.0}),
+    "llama-yarn": lambda rng: llama(rng, **LONG, rope_parameters={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "rope_theta": 10000.0}),
+    "llama-dynamic": lambda rng: llama(rng, **{**LONG, "max_position_embeddings": 200}, rope_parameters={"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0}),
+    "llama-longrope": lambda rng: llama(rng, **LONG, rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 300,
+                                                                      "short_factor": [1.0, 1.1, 1.3, 1.5], "long_factor": [1.5, 2.0, 3.0, 4.0]}),
+    "mistral": lambda rng: llama_like(transformers.MistralConfig, rng, **LONG, sliding_window=100),
+    "gemma2": lambda rng: gemma(transformers.Gemma2Config, rng, **LONG, sliding_window=70),
+    "gpt_neox": lambda rng: neox(rng, vocab_size=61, max_position_embeddings=1024),
+    "bloom": lambda rng: bloom(rng, vocab_size=61),
+}
+
+
+def make_long(directory, seed):
+    for index, (name, config) in enumerate(LONG_CASES.items()):
+        rng = random.Random(f"{seed} {name}")
+        model = transformers.AutoModelForCausalLM.from_config(config(rng), attn_implementation="eager").eval().float()
+        randomize(model, seed + index)
+        model.save_pretrained(os.path.join(directory, name))
+        ids = torch.tensor([[rng.randrange(61) for _ in range(rng.randrange(600, 800))]])
+        with torch.no_grad():
+            logits = model(ids).logits
+        save_file({"ids": ids, "logits": logits.contiguous()}, os.path.join(directory, name + ".expected.safetensors"))
+
+
 def make(directory, seed):
     for index, (name, config) in enumerate(CASES.items()):
         rng = random.Random(f"{seed} {name}")
@@ -331,9 +396,11 @@ def make(directory, seed):
         for parameter, tensor in model.named_parameters():
             for stored, grad in stored_tensors(model.config.model_type, parameter, tensor.grad):
                 out["grad." + stored] = grad.clone()
+        out.update(padded_on_the_left(model, rng, length))
+        out["sure"] = surely_routed(model, ids)
         with torch.no_grad():
             rounded = model.bfloat16()(ids).logits.float()
-        out["bf16_error"] = (rounded - logits).abs().max()
+        out["bf16_error"] = (rounded - logits)[out["sure"]].abs().amax() if out["sure"].any() else torch.tensor(0.0)
         save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(directory, name + ".expected.safetensors"))
 
 
@@ -354,6 +421,8 @@ def check(directories):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "make-long":
+        make_long(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "make-encoders":
         make_encoders(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "make-others":

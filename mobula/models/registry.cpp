@@ -15,6 +15,7 @@
 #include "mobula/models/decoder/experts.hpp"
 #include "mobula/models/gemma2/config.hpp"
 #include "mobula/models/gemma3_text/config.hpp"
+#include "mobula/models/gguf/checkpoint.hpp"
 #include "mobula/models/gpt2/model.hpp"
 #include "mobula/models/gpt_neox/config.hpp"
 #include "mobula/models/gptj/config.hpp"
@@ -105,15 +106,11 @@ std::vector<std::string> causal_lm_families() {
   return names;
 }
 
-std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& directory, const LoadOptions& options) {
-  Json config = nn::read_json_file(directory / "config.json");
+namespace {
+
+std::unique_ptr<nn::CausalLm> load_from(const Json& config, const nn::CheckpointTensors& tensors,
+                                        const LoadOptions& options) {
   const Family& family = find_family(config);
-  const auto generation = directory / "generation_config.json";
-  if (std::filesystem::exists(generation)) {
-    const Json json = nn::read_json_file(generation);
-    if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
-  }
-  const nn::CheckpointTensors tensors(directory);
   nn::CheckpointParameters source(tensors, {.type = options.type,
                                             .writable = options.trainable,
                                             .prefix = family.prefix,
@@ -126,6 +123,25 @@ std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& direct
   source.check_all_used(ignorable);
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;
+}
+
+}  // namespace
+
+std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, const LoadOptions& options) {
+  if (path.extension() == ".gguf") {
+    const GgufCheckpoint checkpoint = read_gguf_checkpoint(std::make_shared<nn::GgufFile>(path));
+    LoadOptions with_type = options;
+    if (checkpoint.is_quantized && !options.type) with_type.type = at::kBFloat16;
+    return load_from(checkpoint.config, nn::CheckpointTensors(checkpoint.tensors), with_type);
+  }
+  Json config = nn::read_json_file(path / "config.json");
+  find_family(config);
+  const auto generation = path / "generation_config.json";
+  if (std::filesystem::exists(generation)) {
+    const Json json = nn::read_json_file(generation);
+    if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
+  }
+  return load_from(config, nn::CheckpointTensors(path), options);
 }
 
 void load_parameters(nn::Module& model, const std::filesystem::path& directory) {

@@ -34,10 +34,11 @@ struct LoadOptions {
   bool trainable = false;
 };
 
-/// Loads a causal language model from a checkpoint folder. With parameters in bfloat16, the model computes in
+/// Loads a causal language model from a checkpoint folder, or from a file NAME.gguf, whose quantized tensors become
+/// bfloat16 unless `options` say otherwise. With parameters in bfloat16, the model computes in
 /// Precision::bf16. generation_config.json's eos_token_id counts where there is one. Throws Error naming file and tensor
 /// or key: missing, extra or misshapen tensors, an unknown model_type.
-std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& directory, const LoadOptions& options = {});
+std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// Copies parameters of a checkpoint folder into `model` (same names and shapes): how a run resumes.
 void load_parameters(nn::Module& model, const std::filesystem::path& directory);

@@ -8,6 +8,8 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/nn/pytorch_file.hpp"
+#include "mobula/nn/safetensors.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -45,42 +47,62 @@ Json read_json_file(const std::filesystem::path& path) {
   return json;
 }
 
+std::shared_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {
+  const std::string end = path.extension().string();
+  if (end == ".safetensors") return std::make_shared<SafetensorsFile>(path);
+  if (end == ".bin" || end == ".pt" || end == ".pth") return std::make_shared<PytorchFile>(path);
+  throw Error(ErrorCode::unsupported, fmt::format("{}: no file of tensors that is read here", path.string()),
+              "known: .safetensors, .bin, .pt, .pth");
+}
+
 CheckpointTensors::CheckpointTensors(const std::filesystem::path& directory) : directory_(directory) {
-  const auto single = directory / "model.safetensors";
-  const auto index = directory / "model.safetensors.index.json";
-  if (std::filesystem::exists(single)) {
-    add_file(single);
-    return;
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
+    const auto single = directory / name;
+    const auto index = directory / (std::string(name) + ".index.json");
+    if (std::filesystem::exists(single)) {
+      add_file(open_tensor_file(single));
+      return;
+    }
+    if (std::filesystem::exists(index)) {
+      add_shards(index);
+      return;
+    }
   }
-  if (!std::filesystem::exists(index)) {
-    throw Error(ErrorCode::not_found,
-                fmt::format("{}: no model.safetensors and no model.safetensors.index.json", directory.string()),
-                "name the folder of a checkpoint in Hugging Face's layout");
-  }
+  throw Error(ErrorCode::not_found,
+              fmt::format("{}: no model.safetensors, no pytorch_model.bin and no index of either", directory.string()),
+              "name the folder of a checkpoint in Hugging Face's layout");
+}
+
+CheckpointTensors::CheckpointTensors(std::shared_ptr<const TensorFile> file) : directory_(file->path()) {
+  add_file(std::move(file));
+}
+
+void CheckpointTensors::add_shards(const std::filesystem::path& index) {
   for (const auto& [file, names] : read_index(index)) {
-    if (!std::filesystem::exists(directory / file)) {
-      throw Error(ErrorCode::not_found, fmt::format("{}: the shard is missing", (directory / file).string()),
+    if (!std::filesystem::exists(directory_ / file)) {
+      throw Error(ErrorCode::not_found, fmt::format("{}: the shard is missing", (directory_ / file).string()),
                   fmt::format("{} names it", index.string()));
     }
-    add_file(directory / file);
+    add_file(open_tensor_file(directory_ / file));
     for (const std::string& name : names) {
-      if (files_.back()->find(name) == nullptr) {
+      const auto found = file_of_.find(name);
+      if (found == file_of_.end() || found->second != files_.back().get()) {
         throw Error(ErrorCode::corrupt, fmt::format("{}: no tensor '{}', which the index says it holds",
-                                                    (directory / file).string(), name));
+                                                    (directory_ / file).string(), name));
       }
     }
   }
 }
 
-void CheckpointTensors::add_file(const std::filesystem::path& path) {
-  files_.push_back(std::make_unique<SafetensorsFile>(path));
-  for (const SafetensorsEntry& entry : files_.back()->entries()) {
-    const auto [place, fresh] = file_of_.emplace(entry.name, files_.back().get());
+void CheckpointTensors::add_file(std::shared_ptr<const TensorFile> file) {
+  for (const TensorInfo& info : file->tensors()) {
+    const auto [place, fresh] = file_of_.emplace(info.name, file.get());
     if (!fresh) {
-      throw Error(ErrorCode::corrupt, fmt::format("tensor '{}' is in {} and in {}", entry.name,
-                                                  place->second->path().string(), path.string()));
+      throw Error(ErrorCode::corrupt, fmt::format("tensor '{}' is in {} and in {}", info.name,
+                                                  place->second->path().string(), file->path().string()));
     }
   }
+  files_.push_back(std::move(file));
 }
 
 std::vector<std::string> CheckpointTensors::names() const {
@@ -106,7 +128,7 @@ at::Tensor CheckpointTensors::tensor(std::string_view name) const {
 at::ScalarType CheckpointTensors::main_type() const {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& file : files_) {
-    for (const SafetensorsEntry& entry : file->entries()) bytes[entry.type] += entry.end - entry.begin;
+    for (const TensorInfo& info : file->tensors()) bytes[info.type] += info.num_bytes;
   }
   const auto most =
       std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });

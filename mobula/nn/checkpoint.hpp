@@ -1,5 +1,5 @@
 /// Checkpoint folders in Hugging Face's layout: config.json, generation_config.json, and model.safetensors or shards with
-/// model.safetensors.index.json.
+/// model.safetensors.index.json; where there are none, pytorch_model.bin or its shards.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,21 +16,29 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/nn/parameter_source.hpp"
-#include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/tensor_file.hpp"
 
 namespace mobula::nn {
 
 /// Reads a JSON object of at most 16 MiB. Throws Error naming the file.
 Json read_json_file(const std::filesystem::path& path);
 
+/// Opens a file of tensors by its name's end: .safetensors, or .bin, .pt, .pth for PyTorch's. Throws Error(unsupported) for
+/// another.
+std::shared_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path);
+
 /// The tensors of a checkpoint folder, whatever files they are spread over. Thread-safe.
 class CheckpointTensors {
  public:
-  /// Opens the folder's safetensors files. Throws Error(not_found) where there are none or a shard is missing,
-  /// Error(corrupt) where index and shards disagree.
+  /// Opens the folder's files. Throws Error(not_found) where there are none or a shard is missing, Error(corrupt) where
+  /// index and shards disagree.
   explicit CheckpointTensors(const std::filesystem::path& directory);
+  /// Takes the tensors of one file.
+  explicit CheckpointTensors(std::shared_ptr<const TensorFile> file);
 
+  /// Returns the folder, or the one file's path.
   const std::filesystem::path& directory() const noexcept { return directory_; }
+  const std::vector<std::shared_ptr<const TensorFile>>& files() const noexcept { return files_; }
   /// Returns all names, sorted.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
@@ -40,11 +48,12 @@ class CheckpointTensors {
   at::ScalarType main_type() const;
 
  private:
-  void add_file(const std::filesystem::path& path);
+  void add_file(std::shared_ptr<const TensorFile> file);
+  void add_shards(const std::filesystem::path& index);
 
   std::filesystem::path directory_;
-  std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::unordered_map<std::string, const SafetensorsFile*> file_of_;
+  std::vector<std::shared_ptr<const TensorFile>> files_;
+  std::unordered_map<std::string, const TensorFile*> file_of_;
 };
 
 /// Where a parameter lies in a checkpoint that keeps it under another name or together with others.

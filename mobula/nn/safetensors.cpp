@@ -13,7 +13,6 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
-#include "mobula/base/nearest.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -238,7 +237,15 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, mapping_->bytes().data(), 8);
   data_ = mapping_->bytes().data() + 8 + header_size;
-  for (std::size_t i = 0; i < entries_.size(); ++i) by_name_.emplace(entries_[i].name, i);
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    const SafetensorsEntry& entry = entries_[i];
+    by_name_.emplace(entry.name, i);
+    infos_.push_back({.name = entry.name,
+                      .stored_type = std::string(type_name(entry.type)),
+                      .type = entry.type,
+                      .shape = entry.shape,
+                      .num_bytes = entry.end - entry.begin});
+  }
 }
 
 const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
@@ -248,11 +255,7 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
 
 at::Tensor SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
-  if (entry == nullptr) {
-    std::vector<std::string> names;
-    for (const SafetensorsEntry& known : entries_) names.push_back(known.name);
-    throw Error(ErrorCode::not_found, fmt::format("{}: no tensor '{}'", path_.string(), name), suggest(name, names));
-  }
+  if (entry == nullptr) throw_no_tensor(*this, name);
   const auto options = at::TensorOptions().dtype(entry->type);
   auto* address = const_cast<std::byte*>(data_ + entry->begin);
   const std::size_t item = c10::elementSize(entry->type);

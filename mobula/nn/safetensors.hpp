@@ -16,6 +16,7 @@
 
 #include "mobula/base/files.hpp"
 #include "mobula/nn/module.hpp"
+#include "mobula/nn/tensor_file.hpp"
 
 namespace mobula::nn {
 
@@ -35,29 +36,29 @@ std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file,
                                                 std::map<std::string, std::string>* metadata = nullptr);
 
 /// A safetensors file mapped into memory. Immutable and thread-safe.
-class SafetensorsFile {
+class SafetensorsFile final : public TensorFile {
  public:
   /// Maps and checks the file. Throws Error(not_found), Error(io), or what parse_safetensors throws.
   explicit SafetensorsFile(const std::filesystem::path& path);
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
   /// Returns the tensors in the order of their bytes.
   const std::vector<SafetensorsEntry>& entries() const noexcept { return entries_; }
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
-  const std::filesystem::path& path() const noexcept { return path_; }
+  const std::filesystem::path& path() const noexcept override { return path_; }
+  const std::vector<TensorInfo>& tensors() const noexcept override { return infos_; }
 
   /// Returns the tensor's entry, or null.
   const SafetensorsEntry* find(std::string_view name) const;
   /// Returns a tensor over the mapped bytes, without copying; it keeps the mapping alive and must not be written to. Bytes
   /// that are not aligned to their type are copied. Throws Error(not_found).
-  at::Tensor tensor(std::string_view name) const;
+  at::Tensor tensor(std::string_view name) const override;
 
  private:
   std::filesystem::path path_;
   std::shared_ptr<MappedFile> mapping_;
   std::map<std::string, std::string> metadata_;
   std::vector<SafetensorsEntry> entries_;
+  std::vector<TensorInfo> infos_;
   std::unordered_map<std::string_view, std::size_t> by_name_;
   const std::byte* data_ = nullptr;
 };

@@ -161,7 +161,7 @@ at::Tensor DecoderLm::mlp(const at::Tensor& x_BTC, const DecoderLayerWeights& la
         x_NC, nn::route_to_experts(x_NC, layer.router, experts.num_chosen, experts.normalize_weights),
         experts.num_experts, [&](std::int64_t i, const at::Tensor& x_MC) {
           const ExpertWeights& expert = layer.experts[static_cast<std::size_t>(i)];
-          return gated(x_MC, {expert.gate, {}}, {expert.up, {}}, {expert.down, {}});
+          return gated(x_MC, expert.gate, expert.up, expert.down);
         });
     if (layer.shared_gate.defined()) {
       const at::Tensor share_N1 = at::sigmoid(project(x_NC, {layer.shared_gate, {}}));

@@ -26,8 +26,8 @@ class DecoderLm final : public nn::CausalLm {
   Json config() const override { return config_.source; }
   at::Tensor logits(const at::Tensor& ids_BT) override;
   at::Tensor loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) override;
-  /// Throws Error(unsupported) for what the decoder's kernels don't run: layers normalised after they are added, projected
-  /// embeddings, rotary angles that change with the sequence's length.
+  /// Throws Error(unsupported) for what the decoder's kernels don't run: layers normalised after they are added, and
+  /// projected embeddings.
   nn::DecoderModel decoder_model() const override;
 
   /// Returns the scores [B, T, V] of sequences padded on either side: `mask_BT` (bool) is false at padding, whose own

@@ -2,6 +2,10 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
+#include <memory>
+
 #include "mobula/base/error.hpp"
 #include "mobula/models/decoder/decoder_lm.hpp"
 #include "mobula/nn/layers/grouped_query_attention.hpp"
@@ -18,23 +22,21 @@ nn::NormWeights norm_of(const Affine& norm) {
 }
 
 nn::LinearWeights linear_of(const Affine& projection) {
-  return {projection.weight, projection.bias};
+  return {projection.weight, projection.bias, projection.name};
 }
 
 nn::LinearWeights rows_of(const Affine& projection, std::int64_t begin, std::int64_t count) {
   const at::Tensor bias = projection.bias.defined() ? projection.bias.narrow(0, begin, count) : at::Tensor();
-  return {projection.weight.narrow(0, begin, count), bias};
+  return {projection.weight.narrow(0, begin, count), bias, projection.name,
+          [begin, count](const at::Tensor& rows) { return rows.narrow(0, begin, count); }};
 }
 
 // Rows come as query, key and value of the first head, then of the second; they leave as all queries, keys, values.
 nn::LinearWeights regrouped(const Affine& qkv, const DecoderConfig& config) {
-  const auto regroup = [&](const at::Tensor& rows) {
-    return rows.unflatten(0, at::IntArrayRef({config.num_heads, 3, config.head_dim}))
-        .transpose(0, 1)
-        .contiguous()
-        .flatten(0, 2);
+  const auto regroup = [heads = config.num_heads, width = config.head_dim](const at::Tensor& rows) {
+    return rows.unflatten(0, at::IntArrayRef({heads, 3, width})).transpose(0, 1).contiguous().flatten(0, 2);
   };
-  return {regroup(qkv.weight), qkv.bias.defined() ? regroup(qkv.bias) : at::Tensor()};
+  return {regroup(qkv.weight), qkv.bias.defined() ? regroup(qkv.bias) : at::Tensor(), qkv.name, regroup};
 }
 
 nn::DecoderExperts experts_of(const DecoderLayerWeights& layer, const ExpertsConfig& config) {
@@ -43,9 +45,9 @@ nn::DecoderExperts experts_of(const DecoderLayerWeights& layer, const ExpertsCon
   experts.num_chosen = config.num_chosen;
   experts.normalize = config.normalize_weights;
   for (const ExpertWeights& expert : layer.experts) {
-    experts.gate.push_back({expert.gate, {}});
-    experts.up.push_back({expert.up, {}});
-    experts.down.push_back({expert.down, {}});
+    experts.gate.push_back(linear_of(expert.gate));
+    experts.up.push_back(linear_of(expert.up));
+    experts.down.push_back(linear_of(expert.down));
   }
   experts.shared_gate = {layer.shared_gate, {}};
   return experts;
@@ -66,9 +68,6 @@ nn::DecoderModel DecoderLm::decoder_model() const {
   }
   if (!c.has_final_norm) refuse(c, "layers without a norm after the last");
   if (weights_.project_in.defined()) refuse(c, "embeddings narrower than the layers");
-  for (const nn::RotaryEmbedding& rotary : rotary_) {
-    if (rotary.changes_between(1, c.context)) refuse(c, "rotary embedding that changes with the length of the text");
-  }
   nn::DecoderModel model;
   model.spec = {.vocab_size = c.vocab_size,
                 .hidden = c.hidden,
@@ -91,11 +90,24 @@ nn::DecoderModel DecoderLm::decoder_model() const {
   }
   if (!c.names.embedding_norm.empty()) model.embedding_norm = norm_of(weights_.embedding_norm);
   std::vector<nn::RotarySpec> rotary;
+  const auto changes = [&](const nn::RotaryEmbedding& one) { return one.shortest_alike(c.context) != 1; };
+  if (std::ranges::any_of(rotary_, changes)) {
+    // The largest answer is right for all: each one's angles stay the same from there to `length`.
+    model.rotary_length = [all = rotary_](std::int64_t length) {
+      std::int64_t shortest = 1;
+      for (const nn::RotaryEmbedding& one : all) shortest = std::max(shortest, one.shortest_alike(length));
+      return shortest;
+    };
+  }
   for (const nn::RotaryEmbedding& one : rotary_) {
     rotary.push_back({.dim = one.options().dim,
                       .interleaved = one.options().interleaved,
                       .frequencies = to_vector(one.frequencies(1)),
                       .amplitude = static_cast<float>(one.options().magnitude)});
+    if (changes(one)) {
+      rotary.back().frequencies_at = std::make_shared<const std::function<std::vector<float>(std::int64_t)>>(
+          [one](std::int64_t length) { return to_vector(one.frequencies(length)); });
+    }
   }
   for (std::size_t i = 0; i < c.layers.size(); ++i) {
     const DecoderLayerWeights& from = weights_.layers[i];
@@ -134,7 +146,7 @@ nn::DecoderModel DecoderLm::decoder_model() const {
     model.layers.push_back(std::move(layer));
   }
   model.final_norm = norm_of(weights_.final_norm);
-  model.head = {weights_.head, weights_.head_bias};
+  model.head = {weights_.head, weights_.head_bias, c.names.head};
   return model;
 }
 

@@ -8,13 +8,45 @@
 #include "mobula/models/rotary_config.hpp"
 
 namespace mobula::models {
+namespace {
+
+DecoderConfig begin_config(CompletedConfig& json, const DecoderDefaults& defaults) {
+  DecoderConfig config;
+  config.family = defaults.family;
+  if (!json.json().contains("architectures")) {
+    json.json()["architectures"] = Json::array({std::string(defaults.architecture)});
+  }
+  config.vocab_size = json.integer("vocab_size", defaults.vocab_size);
+  config.tied_head = json.boolean("tie_word_embeddings", defaults.tied_head);
+  config.eos_ids = json.eos_token_ids(defaults.eos_ids);
+  return config;
+}
+
+}  // namespace
+
+DecoderConfig read_layer_norm_decoder_config(CompletedConfig& json, const DecoderDefaults& defaults,
+                                             const LayerNormDecoderKeys& keys) {
+  const DecoderDefaults& d = defaults;
+  DecoderConfig config = begin_config(json, d);
+  config.hidden = config.embedding_width = json.integer(keys.hidden, d.hidden, 1, 1 << 20);
+  config.layers.resize(static_cast<std::size_t>(json.integer(keys.num_layers, d.num_layers, 1, 4096)));
+  config.num_heads = config.num_kv_heads = json.integer(keys.num_heads, d.num_heads, 1, 1 << 16);
+  if (config.hidden % config.num_heads != 0) {
+    throw_invalid(fmt::format("config.json: {} {} is not a multiple of {} {}", keys.hidden, config.hidden,
+                              keys.num_heads, config.num_heads));
+  }
+  config.head_dim = config.hidden / config.num_heads;
+  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  config.norm = nn::NormKind::layer;
+  config.norm_eps = keys.norm_eps.empty() ? d.norm_eps : json.number(keys.norm_eps, d.norm_eps, 0.0, 1.0);
+  config.mlp = MlpKind::plain;
+  config.initializer_range = json.number(keys.initializer_range, 0.02, 0.0, 10.0);
+  return config;
+}
 
 DecoderConfig read_decoder_config(CompletedConfig& json, const DecoderDefaults& defaults) {
   const DecoderDefaults& d = defaults;
-  DecoderConfig config;
-  config.family = d.family;
-  if (!json.json().contains("architectures")) json.json()["architectures"] = Json::array({std::string(d.architecture)});
-  config.vocab_size = json.integer("vocab_size", d.vocab_size);
+  DecoderConfig config = begin_config(json, d);
   config.hidden = json.integer("hidden_size", d.hidden, 1, 1 << 20);
   config.embedding_width = config.hidden;
   config.inner = json.integer("intermediate_size", d.inner, 1, 1 << 22);
@@ -39,8 +71,6 @@ DecoderConfig read_decoder_config(CompletedConfig& json, const DecoderDefaults& 
   config.activation = nn::parse_activation(json.text(d.activation_key, d.activation));
   config.initializer_range = json.number("initializer_range", 0.02, 0.0, 10.0);
   config.attention_dropout = json.number("attention_dropout", 0.0, 0.0, 0.999);
-  config.tied_head = json.boolean("tie_word_embeddings", d.tied_head);
-  config.eos_ids = json.eos_token_ids(d.eos_ids);
   return config;
 }
 

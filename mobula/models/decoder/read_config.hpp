@@ -1,4 +1,4 @@
-/// What the config.json files of Llama's descendants have in common.
+/// What the config.json files of many decoders have in common: of those before Llama, and of Llama's descendants.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,20 @@ struct DecoderDefaults {
 /// Reads sizes, norm, activation, head and dropout: everything but rotary settings, windows and what a family has of its
 /// own. Layers get neither. Throws Error(invalid_argument) naming the key.
 DecoderConfig read_decoder_config(CompletedConfig& json, const DecoderDefaults& defaults);
+
+/// Keys that the families before Llama spell differently.
+struct LayerNormDecoderKeys {
+  std::string_view hidden = "hidden_size";
+  std::string_view num_layers = "num_hidden_layers";
+  std::string_view num_heads = "num_attention_heads";
+  std::string_view norm_eps;  ///< empty: not in the file, DecoderDefaults::norm_eps counts
+  std::string_view initializer_range = "initializer_range";
+};
+
+/// Reads what decoders with layer norms, as many key-value heads as heads and an MLP without a gate have in common: sizes
+/// but for the MLP's and the context, norm, head, initialization. Throws Error(invalid_argument) naming the key.
+DecoderConfig read_layer_norm_decoder_config(CompletedConfig& json, const DecoderDefaults& defaults,
+                                             const LayerNormDecoderKeys& keys);
 
 /// Reads rotary settings with the usual defaults for all layers, and stretches the context accordingly.
 void read_common_rotary(const CompletedConfig& json, DecoderConfig& config, double theta = 10000.0);

@@ -16,7 +16,7 @@ class Builder {
     return tensor(name + ".weight", {rows, columns}, Initial::normal(config_.initializer_range));
   }
   Affine projection(const std::string& name, std::int64_t in, std::int64_t out, bool bias) {
-    Affine affine{matrix(name, out, in), {}};
+    Affine affine{matrix(name, out, in), {}, name};
     if (bias) affine.bias = tensor(name + ".bias", {out}, Initial::zeros());
     return affine;
   }
@@ -73,9 +73,9 @@ class Builder {
     layer.router = matrix(at + n.router, c.experts.num_experts, c.hidden);
     for (std::int64_t i = 0; i < c.experts.num_experts; ++i) {
       const std::string expert = fmt::format("{}{}{}.", at, n.experts, i);
-      layer.experts.push_back({matrix(expert + n.expert_gate, c.experts.inner, c.hidden),
-                               matrix(expert + n.expert_up, c.experts.inner, c.hidden),
-                               matrix(expert + n.expert_down, c.hidden, c.experts.inner)});
+      layer.experts.push_back({projection(expert + n.expert_gate, c.hidden, c.experts.inner, false),
+                               projection(expert + n.expert_up, c.hidden, c.experts.inner, false),
+                               projection(expert + n.expert_down, c.experts.inner, c.hidden, false)});
     }
     if (c.experts.shared_inner > 0) {
       layer.gate = projection(at + "mlp.shared_expert.gate_proj", c.hidden, c.experts.shared_inner, false);

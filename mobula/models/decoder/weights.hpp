@@ -15,10 +15,11 @@ namespace mobula::models {
 /// A weight with its bias: of a projection (outputs first) or of a norm. The bias is undefined where there is none.
 struct Affine {
   at::Tensor weight, bias;
+  std::string name;  ///< of a projection: its module's in checkpoints
 };
 
 struct ExpertWeights {
-  at::Tensor gate, up, down;
+  Affine gate, up, down;
 };
 
 struct DecoderLayerWeights {

@@ -67,7 +67,7 @@ Gpt2::Projection Gpt2::add_projection(nn::ParameterSource& source, const std::st
                                       std::int64_t out, double deviation) {
   const std::string weight = name + ".weight", bias = name + ".bias";
   return {add_parameter(weight, source.get(weight, {in, out}, Initial::normal(deviation))),
-          add_parameter(bias, source.get(bias, {out}, Initial::zeros()))};
+          add_parameter(bias, source.get(bias, {out}, Initial::zeros())), name};
 }
 
 at::Tensor Gpt2::project(const at::Tensor& x, const Projection& projection) const {
@@ -160,7 +160,7 @@ nn::DecoderModel Gpt2::decoder_model() const {
   model.token_embedding = wte_;
   model.position_embedding = wpe_;
   const auto transposed = [](const Projection& p) {
-    return nn::LinearWeights{p.weight.detach().t().contiguous(), p.bias};
+    return nn::LinearWeights{p.weight.detach().t().contiguous(), p.bias, p.name};
   };
   for (const Block& block : blocks_) {
     nn::DecoderLayer layer;
@@ -174,7 +174,7 @@ nn::DecoderModel Gpt2::decoder_model() const {
     model.layers.push_back(std::move(layer));
   }
   model.final_norm = {ln_f_.weight, ln_f_.bias};
-  model.head = {head_, {}};
+  model.head = {head_, {}, "lm_head"};
   return model;
 }
 

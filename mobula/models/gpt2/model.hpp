@@ -32,6 +32,7 @@ class Gpt2 final : public nn::CausalLm {
   };
   struct Projection {
     at::Tensor weight, bias;  // Conv1D: [in, out]
+    std::string name;
   };
   struct Block {
     Norm ln_1;

@@ -18,14 +18,14 @@ namespace mobula::models::testing_reference {
 /// Largest difference that fp32 results may have, absolute for outputs and relative for gradients.
 inline constexpr double kTolerance = 1e-4;
 
-/// Runs reference.py; returns its exit status.
-inline int reference(const std::vector<std::string>& arguments) {
+/// Runs a script of mobula/models, reference.py unless told; returns its exit status.
+inline int reference(const std::vector<std::string>& arguments, const std::string& script = "reference.py") {
   const std::string python = MOBULA_TEST_PYTHON;
   if (!std::filesystem::exists(python)) {
     ADD_FAILURE() << python << " is missing: ./dev setup installs the Python peers that tests compare with";
     return 1;
   }
-  std::vector<std::string> command = {python, MOBULA_TEST_SOURCE "/mobula/models/reference.py"};
+  std::vector<std::string> command = {python, std::string(MOBULA_TEST_SOURCE "/mobula/models/") + script};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return Subprocess(command).wait();
 }

@@ -12,6 +12,7 @@
 #include <png.h>
 #endif
 #ifdef MOBULA_WITH_JPEG
+#include <jerror.h>
 #include <jpeglib.h>
 #endif
 
@@ -32,6 +33,7 @@ struct JpegErrors {
   jpeg_error_mgr base;
   std::jmp_buf back;
   char message[JMSG_LENGTH_MAX];
+  bool cut_off;  // the pixels ended early, and the library made the rest up
 };
 
 void leave(j_common_ptr info) {
@@ -40,7 +42,11 @@ void leave(j_common_ptr info) {
   std::longjmp(errors->back, 1);
 }
 
-void ignore_message(j_common_ptr, int) {}
+void note_message(j_common_ptr info, int level) {
+  if (level < 0 && (info->err->msg_code == JWRN_JPEG_EOF || info->err->msg_code == JWRN_HIT_MARKER)) {
+    reinterpret_cast<JpegErrors*>(info->err)->cut_off = true;
+  }
+}
 #endif
 
 }  // namespace
@@ -80,7 +86,8 @@ DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::in
   JpegErrors errors;
   info.err = jpeg_std_error(&errors.base);
   errors.base.error_exit = leave;
-  errors.base.emit_message = ignore_message;
+  errors.base.emit_message = note_message;
+  errors.cut_off = false;
   DecodedImage image;
   // Nothing with a destructor is made between here and the end, so that a jump skips none.
   if (setjmp(errors.back) != 0) {
@@ -108,6 +115,7 @@ DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::in
   }
   jpeg_finish_decompress(&info);
   jpeg_destroy_decompress(&info);
+  if (errors.cut_off) throw Error(ErrorCode::corrupt, fmt::format("{}: the pixels are cut off", name));
   return image;
 #else
   (void)file, (void)max_pixels;

@@ -6,6 +6,8 @@
 
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/vector_kernels.hpp"
+// after the kernels
+#include "mobula/nn/decoder/kernel_set.inl"
 
 namespace mobula::nn {
 namespace {
@@ -146,19 +148,13 @@ void run_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 b
   _tile_release();
 }
 
+constexpr CpuKernels with_tiles(CpuKernels kernels) {
+  kernels.matmul[static_cast<int>(WeightType::bf16)] = {packed_pairs_bytes, pack_pairs, run_tiles};
+  return kernels;
+}
+
 }  // namespace
 
-const CpuKernels kAmxKernels = {
-    .name = "amx",
-    .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, 4, 4>},
-               {packed_pairs_bytes, pack_pairs, run_tiles},
-               {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, 4, 4>},
-               {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, 4, 4>}},
-    .attend = attend,
-    .layer_norm = layer_norm,
-    .rms_norm = rms_norm,
-    .activate = activate,
-    .log_sum_exp = log_sum_exp,
-};
+constinit const CpuKernels kAmxKernels = with_tiles(kernel_set<4, 4>("amx"));
 
 }  // namespace mobula::nn

@@ -1,20 +1,11 @@
 // For processors with AVX-512 (F, BW, VL, DQ, VNNI).
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/vector_kernels.hpp"
+// after the kernels
+#include "mobula/nn/decoder/kernel_set.inl"
 
 namespace mobula::nn {
 
-const CpuKernels kAvx512Kernels = {
-    .name = "avx512",
-    .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, 4, 4>},
-               {packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, 4, 4>},
-               {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, 4, 4>},
-               {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, 4, 4>}},
-    .attend = attend,
-    .layer_norm = layer_norm,
-    .rms_norm = rms_norm,
-    .activate = activate,
-    .log_sum_exp = log_sum_exp,
-};
+constinit const CpuKernels kAvx512Kernels = kernel_set<4, 4>("avx512");
 
 }  // namespace mobula::nn

@@ -1,20 +1,11 @@
 // For any processor.
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/vector_kernels.hpp"
+// after the kernels
+#include "mobula/nn/decoder/kernel_set.inl"
 
 namespace mobula::nn {
 
-const CpuKernels kBaselineKernels = {
-    .name = "baseline",
-    .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, 2, 2>},
-               {packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, 2, 2>},
-               {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, 2, 2>},
-               {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, 2, 2>}},
-    .attend = attend,
-    .layer_norm = layer_norm,
-    .rms_norm = rms_norm,
-    .activate = activate,
-    .log_sum_exp = log_sum_exp,
-};
+constinit const CpuKernels kBaselineKernels = kernel_set<2, 2>("baseline");
 
 }  // namespace mobula::nn

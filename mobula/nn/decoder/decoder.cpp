@@ -90,6 +90,8 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
     matrix.type = half ? WeightType::bf16 : WeightType::fp32;
   }
   matrix.bias = as_float(weights.bias);
+  matrix.module = weights.module;
+  matrix.rows_of_module = weights.rows_of_module;
   matrix.view = {.data = matrix.weight.const_data_ptr(),
                  .scales = data(matrix.scales),
                  .bias = data(matrix.bias),
@@ -170,6 +172,8 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Ma
       passed += runs;
     }
   });
+  if (row_adapters_.empty()) return;
+  for (std::size_t m = 0; m < matrices.size(); ++m) apply_adapters(x, num_rows, *matrices[m], outs[m], strides[m]);
 }
 
 void Decoder::multiply(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out) {
@@ -182,7 +186,7 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, const Matrix& matr
 void Decoder::prepare_rotation(std::span<const DecoderRow> rows, const RotarySpec& rotary) {
   if (rotary.dim == 0) return;
   if (rotation_ != nullptr && rotation_->frequencies == rotary.frequencies &&
-      rotation_->amplitude == rotary.amplitude) {
+      rotation_->frequencies_at == rotary.frequencies_at && rotation_->amplitude == rotary.amplitude) {
     return;
   }
   rotation_ = &rotary;
@@ -190,10 +194,18 @@ void Decoder::prepare_rotation(std::span<const DecoderRow> rows, const RotarySpe
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   float* cosine = sized(cosine_, num_rows * half);
   float* sine = sized(sine_, num_rows * half);
+  std::vector<float> by_length;
+  std::int64_t length_of_these = -1;
   for (std::int64_t r = 0; r < num_rows; ++r) {
-    const auto position = static_cast<float>(rows[static_cast<std::size_t>(r)].position);
+    const DecoderRow& row = rows[static_cast<std::size_t>(r)];
+    if (rotary.frequencies_at && row.rotary_length != length_of_these) {
+      length_of_these = row.rotary_length;
+      by_length = (*rotary.frequencies_at)(length_of_these);
+    }
+    const std::vector<float>& frequencies = rotary.frequencies_at ? by_length : rotary.frequencies;
+    const auto position = static_cast<float>(row.position);
     for (std::int64_t i = 0; i < half; ++i) {
-      const float angle = position * rotary.frequencies[static_cast<std::size_t>(i)];
+      const float angle = position * frequencies[static_cast<std::size_t>(i)];
       cosine[r * half + i] = std::cos(angle) * rotary.amplitude;
       sine[r * half + i] = std::sin(angle) * rotary.amplitude;
     }
@@ -373,7 +385,13 @@ void Decoder::add_experts(const float* x, std::size_t index, std::int64_t num_ro
     for (std::int64_t i = 0; i < count; ++i) {
       std::copy_n(x + shares[e][static_cast<std::size_t>(i)].row * hidden, hidden, in + i * hidden);
     }
+    std::vector<int> all_adapters;
+    if (!row_adapters_.empty()) {
+      for (const Share& share : shares[e]) all_adapters.push_back(row_adapters_[static_cast<std::size_t>(share.row)]);
+      std::swap(all_adapters, row_adapters_);
+    }
     run_mlp(made.experts[e], in, count, result);
+    if (!row_adapters_.empty()) std::swap(all_adapters, row_adapters_);
     for (std::int64_t i = 0; i < count; ++i) {
       const Share& share = shares[e][static_cast<std::size_t>(i)];
       for (std::int64_t c = 0; c < hidden; ++c) out[share.row * hidden + c] += share.weight * result[i * hidden + c];
@@ -386,6 +404,10 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   for (const DecoderRow& row : rows) row.sequence->reserve(layout_, row.position + 1);
   rotation_ = nullptr;
+  row_adapters_.clear();
+  if (std::ranges::any_of(rows, [](const DecoderRow& row) { return row.adapter >= 0; })) {
+    for (const DecoderRow& row : rows) row_adapters_.push_back(row.adapter);
+  }
   embed(rows);
   float* x = x_.data();
   float* normed = sized(normed_, num_rows * spec.hidden);
@@ -408,6 +430,9 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   std::int64_t wanted = 0;
   for (std::int64_t r = 0; r < num_rows; ++r) {
     if (!rows[static_cast<std::size_t>(r)].wants_logits) continue;
+    if (!row_adapters_.empty()) {
+      row_adapters_[static_cast<std::size_t>(wanted)] = row_adapters_[static_cast<std::size_t>(r)];
+    }
     std::copy_n(x + r * spec.hidden, spec.hidden, normed + wanted++ * spec.hidden);
   }
   if (wanted == 0) return {};

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 #include "mobula/nn/decoder/kv_cache.hpp"
 #include "mobula/nn/decoder/spec.hpp"
@@ -19,6 +22,8 @@ struct DecoderRow {
   std::int64_t position = 0;
   KvSequence* sequence = nullptr;  ///< holds all earlier positions, or they stand earlier in the same call
   bool wants_logits = false;
+  std::int64_t rotary_length = 1;      ///< Decoder::rotary_length of the text's length; one for all of its rows
+  int adapter = -1;                    ///< what Decoder::add_adapter returned; -1: none
   std::span<const TokenId> text = {};  ///< the whole sequence so far; read by WholeSequenceDecoder alone
 };
 
@@ -40,15 +45,37 @@ class Decoder {
   const DecoderSpec& spec() const noexcept { return model_.spec; }
   const KvLayout& layout() const noexcept { return layout_; }
 
+  /// Returns the shortest length whose texts turn their positions by the same angles as those of `length`. Keys kept under
+  /// another answer are worthless.
+  std::int64_t rotary_length(std::int64_t length) const {
+    return model_.rotary_length ? model_.rotary_length(length) : 1;
+  }
+
+  /// Adds an adapter that rows may name; returns its number, counted from 0. The base's weights stay as they are, and rows
+  /// with other adapters and without any run beside one another. Throws Error(invalid_argument) for a module that the
+  /// model lacks or a shape that doesn't fit, Error(unsupported) for what only merging does: changed embeddings and
+  /// replaced parameters.
+  int add_adapter(const Adapter& adapter);
+
   /// Reads the rows, extends their sequences' caches, and returns the scores of those that want them: one row of
   /// vocab_size floats each, in order, valid until the next call.
   std::span<const float> forward(std::span<const DecoderRow> rows);
 
  private:
+  /// What an adapter does to one matrix: y = f · (W(g · x) + s · B(A(x))) + bias; without LoRA, f scales the bias too.
+  struct MatrixAdapter {
+    at::Tensor a, b;            // fp32; undefined: no LoRA
+    float scale = 1.0f;         // s
+    at::Tensor output_factors;  // f; undefined: 1
+    at::Tensor input_factors;   // g; undefined: 1
+  };
   struct Matrix {
     WeightView view;
     WeightType type = WeightType::fp32;
     at::Tensor weight, scales, bias;  // keep the memory alive
+    std::string module;
+    std::function<at::Tensor(const at::Tensor&)> rows_of_module;
+    std::vector<std::optional<MatrixAdapter>> adapters;  // by number; may be shorter than that of all
   };
   struct Norm {
     at::Tensor weight, bias;  // fp32, contiguous
@@ -74,6 +101,13 @@ class Decoder {
   void multiply(const float* x, std::int64_t num_rows, std::span<const Matrix* const> matrices,
                 std::span<float* const> outs, std::span<const std::int64_t> strides);
   void multiply(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out);
+  /// Multiplies packed rows by outputs of one matrix, which all threads share.
+  void run_matrix(WeightType type, const WeightView& view, const float* x, std::int64_t num_rows, float* out);
+  /// Adds to `out`, the matrix's results, what the rows' adapters change.
+  void apply_adapters(const float* x, std::int64_t num_rows, const Matrix& matrix, float* out, std::int64_t stride);
+  void apply_adapter(const MatrixAdapter& adapter, const float* x, std::span<const std::int64_t> rows,
+                     const Matrix& matrix, float* out, std::int64_t stride);
+  void for_each_matrix(const std::function<void(Matrix&)>& visit);
   void attention(std::span<const DecoderRow> rows, std::size_t index);
   /// Computes cosines and sines of every row's position, unless those of the last call serve.
   void prepare_rotation(std::span<const DecoderRow> rows, const RotarySpec& rotary);
@@ -94,6 +128,9 @@ class Decoder {
   std::vector<float> cosine_, sine_;      // [row][dim / 2]
   const RotarySpec* rotation_ = nullptr;  // what they are of, in this call of forward()
   std::vector<std::byte> packed_;
+  int num_adapters_ = 0;
+  std::vector<int> row_adapters_;  // of the rows at hand; empty: none has one
+  std::vector<float> adapter_in_, adapter_base_, adapter_inner_, adapter_out_;
 };
 
 }  // namespace mobula::nn

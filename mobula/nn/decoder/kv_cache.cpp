@@ -56,9 +56,9 @@ PrefixCache::Place PrefixCache::look_up(std::uint64_t parent, std::span<const To
   return same ? place : entries_.end();
 }
 
-std::vector<KvBlock> PrefixCache::find(std::span<const TokenId> tokens) {
+std::vector<KvBlock> PrefixCache::find(std::uint64_t kind, std::span<const TokenId> tokens) {
   std::vector<KvBlock> blocks;
-  std::uint64_t parent = kRoot;
+  std::uint64_t parent = kRoot ^ mix(kind);
   for (; tokens.size() >= kKvBlock; tokens = tokens.subspan(kKvBlock)) {
     std::uint64_t key = 0;
     const Place place = look_up(parent, tokens.first(kKvBlock), key);
@@ -70,8 +70,8 @@ std::vector<KvBlock> PrefixCache::find(std::span<const TokenId> tokens) {
   return blocks;
 }
 
-void PrefixCache::insert(std::span<const TokenId> tokens, const std::vector<KvBlock>& blocks) {
-  std::uint64_t parent = kRoot;
+void PrefixCache::insert(std::uint64_t kind, std::span<const TokenId> tokens, const std::vector<KvBlock>& blocks) {
+  std::uint64_t parent = kRoot ^ mix(kind);
   for (std::size_t i = 0; tokens.size() >= kKvBlock && i < blocks.size(); ++i, tokens = tokens.subspan(kKvBlock)) {
     std::uint64_t key = 0;
     const auto block_tokens = tokens.first(kKvBlock);

@@ -55,10 +55,11 @@ class KvSequence {
 /// Remembers full blocks by the tokens they and all before them stand for. Not thread-safe.
 class PrefixCache {
  public:
-  /// Returns the longest known run of blocks for the beginning of `tokens`.
-  std::vector<KvBlock> find(std::span<const TokenId> tokens);
+  /// Returns the longest known run of blocks for the beginning of `tokens`. `kind` tells apart sequences that give the same
+  /// tokens other keys.
+  std::vector<KvBlock> find(std::uint64_t kind, std::span<const TokenId> tokens);
   /// Remembers the full blocks of a sequence whose first tokens are `tokens`.
-  void insert(std::span<const TokenId> tokens, const std::vector<KvBlock>& blocks);
+  void insert(std::uint64_t kind, std::span<const TokenId> tokens, const std::vector<KvBlock>& blocks);
   /// Forgets the blocks that were used longest ago until at most `max_blocks` are left.
   void trim(std::size_t max_blocks);
   std::size_t num_blocks() const noexcept { return entries_.size(); }

@@ -4,7 +4,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "mobula/nn/layers/activation_kind.hpp"
@@ -19,6 +22,8 @@ struct RotarySpec {
   bool interleaved = false;        ///< pairs are neighbours (GPT-J) instead of halves apart (GPT-NeoX, Llama)
   std::vector<float> frequencies;  ///< dim / 2 angles per position
   float amplitude = 1.0f;          ///< what cosine and sine are multiplied by (yarn, longrope)
+  /// Returns the frequencies of a text of that length where they depend on it; null: always `frequencies`.
+  std::shared_ptr<const std::function<std::vector<float>(std::int64_t length)>> frequencies_at;
 };
 
 struct DecoderSpec {
@@ -47,6 +52,10 @@ struct NormWeights {
 /// y = x · weightᵀ + bias, weight [out, in].
 struct LinearWeights {
   at::Tensor weight, bias;  ///< bias may be undefined
+  std::string module;       ///< its name in checkpoints, by which adapters find it; empty: none changes it
+  /// Returns those rows of what lies in the checkpoint's order of outputs that this matrix has, in its order; null: all,
+  /// as they are.
+  std::function<at::Tensor(const at::Tensor& rows)> rows_of_module;
 };
 
 /// A mixture of experts in place of an MLP (Shazeer et al. 2017): each token goes to the `num_chosen` experts that are
@@ -87,6 +96,9 @@ struct DecoderModel {
   std::vector<DecoderLayer> layers;
   NormWeights final_norm;
   LinearWeights head;  ///< [vocab, hidden]
+  /// Returns the shortest length whose texts turn their positions by the same angles as those of `length`; null: all do.
+  /// A text that grows to another answer is read anew.
+  std::function<std::int64_t(std::int64_t length)> rotary_length;
 };
 
 }  // namespace mobula::nn

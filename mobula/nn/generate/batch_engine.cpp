@@ -13,6 +13,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/log.hpp"
+#include "mobula/base/nearest.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
 #include "mobula/nn/generate/sampler.hpp"
 #include "mobula/nn/generate/whole_sequence.hpp"
@@ -29,10 +30,15 @@ class BatchEngine final : public GenerationEngine {
       : model_(std::move(model)), options_(options) {
     try {
       decoder_.emplace(model_->decoder_model(), DecoderOptions{.quantize = options.quantize});
+      for (const EngineAdapter& one : options.adapters) add_adapter(one);
       block_bytes_ = decoder_->layout().block_bytes();
       max_blocks_ = options.cache_bytes / block_bytes_;
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::unsupported || options.quantize) throw;
+      if (decoder_ || error.code() != ErrorCode::unsupported || options.quantize) throw;
+      if (!options.adapters.empty()) {
+        throw Error(ErrorCode::unsupported, fmt::format("{}, so adapters can't be added at run time", error.message()),
+                    "merge it: mobula model merge MODEL OUT --adapter DIR");
+      }
       log_warning("{}; the whole text is read for every token", error.message());
       whole_.emplace(model_);
       options_.prefix_cache = false;
@@ -42,6 +48,7 @@ class BatchEngine final : public GenerationEngine {
              .vocab_size = static_cast<std::size_t>(info.vocab_size),
              .context = static_cast<std::size_t>(info.context),
              .eos_ids = info.eos_ids};
+    for (const EngineAdapter& one : options.adapters) info_.adapters.push_back(one.name);
     if (max_blocks_ == 0) {
       throw_invalid(fmt::format("cache_bytes {} hold no block of {} bytes", options.cache_bytes, block_bytes_));
     }
@@ -63,13 +70,17 @@ class BatchEngine final : public GenerationEngine {
           on_token(std::move(request.on_token)) {}
 
     const SamplingOptions& sampling() const { return sampler.options(); }
+    // Tells whether the scores of prompt tokens are still to be reported; a text that is read anew has done so.
+    bool scores_prompt() const { return sampling().prompt_logprobs && !started; }
 
     RequestId id;
     std::vector<TokenId> tokens;  // prompt and continuation
     std::size_t num_prompt;
-    std::size_t num_read = 0;    // tokens whose keys and values are in the cache
-    std::size_t num_rows = 0;    // of this step
-    std::size_t num_blocks = 0;  // reserved
+    std::size_t num_read = 0;        // tokens whose keys and values are in the cache
+    std::size_t num_rows = 0;        // of this step
+    std::size_t num_blocks = 0;      // reserved
+    int adapter = -1;                // its number in the decoder; -1: none
+    std::int64_t rotary_length = 0;  // under which the cache was filled; 0: not yet
     KvSequence sequence;
     Sampler sampler;
     std::function<bool(const TokenEvent&)> on_token;
@@ -78,7 +89,19 @@ class BatchEngine final : public GenerationEngine {
     bool finished = false;
   };
 
+  void add_adapter(const EngineAdapter& one) {
+    const auto same = [&](const EngineAdapter& other) { return other.name == one.name; };
+    if (one.name.empty() || std::ranges::count_if(options_.adapters, same) != 1) {
+      throw_invalid(fmt::format("the adapters' names must differ and not be empty: '{}'", one.name));
+    }
+    decoder_->add_adapter(*one.adapter);
+  }
   std::size_t blocks_for(const Request& request) const;
+  static std::uint64_t prefix_kind(const Request& request) {
+    return static_cast<std::uint64_t>(request.rotary_length) ^ static_cast<std::uint64_t>(request.adapter + 1) << 48;
+  }
+  /// Forgets a cache that was filled under other rotary angles than the text has at its present length.
+  void check_rotation(Request& request) const;
   void take_cancelled();
   void admit();
   std::vector<DecoderRow> plan();
@@ -128,8 +151,17 @@ GenerationEngine::RequestId BatchEngine::submit(GenerationRequest request) {
       throw_invalid(fmt::format("logit_bias names token {}, outside the vocabulary of {}", id, vocab_size));
     }
   }
+  int adapter = -1;
+  if (!request.adapter.empty()) {
+    const auto found = std::ranges::find(info_.adapters, request.adapter);
+    if (found == info_.adapters.end()) {
+      throw_invalid(fmt::format("there is no adapter '{}'", request.adapter), suggest(request.adapter, info_.adapters));
+    }
+    adapter = static_cast<int>(found - info_.adapters.begin());
+  }
   const std::lock_guard lock(mutex_);
   auto queued = std::make_unique<Request>(next_id_++, std::move(request));
+  queued->adapter = adapter;
   if (blocks_for(*queued) > max_blocks_) {
     throw Error(ErrorCode::resource,
                 fmt::format("{} tokens need {} MB of cache, there are {}", queued->tokens.size(),
@@ -156,6 +188,15 @@ std::size_t BatchEngine::blocks_for(const Request& request) const {
   const std::size_t total =
       std::min(request.num_prompt + std::min(request.sampling().max_tokens, info_.context), info_.context);
   return (total + kKvBlock - 1) / kKvBlock;
+}
+
+void BatchEngine::check_rotation(Request& request) const {
+  if (!decoder_) return;
+  const std::int64_t length = decoder_->rotary_length(static_cast<std::int64_t>(request.tokens.size()));
+  if (length == request.rotary_length) return;
+  request.rotary_length = length;
+  request.num_read = 0;
+  request.sequence = {};
 }
 
 void BatchEngine::take_cancelled() {
@@ -185,9 +226,11 @@ void BatchEngine::admit() {
     if (num_blocks_ + blocks > max_blocks_) return;
     next.num_blocks = blocks;
     num_blocks_ += blocks;
+    check_rotation(next);
     if (options_.prefix_cache && !next.sampling().prompt_logprobs) {
       // The last token is always read: its scores are what comes next.
-      std::vector<KvBlock> shared = prefixes_.find(std::span(next.tokens).first(next.tokens.size() - 1));
+      std::vector<KvBlock> shared =
+          prefixes_.find(prefix_kind(next), std::span(next.tokens).first(next.tokens.size() - 1));
       next.num_read = shared.size() * kKvBlock;
       next.sequence.share(std::move(shared));
     }
@@ -206,11 +249,13 @@ std::vector<DecoderRow> BatchEngine::plan() {
     planned_.push_back(&request);
     for (std::size_t i = request.num_read; i < request.num_read + count; ++i) {
       const bool last = i + 1 == request.tokens.size();
-      const bool prompt_score = request.sampling().prompt_logprobs && i < request.num_prompt;
+      const bool prompt_score = request.scores_prompt() && i < request.num_prompt;
       rows.push_back({.token = request.tokens[i],
                       .position = static_cast<std::int64_t>(i),
                       .sequence = &request.sequence,
                       .wants_logits = last || prompt_score,
+                      .rotary_length = request.rotary_length,
+                      .adapter = request.adapter,
                       .text = request.tokens});
       scored += prompt_score;
     }
@@ -218,13 +263,14 @@ std::vector<DecoderRow> BatchEngine::plan() {
   // Requests that are writing go on at every step; prompts fill what is left of it.
   for (const auto& request : running_) {
     request->num_rows = 0;
+    check_rotation(*request);
     if (request->num_read + 1 == request->tokens.size()) add(*request, 1);
   }
   for (const auto& request : running_) {
     if (request->num_rows > 0) continue;
     const std::size_t room = options_.max_step_tokens - std::min(options_.max_step_tokens, rows.size());
     std::size_t count = std::min(room, request->tokens.size() - request->num_read);
-    if (request->sampling().prompt_logprobs) count = std::min(count, kMaxScoredRows - std::min(kMaxScoredRows, scored));
+    if (request->scores_prompt()) count = std::min(count, kMaxScoredRows - std::min(kMaxScoredRows, scored));
     add(*request, count);
   }
   return rows;
@@ -253,20 +299,21 @@ void BatchEngine::advance(std::span<const float> logits) {
     request->num_read += request->num_rows;
     for (std::size_t i = begin; i < begin + request->num_rows && !request->finished; ++i) {
       const bool last = i + 1 == request->tokens.size();
-      if (!last && !(request->sampling().prompt_logprobs && i < request->num_prompt)) continue;
+      if (!last && !(request->scores_prompt() && i < request->num_prompt)) continue;
       use_scores(*request, i + 1, logits.first(info_.vocab_size));
       logits = logits.subspan(info_.vocab_size);
       if (last) break;  // the request may have grown by a token
     }
     if (options_.prefix_cache && request->num_rows > 0 && (request->finished || begin < request->num_prompt)) {
-      prefixes_.insert(std::span(request->tokens).first(request->num_read), request->sequence.block_list());
+      prefixes_.insert(prefix_kind(*request), std::span(request->tokens).first(request->num_read),
+                       request->sequence.block_list());
       prefixes_.trim(max_blocks_ - num_blocks_);
     }
   }
 }
 
 void BatchEngine::use_scores(Request& request, std::size_t read, std::span<const float> logits) {
-  if (request.sampling().prompt_logprobs && read <= request.num_prompt) {
+  if (request.scores_prompt() && read <= request.num_prompt) {
     if (request.prompt_logprobs.empty()) request.prompt_logprobs.push_back(std::numeric_limits<double>::quiet_NaN());
     if (read < request.num_prompt) {
       const double log_sum = cpu_kernels().log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()));

@@ -4,18 +4,28 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/causal_lm.hpp"
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 #include "mobula/nn/generate/engine.hpp"
 
 namespace mobula::nn {
 
+/// An adapter that requests may ask for by name.
+struct EngineAdapter {
+  std::string name;
+  std::shared_ptr<const Adapter> adapter;
+};
+
 struct EngineOptions {
   std::size_t max_batch = 64;         ///< requests that run at once; others wait
   std::size_t max_step_tokens = 512;  ///< tokens read in one step, so that long prompts don't hold up the others
   std::size_t cache_bytes = std::size_t{4} << 30;  ///< for keys and values, those of finished requests included
   std::optional<WeightType> quantize;              ///< int8 or int4: see DecoderOptions
+  std::vector<EngineAdapter> adapters;             ///< requests with different ones run in the same steps
   bool prefix_cache = true;                        ///< requests that begin alike share their keys and values
 
   /// Throws Error(invalid_argument) naming the field that is out of range.

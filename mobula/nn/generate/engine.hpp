@@ -54,6 +54,7 @@ struct TokenEvent {
 struct GenerationRequest {
   std::vector<TokenId> prompt;
   SamplingOptions sampling;
+  std::string adapter;  ///< one of EngineInfo::adapters; empty: the model as it is
   /// Called on the engine's thread for each token; returning false ends the request with FinishReason::stop (how stop
   /// strings are done). Must not block or throw.
   std::function<bool(const TokenEvent&)> on_token;
@@ -65,6 +66,7 @@ struct EngineInfo {
   std::size_t vocab_size = 0;
   std::size_t context = 0;  ///< tokens of prompt and continuation together
   std::vector<TokenId> eos_ids;
+  std::vector<std::string> adapters;  ///< names that requests may give
 };
 
 /// Runs many requests on one model. submit() and cancel() are thread-safe; step() belongs to one thread at a time.

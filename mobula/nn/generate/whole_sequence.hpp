@@ -1,5 +1,5 @@
-/// Next-token scores of models that the decoder's kernels don't run, and of rotary embeddings that turn every position
-/// anew when a text grows: the whole sequence is read at each step, without a key-value cache.
+/// Next-token scores of models that the decoder's kernels don't run: the whole sequence is read at each step, without a
+/// key-value cache.
 #pragma once
 
 #include <cstdint>

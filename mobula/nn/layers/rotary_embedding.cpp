@@ -119,12 +119,12 @@ at::Tensor RotaryEmbedding::frequencies(std::int64_t length) const {
   throw_internal("rotary embedding: unknown scaling");
 }
 
-bool RotaryEmbedding::changes_between(std::int64_t length, std::int64_t longer) const noexcept {
-  if (options_.scaling == RotaryScaling::dynamic) return longer > std::max(length, options_.max_positions);
-  if (options_.scaling == RotaryScaling::longrope) {
-    return length <= options_.original_positions && longer > options_.original_positions;
+std::int64_t RotaryEmbedding::shortest_alike(std::int64_t length) const noexcept {
+  if (options_.scaling == RotaryScaling::dynamic && length > options_.max_positions) return length;
+  if (options_.scaling == RotaryScaling::longrope && length > options_.original_positions) {
+    return options_.original_positions + 1;
   }
-  return false;
+  return 1;
 }
 
 RotaryTable RotaryEmbedding::table(const at::Tensor& positions, std::int64_t length) const {

@@ -48,9 +48,9 @@ class RotaryEmbedding {
   const RotaryOptions& options() const noexcept { return options_; }
   /// Returns the angles per position [R] that a sequence of `length` tokens uses.
   at::Tensor frequencies(std::int64_t length) const;
-  /// Tells whether a sequence of `longer` tokens turns its first `length` tokens by other angles than one of `length`:
-  /// keys kept from the shorter one are then worthless.
-  bool changes_between(std::int64_t length, std::int64_t longer) const noexcept;
+  /// Returns the length of the shortest sequences that turn by the same angles as one of `length`: keys kept from a length
+  /// with another answer are worthless.
+  std::int64_t shortest_alike(std::int64_t length) const noexcept;
   /// Returns the table for int64 `positions` ([T] or [B, T]) of sequences of `length` tokens.
   RotaryTable table(const at::Tensor& positions, std::int64_t length) const;
   /// Turns queries or keys `x_BTHD`; computes in fp32, returns x's type. Differentiable.

@@ -39,9 +39,9 @@ TEST(RotaryEmbedding, LeavesDimensionsBeyondItsOwnAlone) {
 
 TEST(RotaryEmbedding, SaysWhenAGrowingTextTurnsItsBeginningAnew) {
   const RotaryEmbedding dynamic({.dim = 8, .scaling = RotaryScaling::dynamic, .factor = 2.0, .max_positions = 16});
-  EXPECT_FALSE(dynamic.changes_between(3, 16));
-  EXPECT_TRUE(dynamic.changes_between(16, 17));
-  EXPECT_TRUE(dynamic.changes_between(20, 21));
+  EXPECT_EQ(dynamic.shortest_alike(3), dynamic.shortest_alike(16));
+  EXPECT_EQ(dynamic.shortest_alike(17), 17);
+  EXPECT_EQ(dynamic.shortest_alike(21), 21);
   EXPECT_TRUE(dynamic.frequencies(16).equal(RotaryEmbedding({.dim = 8}).frequencies(16)));
   EXPECT_FALSE(dynamic.frequencies(17).equal(dynamic.frequencies(16)));
   const RotaryEmbedding longrope({.dim = 4,
@@ -49,8 +49,9 @@ TEST(RotaryEmbedding, SaysWhenAGrowingTextTurnsItsBeginningAnew) {
                                   .original_positions = 10,
                                   .short_divisors = {1, 1},
                                   .long_divisors = {2, 4}});
-  EXPECT_TRUE(longrope.changes_between(10, 11));
-  EXPECT_FALSE(longrope.changes_between(11, 12));
+  EXPECT_EQ(longrope.shortest_alike(10), 1);
+  EXPECT_EQ(longrope.shortest_alike(11), 11);
+  EXPECT_EQ(longrope.shortest_alike(12), 11);
 }
 
 TEST(RotaryEmbedding, RefusesSizesThatDoNotFit) {

@@ -14,6 +14,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/nn/checkpoint.hpp"
+#include "mobula/nn/safetensors.hpp"
 #include "mobula/train/language_model/evaluation.hpp"
 #include "mobula/train/optimizer/adamw.hpp"
 #include "mobula/train/optimizer/schedule.hpp"

@@ -1,0 +1,23 @@
+// The table of one set of kernels; a file of a set includes it after vector_kernels.hpp and is compiled with the set's flags.
+namespace mobula::nn {
+namespace {
+
+// kOuts x kRows sums stay in registers: as many as the instruction set has room for.
+template <int kOuts, int kRows>
+constexpr CpuKernels kernel_set(std::string_view name) {
+  return {
+      .name = name,
+      .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, kOuts, kRows>},
+                 {packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, kOuts, kRows>},
+                 {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, kOuts, kRows>},
+                 {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kOuts, kRows>}},
+      .attend = attend,
+      .layer_norm = layer_norm,
+      .rms_norm = rms_norm,
+      .activate = activate,
+      .log_sum_exp = log_sum_exp,
+  };
+}
+
+}  // namespace
+}  // namespace mobula::nn
