@@ -119,15 +119,17 @@ CallId CallScheduler::submit(LaneId id, const CallOptions& options, Decisions& t
     lane.constructor = call;
     lane.constructed = true;
   }
+  if (lane.buried) [[unlikely]] {
+    fail(call, FailReason::actor_died, todo);
+    return call;
+  }
   if (lane.workers.empty()) [[unlikely]] {
-    if (lane.dead) {
-      fail(call, FailReason::actor_died, todo);
-      return call;
-    }
     // Once more: what kept the workers from starting may be mended by now.
     for (const std::uint32_t place : std::exchange(lane.given_up, {})) start_worker(id, place, todo);
   }
-  if (lane.free_slots.empty() || !lane.backlog.empty()) {
+  // Nothing is handed out before the object exists that it is for.
+  const bool no_object = lane.constructor != kNoCall && lane.constructor != call;
+  if (lane.free_slots.empty() || !lane.backlog.empty() || no_object) {
     lane.backlog.push_back(call);
   } else {
     place(id, call, todo);
@@ -180,7 +182,7 @@ CallId CallScheduler::refused(LaneId id, std::uint32_t slot, std::uint32_t turn,
   release_call(call);
   if (call == lane.constructor) {
     lane.constructor = kNoCall;
-    kill(id, todo);
+    bury_actor(id, {}, FailReason::actor_died, todo);
   }
   refill(id, todo);
   return call;
@@ -190,6 +192,7 @@ void CallScheduler::refill(LaneId id, Decisions& todo) {
   Lane& lane = *lanes_[id];
   while (!lane.free_slots.empty() && !lane.backlog.empty()) {
     const CallId call = lane.backlog.front();
+    if (lane.constructor != kNoCall && call != lane.constructor && !calls_[call].gone) return;
     lane.backlog.pop_front();
     if (calls_[call].gone) {
       calls_[call].gone = false;
@@ -207,10 +210,9 @@ void CallScheduler::fail(CallId id, FailReason reason, Decisions& todo) {
       {.kind = Decision::Kind::fail, .reason = reason, .attempts = call.attempts, .lane = call.lane, .call = id});
   release_call(id);
   if (id != lane.constructor) return;
-  // Without its object, nothing that waits behind may run.
   lane.constructor = kNoCall;
   lane.dead = true;
-  if (reason == FailReason::cancelled) kill_workers(call.lane, todo);
+  if (reason == FailReason::cancelled) bury_actor(call.lane, {}, FailReason::actor_died, todo);
 }
 
 void CallScheduler::fail_waiting(Lane& lane, FailReason reason, Decisions& todo) {
@@ -262,15 +264,8 @@ void CallScheduler::not_withdrawn(LaneId id, std::uint32_t slot, std::uint32_t t
 void CallScheduler::kill(LaneId id, Decisions& todo) {
   Lane& lane = *lanes_[id];
   lane.dead = true;
-  if (lane.workers.empty()) {
-    bury_actor(id, {}, FailReason::actor_died, todo);
-    return;
-  }
-  kill_workers(id, todo);
-}
-
-void CallScheduler::kill_workers(LaneId id, Decisions& todo) {
-  for (const WorkerId worker : lanes_[id]->workers) {
+  if (lane.workers.empty()) bury_actor(id, {}, FailReason::actor_died, todo);
+  for (const WorkerId worker : lane.workers) {
     todo.push_back({.kind = Decision::Kind::end_worker, .lane = id, .worker = worker});
   }
 }
@@ -291,10 +286,6 @@ void CallScheduler::replace_worker(LaneId id, std::uint32_t place, Time now, Dec
     if (!lane.workers.empty() || !lane.starts.empty()) return;
     // One more death and the next call's workers are given up at once.
     lane.barren_deaths = kMaxBarrenDeaths - 1;
-    if (lane.options.actor) {
-      bury_actor(id, {}, FailReason::no_worker, todo);
-      return;
-    }
     todo.push_back({.kind = Decision::Kind::clear_lane, .lane = id, .turn = lane.next_turn});
     std::vector<CallId> placed;
     take_placed(lane, placed);
@@ -357,6 +348,10 @@ void CallScheduler::worker_ended(WorkerId id, std::span<const Placement> running
     bury_actor(worker.lane, std::move(again), FailReason::actor_died, todo);
     return;
   }
+  if (lane.barren_deaths >= kMaxBarrenDeaths) {
+    bury_actor(worker.lane, std::move(again), FailReason::no_worker, todo);
+    return;
+  }
   ++lane.restarts;
   restart_actor(worker.lane, std::move(again), todo);
   replace_worker(worker.lane, worker.place, now, todo);
@@ -380,6 +375,12 @@ void CallScheduler::restart_actor(LaneId id, std::vector<CallId> again, Decision
   // What was handed out waits behind the constructor.
   std::vector<CallId> order = std::move(again);
   take_placed(lane, order);
+  // The answer to a withdrawal that is under way would come for a turn that is over.
+  std::erase_if(order, [&](CallId call) {
+    if (!calls_[call].cancelled) return false;
+    fail(call, FailReason::cancelled, todo);
+    return true;
+  });
   // A constructor that has not finished is the first of them, or of those that wait.
   if (lane.constructor == kNoCall && lane.constructed) {
     lane.constructor = new_call(id, {.constructor = true});
@@ -394,7 +395,11 @@ void CallScheduler::restart_actor(LaneId id, std::vector<CallId> again, Decision
 void CallScheduler::bury_actor(LaneId id, std::vector<CallId> again, FailReason reason, Decisions& todo) {
   Lane& lane = *lanes_[id];
   lane.dead = true;
+  lane.buried = true;
   lane.starts.clear();
+  for (const WorkerId worker : lane.workers) {
+    todo.push_back({.kind = Decision::Kind::end_worker, .lane = id, .worker = worker});
+  }
   todo.push_back({.kind = Decision::Kind::actor_died, .reason = reason, .lane = id});
   todo.push_back({.kind = Decision::Kind::clear_lane, .lane = id, .turn = lane.next_turn});
   take_placed(lane, again);

@@ -200,7 +200,8 @@ class CallScheduler {
     int barren_deaths = 0;
     CallId constructor = kNoCall;  ///< while it waits or runs, the first time or again
     bool constructed = false;      ///< the constructor has been submitted
-    bool dead = false;
+    bool dead = false;             ///< the object is not made again
+    bool buried = false;           ///< nothing is handed out any more
     bool closing = false;
   };
   struct Worker {
@@ -221,7 +222,6 @@ class CallScheduler {
   void start_worker(LaneId lane, std::uint32_t place, Decisions& todo);
   void replace_worker(LaneId lane, std::uint32_t place, Time now, Decisions& todo);
   void restart_actor(LaneId id, std::vector<CallId> again, Decisions& todo);
-  void kill_workers(LaneId id, Decisions& todo);
   void bury_actor(LaneId id, std::vector<CallId> again, FailReason reason, Decisions& todo);
   void free_lane(LaneId lane, Decisions& todo);
 

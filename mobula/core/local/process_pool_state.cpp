@@ -342,6 +342,8 @@ void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
   }
   scheduler.worker_ended(id, running, now(), todo);
   carry_out(ends, &death);
+  // It may have been the one that was woken for a call.
+  if (lanes[worker.lane].channel != nullptr) lanes[worker.lane].channel->wake_all();
 }
 
 }  // namespace mobula

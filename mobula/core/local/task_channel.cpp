@@ -1,5 +1,7 @@
 #include "mobula/core/local/task_channel.hpp"
 
+#include <limits>
+
 #include "mobula/core/local/futex.hpp"
 
 namespace mobula {
@@ -11,6 +13,12 @@ void TaskChannel::push(std::uint32_t slot, std::uint32_t turn) {
   if (num_sleeping.load(std::memory_order_seq_cst) == 0 || spinner.load(std::memory_order_seq_cst) != 0) return;
   doorbell.fetch_add(1, std::memory_order_seq_cst);
   futex_wake(&doorbell, 1, FutexScope::shared);
+}
+
+void TaskChannel::wake_all() {
+  if (empty()) return;
+  doorbell.fetch_add(1, std::memory_order_seq_cst);
+  futex_wake(&doorbell, std::numeric_limits<int>::max(), FutexScope::shared);
 }
 
 TaskSlot* TaskChannel::claim(std::uint32_t worker) {

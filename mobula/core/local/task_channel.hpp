@@ -55,6 +55,8 @@ struct TaskChannel {
 
   /// Driver: shows a filled slot to the workers and wakes one where all sleep. Turns grow; one may be left out.
   void push(std::uint32_t slot, std::uint32_t turn);
+  /// Driver: wakes all workers that sleep, where there is a call.
+  void wake_all();
   /// Worker: claims the oldest call; returns its slot, or null where there is none.
   TaskSlot* claim(std::uint32_t worker);
   bool empty() const noexcept { return head.load() == tail.load(); }
