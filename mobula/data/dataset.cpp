@@ -136,6 +136,12 @@ Dataset Dataset::rename(std::vector<std::pair<std::string, std::string>> names) 
   return Dataset(std::make_shared<OperatorNode>(plan_, [names = std::move(names)] { return rename_operator(names); }));
 }
 
+Dataset Dataset::decode_image(DecodeImageOptions options) const {
+  options.validate();
+  return Dataset(
+      std::make_shared<OperatorNode>(plan_, [options = std::move(options)] { return decode_image_operator(options); }));
+}
+
 Dataset Dataset::map_batches(std::function<RecordBatchPointer(const RecordBatchPointer&)> function,
                              MapOptions options) const {
   return map_batches_with([function = std::move(function)] { return function; }, std::move(options));

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
+#include "mobula/data/operators/decode_image.hpp"
 #include "mobula/data/sinks/write_options.hpp"
 #include "mobula/data/sources/read_options.hpp"
 
@@ -86,6 +87,8 @@ class Dataset {
   Dataset drop(std::vector<std::string> columns) const;
   /// Renames columns: (old, new).
   Dataset rename(std::vector<std::pair<std::string, std::string>> names) const;
+  /// Decodes a column of JPEG, PNG, PPM or PGM files into pixels of one size.
+  Dataset decode_image(DecodeImageOptions options) const;
   /// Calls a function for each batch; several threads call it at once.
   Dataset map_batches(std::function<RecordBatchPointer(const RecordBatchPointer&)> function,
                       MapOptions options = {}) const;

@@ -15,6 +15,7 @@ import deltalake
 import numpy
 import PIL.Image
 import pyarrow
+import pyarrow.parquet
 import webdataset
 
 import mobula_program
@@ -282,6 +283,40 @@ class ImagesTest(FormatsTest):
         self.assertEqual([PIL.Image.open(io.BytesIO(base64.b64decode(row["bytes"]))).size for row in rows], [(8, 6)] * 3)
         self.fails("data", "head", "images/*.txt", "--from", "images", error="no images")
         self.assertEqual(len(self.rows("images", "--from", "binary", "--columns", "path")), 4)
+
+    def test_decodes_as_pillow_does(self):
+        random = numpy.random.default_rng(7)
+        images = {}
+        for number in range(6):
+            height, width = random.integers(30, 80, 2)
+            image = PIL.Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=numpy.uint8))
+            (self.folder / "in").mkdir(exist_ok=True)
+            image.save(self.folder / "in" / f"{number}.png")
+            images[f"in/{number}.png"] = image
+        pipeline = self.folder / "p.yaml"
+        pipeline.write_text("source: {images: in/}\nsteps:\n"
+                            "  - decode_image: {into: small, resize: [20, 25], filter: bicubic}\n"
+                            "  - decode_image: {into: middle, resize: 24, center_crop: 21, layout: chw,"
+                            " mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.4]}\n"
+                            "  - drop: [bytes, label]\nsink: {parquet: out.parquet}\n")
+        self.mobula("data", "run", pipeline)
+        rows = pyarrow.parquet.read_table(self.folder / "out.parquet").to_pylist()
+        self.assertEqual(len(rows), 6)
+        for row in rows:
+            image = images[row["path"]]
+            small = numpy.asarray(image.resize((25, 20), PIL.Image.BICUBIC))
+            self.assertTrue(numpy.array_equal(numpy.array(row["small"], numpy.uint8).reshape(20, 25, 3), small))
+            shorter = min(image.size)
+            size = tuple(24 * side // shorter for side in image.size)
+            left, top = (round((side - 21) / 2) for side in size)
+            middle = image.resize(size, PIL.Image.BILINEAR).crop((left, top, left + 21, top + 21))
+            expected = (numpy.asarray(middle) / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]
+            self.assertTrue(numpy.allclose(numpy.array(row["middle"]).reshape(3, 21, 21), expected.transpose(2, 0, 1), atol=1e-5))
+        pipeline.write_text("source: {images: in/}\nsteps:\n  - decode_image: {into: x}\n")
+        self.fails("data", "run", pipeline, error="nothing says what size")
+        (self.folder / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0broken")
+        pipeline.write_text("source: {images: in/}\nsteps:\n  - decode_image: {resize: [8, 8]}\n")
+        self.fails("data", "run", pipeline, error="in/broken.jpg")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mobula/data/engine/executor.hpp"
+#include "mobula/data/operators/decode_image.hpp"
 
 namespace mobula::data {
 
@@ -22,6 +23,9 @@ std::unique_ptr<BlockOperator> select_operator(std::vector<std::string> columns)
 std::unique_ptr<BlockOperator> drop_operator(std::vector<std::string> columns);
 /// Gives columns other names: (old, new).
 std::unique_ptr<BlockOperator> rename_operator(std::vector<std::pair<std::string, std::string>> names);
+
+/// Decodes a column of image files into pixels of one size.
+std::unique_ptr<BlockOperator> decode_image_operator(const DecodeImageOptions& options);
 
 /// Changes a batch of any number of rows into another.
 using BatchFunction = std::function<std::shared_ptr<arrow::RecordBatch>(const std::shared_ptr<arrow::RecordBatch>&)>;

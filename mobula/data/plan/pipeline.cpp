@@ -125,6 +125,49 @@ class PipelineReader {
     return Dataset::read(texts(node[format], "source." + format), format, options);
   }
 
+  /// Reads what decode_image takes.
+  DecodeImageOptions decode_image(const YAML::Node& node) const {
+    check_keys(node, "decode_image",
+               {"column", "into", "grey", "resize", "center_crop", "filter", "mean", "deviation", "layout"});
+    DecodeImageOptions options;
+    const auto size = [&](const char* key) {
+      const YAML::Node value = node[key];
+      if (!value.IsSequence() || value.size() != 2) {
+        fail(value, fmt::format("decode_image.{}: a height and a width are expected, such as [224, 224]", key));
+      }
+      return std::pair(integer(value[0], key), integer(value[1], key));
+    };
+    const auto numbers = [&](const char* key) {
+      std::vector<double> values;
+      if (!node[key].IsSequence()) fail(node[key], fmt::format("decode_image.{}: a list of numbers is expected", key));
+      for (const auto& value : node[key]) values.push_back(number(value, key));
+      return values;
+    };
+    if (node["column"]) options.column = text(node["column"], "decode_image.column");
+    if (node["into"]) options.into = text(node["into"], "decode_image.into");
+    if (node["grey"]) options.grey = truth(node["grey"], "decode_image.grey");
+    if (node["resize"] && node["resize"].IsScalar()) {
+      options.shorter_side = integer(node["resize"], "decode_image.resize");
+    } else if (node["resize"]) {
+      options.resize = size("resize");
+    }
+    if (node["center_crop"] && node["center_crop"].IsScalar()) {
+      const std::int64_t side = integer(node["center_crop"], "decode_image.center_crop");
+      options.center_crop = {side, side};
+    } else if (node["center_crop"]) {
+      options.center_crop = size("center_crop");
+    }
+    if (node["filter"]) options.filter = text(node["filter"], "decode_image.filter");
+    if (node["mean"]) options.mean = numbers("mean");
+    if (node["deviation"]) options.deviation = numbers("deviation");
+    if (node["layout"]) {
+      const std::string layout = text(node["layout"], "decode_image.layout");
+      if (layout != "hwc" && layout != "chw") fail(node["layout"], "decode_image.layout: hwc or chw is expected");
+      options.channels_first = layout == "chw";
+    }
+    return options;
+  }
+
   Dataset step(const Dataset& dataset, const YAML::Node& node) const {
     if (!node.IsMap() || node.size() != 1)
       fail(node, "a step is one operator and what it takes, such as {filter: \"x > 0\"}");
@@ -159,6 +202,8 @@ class PipelineReader {
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.drop(r.texts(v, "drop")); }},
         {"rename",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.rename(r.pairs(v, "rename")); }},
+        {"decode_image", [](const PipelineReader& r, const Dataset& d,
+                            const YAML::Node& v) { return d.decode_image(r.decode_image(v)); }},
         {"limit",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.limit(r.integer(v, "limit")); }},
         {"union",

@@ -9,69 +9,24 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cctype>
-#include <charconv>
 #include <string>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/image/image.hpp"
 #include "mobula/models/config_reader.hpp"
-#include "mobula/models/vit/decode_image.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
 namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
-constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;
-
-// The netpbm formats' header: a magic number and three numbers, with comments between.
-DecodedImage decode_netpbm(std::string_view file, const std::string& name) {
-  std::size_t at = 2;
-  const auto corrupt = [&](const char* what) { return Error(ErrorCode::corrupt, fmt::format("{}: {}", name, what)); };
-  const auto number = [&] {
-    while (at < file.size() && (std::isspace(static_cast<unsigned char>(file[at])) || file[at] == '#')) {
-      if (file[at] == '#') {
-        while (at < file.size() && file[at] != '\n') ++at;
-      } else {
-        ++at;
-      }
-    }
-    std::int64_t value = 0;
-    const auto [end, problem] = std::from_chars(file.data() + at, file.data() + file.size(), value);
-    if (problem != std::errc() || value < 1 || value > kMaxPixels) throw corrupt("the header has a bad number");
-    at = static_cast<std::size_t>(end - file.data());
-    return value;
-  };
-  DecodedImage image;
-  image.num_channels = file[1] == '6' ? 3 : 1;
-  image.width = number();
-  image.height = number();
-  if (number() != 255) throw Error(ErrorCode::unsupported, fmt::format("{}: only 8 bits a sample are supported", name));
-  ++at;  // one white space
-  if (image.width > kMaxPixels / image.height) throw corrupt("the image is too large");
-  const auto size = static_cast<std::size_t>(image.width * image.height * image.num_channels);
-  if (at + size > file.size()) throw corrupt("the pixels are cut off");
-  const auto* begin = reinterpret_cast<const std::uint8_t*>(file.data()) + at;
-  image.samples.assign(begin, begin + size);
-  return image;
-}
 
 }  // namespace
 
 at::Tensor read_image(const std::filesystem::path& path) {
   const std::string file = read_file(path, kMaxBytes);
-  const std::string name = path.string();
-  DecodedImage image;
-  if (file.starts_with("\x89PNG")) {
-    image = decode_png(file, name, kMaxPixels);
-  } else if (file.starts_with("\xff\xd8")) {
-    image = decode_jpeg(file, name, kMaxPixels);
-  } else if (file.size() > 2 && file[0] == 'P' && (file[1] == '5' || file[1] == '6')) {
-    image = decode_netpbm(file, name);
-  } else {
-    throw Error(ErrorCode::unsupported, fmt::format("{}: no PNG, JPEG, PPM (P6) or PGM (P5) file", name));
-  }
+  const image::Image image = image::decode_image(file, path.string());
   const at::Tensor pixels = at::tensor(at::ArrayRef<std::uint8_t>(image.samples), at::TensorOptions().dtype(at::kByte))
                                 .view({image.height, image.width, image.num_channels})
                                 .permute({2, 0, 1});

@@ -1,7 +1,9 @@
-#include "mobula/models/vit/decode_image.hpp"
+#include "mobula/image/image.hpp"
 
 #include <fmt/format.h>
 
+#include <cctype>
+#include <charconv>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -12,16 +14,17 @@
 #include <png.h>
 #endif
 #ifdef MOBULA_WITH_JPEG
-#include <jerror.h>
 #include <jpeglib.h>
+
+#include <jerror.h>
 #endif
 
-namespace mobula::models {
+namespace mobula::image {
 namespace {
 
 #if defined(MOBULA_WITH_PNG) || defined(MOBULA_WITH_JPEG)
-void check_size(const std::string& name, std::int64_t width, std::int64_t height, std::int64_t max_pixels) {
-  if (width < 1 || height < 1 || width > max_pixels / height) {
+void check_size(const std::string& name, std::int64_t width, std::int64_t height) {
+  if (width < 1 || height < 1 || width > kMaxPixels / height) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: an image of {} x {} pixels is refused", name, width, height));
   }
 }
@@ -49,9 +52,45 @@ void note_message(j_common_ptr info, int level) {
 }
 #endif
 
-}  // namespace
+// The netpbm formats' header: a magic number and three numbers, with comments between.
+Image decode_netpbm(std::string_view file, const std::string& name) {
+  std::size_t at = 2;
+  const auto corrupt = [&](const char* what) { return Error(ErrorCode::corrupt, fmt::format("{}: {}", name, what)); };
+  const auto number = [&] {
+    while (at < file.size() && (std::isspace(static_cast<unsigned char>(file[at])) || file[at] == '#')) {
+      if (file[at] == '#') {
+        while (at < file.size() && file[at] != '\n') ++at;
+      } else {
+        ++at;
+      }
+    }
+    std::int64_t value = 0;
+    const auto [end, problem] = std::from_chars(file.data() + at, file.data() + file.size(), value);
+    if (problem != std::errc() || value < 1 || value > kMaxPixels) throw corrupt("the header has a bad number");
+    at = static_cast<std::size_t>(end - file.data());
+    return value;
+  };
+  Image image;
+  image.num_channels = file[1] == '6' ? 3 : 1;
+  image.width = number();
+  image.height = number();
+  if (number() != 255) throw Error(ErrorCode::unsupported, fmt::format("{}: only 8 bits a sample are supported", name));
+  ++at;  // one white space
+  if (image.width > kMaxPixels / image.height) throw corrupt("the image is too large");
+  const auto size = static_cast<std::size_t>(image.width * image.height * image.num_channels);
+  if (at + size > file.size()) throw corrupt("the pixels are cut off");
+  const auto* begin = reinterpret_cast<const std::uint8_t*>(file.data()) + at;
+  if (image.num_channels == 3) {
+    image.samples.assign(begin, begin + size);
+    return image;
+  }
+  image.num_channels = 3;
+  image.samples.reserve(size * 3);
+  for (std::size_t i = 0; i < size; ++i) image.samples.insert(image.samples.end(), 3, begin[i]);
+  return image;
+}
 
-DecodedImage decode_png(std::string_view file, const std::string& name, std::int64_t max_pixels) {
+Image decode_png(std::string_view file, const std::string& name) {
 #ifdef MOBULA_WITH_PNG
   png_image header;
   std::memset(&header, 0, sizeof header);
@@ -60,9 +99,9 @@ DecodedImage decode_png(std::string_view file, const std::string& name, std::int
     throw Error(ErrorCode::corrupt, fmt::format("{}: {}", name, header.message));
   }
   header.format = PNG_FORMAT_RGB;
-  DecodedImage image{header.height, header.width, 3, {}};
+  Image image{header.height, header.width, 3, {}};
   try {
-    check_size(name, image.width, image.height, max_pixels);
+    check_size(name, image.width, image.height);
     image.samples.resize(PNG_IMAGE_SIZE(header));
   } catch (...) {
     png_image_free(&header);
@@ -74,13 +113,13 @@ DecodedImage decode_png(std::string_view file, const std::string& name, std::int
   }
   return image;
 #else
-  (void)file, (void)max_pixels;
+  (void)file;
   throw Error(ErrorCode::unavailable, fmt::format("{}: this build reads no PNG files", name),
               "install libpng-dev and build");
 #endif
 }
 
-DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::int64_t max_pixels) {
+Image decode_jpeg(std::string_view file, const std::string& name) {
 #ifdef MOBULA_WITH_JPEG
   jpeg_decompress_struct info;
   JpegErrors errors;
@@ -88,7 +127,7 @@ DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::in
   errors.base.error_exit = leave;
   errors.base.emit_message = note_message;
   errors.cut_off = false;
-  DecodedImage image;
+  Image image;
   // Nothing with a destructor is made between here and the end, so that a jump skips none.
   if (setjmp(errors.back) != 0) {
     jpeg_destroy_decompress(&info);
@@ -100,7 +139,7 @@ DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::in
   info.out_color_space = JCS_RGB;
   jpeg_start_decompress(&info);
   try {
-    check_size(name, info.output_width, info.output_height, max_pixels);
+    check_size(name, info.output_width, info.output_height);
     image.samples.resize(std::size_t{info.output_width} * info.output_height * 3);
   } catch (...) {
     jpeg_destroy_decompress(&info);
@@ -118,10 +157,32 @@ DecodedImage decode_jpeg(std::string_view file, const std::string& name, std::in
   if (errors.cut_off) throw Error(ErrorCode::corrupt, fmt::format("{}: the pixels are cut off", name));
   return image;
 #else
-  (void)file, (void)max_pixels;
+  (void)file;
   throw Error(ErrorCode::unavailable, fmt::format("{}: this build reads no JPEG files", name),
               "install libjpeg62-turbo-dev and build");
 #endif
 }
 
-}  // namespace mobula::models
+}  // namespace
+
+Image decode_image(std::string_view file, const std::string& name) {
+  if (file.starts_with("\x89PNG")) return decode_png(file, name);
+  if (file.starts_with("\xff\xd8")) return decode_jpeg(file, name);
+  if (file.size() > 2 && file[0] == 'P' && (file[1] == '5' || file[1] == '6')) return decode_netpbm(file, name);
+  throw Error(ErrorCode::unsupported, fmt::format("{}: no PNG, JPEG, PPM (P6) or PGM (P5) file", name));
+}
+
+Image to_grey(const Image& image) {
+  if (image.num_channels == 1) return image;
+  Image grey{image.height, image.width, 1, {}};
+  grey.samples.resize(static_cast<std::size_t>(image.height * image.width));
+  const std::uint8_t* pixel = image.samples.data();
+  for (std::uint8_t& sample : grey.samples) {
+    // Weights of 16 bits after the point: 0.299, 0.587 and 0.114.
+    sample = static_cast<std::uint8_t>((pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16);
+    pixel += 3;
+  }
+  return grey;
+}
+
+}  // namespace mobula::image
