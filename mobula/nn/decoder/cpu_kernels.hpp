@@ -18,12 +18,12 @@ enum class WeightType { fp32, bf16, int8, int4 };
 inline constexpr int kNumWeightTypes = 4;
 inline constexpr std::int64_t kQuantGroup = 64;
 
-/// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other. Rows of int8 and int4 are
-/// filled up to whole groups: int8 as bytes of 128 + value, int4 as 32 bytes a group of 8 + value, inputs 0..31 in the low
-/// halves and 32..63 in the high ones.
+/// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other. int8 and int4 lie in blocks of
+/// 16 outputs (the last one filled up), a block in groups, a group in vectors of four inputs of each output: int8 as bytes of
+/// 128 + value, int4 as 8 + value, inputs 0..31 of a group in the low halves of the bytes and 32..63 in the high ones.
 struct WeightView {
   const void* data = nullptr;
-  const float* scales = nullptr;  ///< int8 and int4: one a group, row after row
+  const float* scales = nullptr;  ///< int8 and int4: block after block, group after group, 16 each
   const float* bias = nullptr;    ///< num_out numbers, or null
   std::int64_t num_out = 0;
   std::int64_t num_in = 0;
@@ -35,7 +35,7 @@ struct MatmulKernel {
   std::size_t (*packed_bytes)(std::int64_t num_rows, std::int64_t num_in);
   /// Packs rows of `x`, each `stride` floats after the last.
   void (*pack)(const float* x, std::int64_t stride, std::int64_t num_rows, std::int64_t num_in, void* packed);
-  /// Writes outputs [begin, end) of every row to `y`, rows `y_stride` floats apart.
+  /// Writes outputs [begin, end) of every row to `y`, rows `y_stride` floats apart; `begin` is a multiple of 16.
   void (*run)(const void* packed, std::int64_t num_rows, const WeightView& weight, std::int64_t begin, std::int64_t end,
               float* y, std::int64_t y_stride);
 };

@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
-#include "mobula/nn/decoder/vector_kernels.hpp"
+#include "mobula/nn/decoder/quantized_kernels.hpp"
 // after the kernels
 #include "mobula/nn/decoder/kernel_set.inl"
 

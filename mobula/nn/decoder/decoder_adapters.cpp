@@ -83,7 +83,7 @@ int Decoder::add_adapter(const Adapter& adapter) {
           rows_here.magnitude = mine(module.magnitude);
           const bool rounded = matrix->type == WeightType::int8 || matrix->type == WeightType::int4;
           const at::Tensor weight =
-              rounded ? dequantize({matrix->weight, matrix->scales}, matrix->type, num_in) : matrix->weight;
+              rounded ? dequantize({matrix->weight, matrix->scales, num_out}, matrix->type, num_in) : matrix->weight;
           part.output_factors = dora_factors(rows_here, weight).contiguous();
         }
       } else if (module.scales_inputs) {

@@ -1,4 +1,4 @@
-// The table of one set of kernels; a file of a set includes it after vector_kernels.hpp and is compiled with the set's flags.
+// The table of one set of kernels; a file of a set includes it after quantized_kernels.hpp and is compiled with the set's flags.
 namespace mobula::nn {
 namespace {
 
@@ -9,8 +9,8 @@ constexpr CpuKernels kernel_set(std::string_view name) {
       .name = name,
       .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, kOuts, kRows>},
                  {packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, kOuts, kRows>},
-                 {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, kOuts, kRows>},
-                 {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kOuts, kRows>}},
+                 {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, kRows>},
+                 {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kRows>}},
       .attend = attend,
       .layer_norm = layer_norm,
       .rms_norm = rms_norm,

@@ -3,35 +3,44 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 namespace mobula::nn {
 namespace {
 
 constexpr std::int64_t kHalf = kQuantGroup / 2;
+constexpr std::int64_t kBlock = 16;  // outputs that lie together
 
-void quantize_group_8(const float* x, std::int64_t count, std::uint8_t* out, float& scale) {
+// Rounds a group to 8 bits, each 128 too large.
+void digits_of_8(const float* x, std::int64_t count, std::uint8_t* digits, float& scale) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
   scale = largest / 127.0f;
   const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<std::uint8_t>(128 + std::lrint(x[i] * inverse));
+  for (std::int64_t i = 0; i < kQuantGroup; ++i) {
+    digits[i] = static_cast<std::uint8_t>(i < count ? 128 + std::lrint(x[i] * inverse) : 128);
+  }
 }
 
-void quantize_group_4(const float* x, std::int64_t count, std::uint8_t* out, float& scale) {
+// Rounds a group to 4 bits, each 8 too large.
+void digits_of_4(const float* x, std::int64_t count, std::uint8_t* digits, float& scale) {
   float extreme = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     if (std::abs(x[i]) > std::abs(extreme)) extreme = x[i];
   }
   scale = extreme / -8.0f;
   const float inverse = extreme != 0 ? -8.0f / extreme : 0.0f;
-  const auto digit = [&](std::int64_t i) -> unsigned {
-    return i < count ? static_cast<unsigned>(std::clamp<long>(8 + std::lrint(x[i] * inverse), 0, 15)) : 8;
-  };
-  for (std::int64_t i = 0; i < kHalf; ++i) out[i] = static_cast<std::uint8_t>(digit(i) | digit(i + kHalf) << 4);
+  for (std::int64_t i = 0; i < kQuantGroup; ++i) {
+    digits[i] = static_cast<std::uint8_t>(i < count ? std::clamp<long>(8 + std::lrint(x[i] * inverse), 0, 15) : 8);
+  }
+}
+
+// Returns where an input of a group and an output of a block meet in the group's bytes.
+std::int64_t place_of(std::int64_t input, std::int64_t lane) {
+  return (input / 4 * kBlock + lane) * 4 + input % 4;
 }
 
 }  // namespace
@@ -39,25 +48,34 @@ void quantize_group_4(const float* x, std::int64_t count, std::uint8_t* out, flo
 QuantizedWeight quantize(const at::Tensor& weight, WeightType type) {
   const at::Tensor source = weight.detach().contiguous();
   const std::int64_t num_out = source.size(0), num_in = source.size(1);
-  const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup;
-  const std::int64_t group_bytes = type == WeightType::int8 ? kQuantGroup : kHalf;
+  const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
+  const bool eight = type == WeightType::int8;
+  const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
   QuantizedWeight result;
-  result.data = at::full({num_out, groups * group_bytes}, 128, at::TensorOptions().dtype(at::kByte));
-  result.scales = at::empty({num_out, groups}, at::TensorOptions().dtype(at::kFloat));
+  result.num_out = num_out;
+  result.data = at::full({blocks, groups, group_bytes}, eight ? 128 : 0x88, at::TensorOptions().dtype(at::kByte));
+  result.scales = at::zeros({blocks, groups, kBlock}, at::TensorOptions().dtype(at::kFloat));
   auto* data = result.data.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
-  at::parallel_for(0, num_out, 16, [&](std::int64_t begin, std::int64_t end) {
-    // A few rows at a time are widened, so that the whole matrix never is.
-    const at::Tensor rows = source.narrow(0, begin, end - begin).to(at::kFloat);
-    const auto* x = rows.const_data_ptr<float>();
-    for (std::int64_t row = begin; row < end; ++row) {
+  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      // A few rows at a time are widened, so that the whole matrix never is.
+      const std::int64_t lanes = std::min(kBlock, num_out - block * kBlock);
+      const at::Tensor rows = source.narrow(0, block * kBlock, lanes).to(at::kFloat);
+      const auto* x = rows.const_data_ptr<float>();
       for (std::int64_t g = 0; g < groups; ++g) {
-        const float* group = x + (row - begin) * num_in + g * kQuantGroup;
-        const std::int64_t count = std::min(kQuantGroup, num_in - g * kQuantGroup);
-        std::uint8_t* out = data + (row * groups + g) * group_bytes;
-        float& scale = scales[row * groups + g];
-        type == WeightType::int8 ? quantize_group_8(group, count, out, scale)
-                                 : quantize_group_4(group, count, out, scale);
+        std::uint8_t* out = data + (block * groups + g) * group_bytes;
+        for (std::int64_t lane = 0; lane < lanes; ++lane) {
+          const float* group = x + lane * num_in + g * kQuantGroup;
+          const std::int64_t count = std::min(kQuantGroup, num_in - g * kQuantGroup);
+          float& scale = scales[(block * groups + g) * kBlock + lane];
+          std::uint8_t digits[kQuantGroup];
+          eight ? digits_of_8(group, count, digits, scale) : digits_of_4(group, count, digits, scale);
+          for (std::int64_t i = 0; i < (eight ? kQuantGroup : kHalf); ++i) {
+            const unsigned high = eight ? 0 : static_cast<unsigned>(digits[i + kHalf]) << 4;
+            out[place_of(i, lane)] = static_cast<std::uint8_t>(digits[i] | high);
+          }
+        }
       }
     }
   });
@@ -65,18 +83,20 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type) {
 }
 
 at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in) {
-  const std::int64_t num_out = weight.scales.size(0), groups = weight.scales.size(1);
-  at::Tensor result = at::empty({num_out, num_in}, at::TensorOptions().dtype(at::kFloat));
+  const std::int64_t groups = weight.scales.size(1);
+  const bool eight = type == WeightType::int8;
+  at::Tensor result = at::empty({weight.num_out, num_in}, at::TensorOptions().dtype(at::kFloat));
   const auto* data = weight.data.const_data_ptr<std::uint8_t>();
   const auto* scales = weight.scales.const_data_ptr<float>();
   auto* out = result.data_ptr<float>();
-  for (std::int64_t row = 0; row < num_out; ++row) {
+  for (std::int64_t row = 0; row < weight.num_out; ++row) {
+    const std::int64_t block = row / kBlock, lane = row % kBlock;
     for (std::int64_t i = 0; i < num_in; ++i) {
-      const std::int64_t g = row * groups + i / kQuantGroup, place = i % kQuantGroup;
-      const int digit = type == WeightType::int8
-                            ? data[g * kQuantGroup + place] - 128
-                            : (data[g * kHalf + place % kHalf] >> (place < kHalf ? 0 : 4) & 15) - 8;
-      out[row * num_in + i] = static_cast<float>(digit) * scales[g];
+      const std::int64_t g = block * groups + i / kQuantGroup, input = i % kQuantGroup;
+      const std::uint8_t* bytes = data + g * (eight ? kQuantGroup : kHalf) * kBlock;
+      const int digit = eight ? bytes[place_of(input, lane)] - 128
+                              : (bytes[place_of(input % kHalf, lane)] >> (input < kHalf ? 0 : 4) & 15) - 8;
+      out[row * num_in + i] = static_cast<float>(digit) * scales[g * kBlock + lane];
     }
   }
   return result;

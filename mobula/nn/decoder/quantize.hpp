@@ -3,13 +3,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 
 namespace mobula::nn {
 
 struct QuantizedWeight {
-  at::Tensor data;    ///< uint8 [out, bytes of a row]; see WeightView
-  at::Tensor scales;  ///< fp32 [out, groups]
+  at::Tensor data;    ///< uint8 [blocks, groups, bytes]; see WeightView
+  at::Tensor scales;  ///< fp32 [blocks, groups, 16]
+  std::int64_t num_out = 0;
 };
 
 /// Rounds a matrix [out, in] to the nearest multiples of one scale a group of kQuantGroup inputs: the largest magnitude
