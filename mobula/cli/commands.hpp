@@ -17,6 +17,7 @@ void add_logits_command(CommandLine& line);
 void add_model_commands(CommandLine& line);
 void add_score_command(CommandLine& line);
 void add_tokenize_command(CommandLine& line);
+void add_tokenizer_commands(CommandLine& line);
 void add_train_command(CommandLine& line);
 
 }  // namespace mobula::cli

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   mobula::cli::add_model_commands(line);
   mobula::cli::add_hub_commands(line);
   mobula::cli::add_tokenize_command(line);
+  mobula::cli::add_tokenizer_commands(line);
   mobula::cli::add_data_command(line);
   mobula::cli::add_completion_command(line);
   mobula::cli::add_serve_command(line);

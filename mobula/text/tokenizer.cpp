@@ -135,6 +135,22 @@ bool Tokenizer::is_special(TokenId id) const {
          impl_->special_ids[static_cast<std::size_t>(id)];
 }
 
+std::string_view Tokenizer::model_kind() const {
+  return impl_->model->kind();
+}
+
+std::vector<TokenId> Tokenizer::special_ids() const {
+  std::vector<TokenId> ids;
+  for (std::size_t i = 0; i < impl_->special_ids.size(); ++i) {
+    if (impl_->special_ids[i]) ids.push_back(static_cast<TokenId>(i));
+  }
+  return ids;
+}
+
+bool Tokenizer::streams() const {
+  return impl_->cuts != Impl::Cuts::nowhere;
+}
+
 std::string Tokenizer::to_json() const {
   return impl_->convert ? impl_->convert() : impl_->json;
 }
@@ -156,7 +172,6 @@ void Tokenizer::save(const std::filesystem::path& directory, std::string_view ch
     if (is({"[MASK]", "<mask>"})) config["mask_token"] = token.content;
   }
   if (!chat_template.empty()) config["chat_template"] = chat_template;
-  std::filesystem::create_directories(directory);
   write_file_atomic(directory / "tokenizer.json", to_json());
   write_file_atomic(directory / "tokenizer_config.json",
                     config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

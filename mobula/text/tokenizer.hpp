@@ -51,6 +51,13 @@ class Tokenizer {
   std::optional<std::string> id_to_token(TokenId id) const;
   bool is_special(TokenId id) const;
 
+  /// Returns the name of the model's algorithm, such as "BPE" or "SentencePiece Unigram".
+  std::string_view model_kind() const;
+  /// Returns the ids that decode() leaves out unless told otherwise, in ascending order.
+  std::vector<TokenId> special_ids() const;
+  /// Tells whether long texts are encoded part by part, in bounded memory (StreamEncoder).
+  bool streams() const;
+
   /// Returns the text of this tokenizer's tokenizer.json, made where it came from another file.
   std::string to_json() const;
   /// Writes tokenizer.json and a tokenizer_config.json that transformers' AutoTokenizer loads

@@ -41,6 +41,7 @@ class BpeModel final : public Model {
   /// there without changing any id: true of vocabularies in which only whole words begin with it.
   bool never_merges_before(std::string_view boundary) const;
 
+  std::string_view kind() const override { return "BPE"; }
   void tokenize(std::string_view piece, const TokenSink& out) const override;
   TokenId find(std::string_view token) const override { return vocabulary_.find(token); }
   std::optional<std::string_view> token(TokenId id) const override { return vocabulary_.token(id); }

@@ -28,6 +28,8 @@ struct TokenSink {
 class Model {
  public:
   virtual ~Model() = default;
+  /// Returns the algorithm's name, such as "BPE".
+  virtual std::string_view kind() const = 0;
   /// Appends the tokens of one piece (valid UTF-8, or raw bytes for a byte-level model).
   virtual void tokenize(std::string_view piece, const TokenSink& out) const = 0;
   /// Returns the id of a token as it is spelt in the file, -1 where there is none.

@@ -15,6 +15,7 @@ class UnigramModel final : public Model {
   /// Token i has the score scores[i]; `unk` is -1 where there is no unknown token.
   UnigramModel(const std::vector<std::pair<std::string_view, double>>& tokens, TokenId unk, bool byte_fallback);
 
+  std::string_view kind() const override { return "Unigram"; }
   /// Throws Error(invalid_argument) for a character outside the vocabulary where there is no unknown token.
   void tokenize(std::string_view piece, const TokenSink& out) const override;
   TokenId find(std::string_view token) const override { return vocabulary_.find(token); }

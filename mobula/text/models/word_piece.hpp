@@ -13,6 +13,7 @@ class WordPieceModel final : public Model {
  public:
   WordPieceModel(Vocabulary vocabulary, std::string unk_token, std::string_view prefix, std::size_t max_characters);
 
+  std::string_view kind() const override { return "WordPiece"; }
   /// A word of too many characters, or with an unknown part, is the unknown token. Throws Error(invalid_argument) where
   /// that isn't in the vocabulary.
   void tokenize(std::string_view piece, const TokenSink& out) const override;
@@ -35,6 +36,7 @@ class WordLevelModel final : public Model {
   WordLevelModel(Vocabulary vocabulary, std::string unk_token)
       : vocabulary_(std::move(vocabulary)), unk_token_(std::move(unk_token)) {}
 
+  std::string_view kind() const override { return "WordLevel"; }
   void tokenize(std::string_view piece, const TokenSink& out) const override;
   TokenId find(std::string_view token) const override { return vocabulary_.find(token); }
   std::optional<std::string_view> token(TokenId id) const override { return vocabulary_.token(id); }

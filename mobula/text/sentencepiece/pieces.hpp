@@ -101,6 +101,7 @@ class SentencePieceModel : public Model {
 class SentencePieceUnigram final : public SentencePieceModel {
  public:
   explicit SentencePieceUnigram(std::shared_ptr<const SentencePieceVocabulary> vocabulary);
+  std::string_view kind() const override { return "SentencePiece Unigram"; }
   void tokenize(std::string_view piece, const TokenSink& out) const override;
 
  private:
@@ -115,6 +116,7 @@ class SentencePieceBpe final : public SentencePieceModel {
   /// `words` tells that pieces are words, worth remembering.
   SentencePieceBpe(std::shared_ptr<const SentencePieceVocabulary> vocabulary, bool words)
       : SentencePieceModel(std::move(vocabulary)), words_(words) {}
+  std::string_view kind() const override { return "SentencePiece BPE"; }
   void tokenize(std::string_view piece, const TokenSink& out) const override;
   bool cacheable() const override { return words_; }
 
