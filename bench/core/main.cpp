@@ -1,4 +1,4 @@
-// bench_core [--json] [--only start|threads|processes|peers|queue]: what a task, a message and an object cost. One line a
+// bench_core [--json] [--only start|threads|processes|queue]: what a task, a message and an object cost. One line a
 // metric; the names are those that ./dev bench core promises.
 #include <fmt/format.h>
 #include <unistd.h>
@@ -8,8 +8,10 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "measure.hpp"
@@ -62,8 +64,11 @@ struct Player {
   void part() { peer = {}; }
 };
 
-void report_own(const std::string& metric, double value, const std::string& unit) {
-  bench::report({metric, value, unit, "mobula"});
+/// Lets the peers that answer the same question take turns with us.
+void compare(const bench::Metric& metric, int rounds, std::function<double()> own) {
+  std::vector<bench::Contestant> all{{"mobula", std::move(own), {}}};
+  for (bench::Contestant& peer : bench::peers(metric.name)) all.push_back(std::move(peer));
+  bench::compare(metric, rounds, all);
 }
 
 /// Returns a process's own share of the memory it maps, in bytes.
@@ -80,14 +85,12 @@ double memory_of(pid_t pid) {
 }
 
 void measure_start() {
-  std::vector<double> values;
-  for (int i = 0; i < 20; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    mobula::Runtime rt(mobula::RuntimeOptions{.num_cpus = 2});
-    rt.get(rt.remote<one>());
-    values.push_back(bench::seconds_since(start) * 1e6);
-  }
-  report_own("start_to_first_result_us", bench::median(values), "us");
+  compare({"start_to_first_result_us", "us"}, 20, [] {
+    return bench::latency(1, [] {
+      mobula::Runtime rt(mobula::RuntimeOptions{.num_cpus = 2});
+      rt.get(rt.remote<one>());
+    });
+  });
 }
 
 void measure_idle() {
@@ -95,103 +98,92 @@ void measure_idle() {
   std::vector<mobula::Ref<int>> refs;
   for (int i = 0; i < 100; ++i) refs.push_back(rt.remote<one>());
   rt.get(refs);
-  double bytes = memory_of(getpid());
-  for (pid_t pid : rt.engine()->worker_pids()) bytes += memory_of(pid);
-  report_own("idle_memory_mb", bytes / 1e6, "MB");
+  compare({"idle_memory_mb", "MB"}, 1, [&] {
+    double bytes = memory_of(getpid());
+    for (pid_t pid : rt.engine()->worker_pids()) bytes += memory_of(pid);
+    return bytes / 1e6;
+  });
 }
 
 void measure_threads() {
   mobula::Runtime rt(mobula::RuntimeOptions{.num_cpus = 2});
   constexpr int kTasks = 1'000'000;
-  mobula::TaskGroup group(rt);
-  report_own("noop_fire_join_per_s",
-             bench::rate(5, kTasks,
-                         [&] {
-                           for (int i = 0; i < kTasks; ++i) group.run<count>();
-                           group.wait();
-                         }),
-             "tasks/s");
-  std::vector<mobula::Ref<int>> refs;
-  report_own("noop_typed_result_per_s",
-             bench::rate(5, kTasks,
-                         [&] {
-                           refs.clear();
-                           for (int i = 0; i < kTasks; ++i) refs.push_back(rt.remote<one>());
-                           rt.get(refs);
-                         }),
-             "tasks/s");
-  refs.clear();
-  report_own("round_trip_hot_us", bench::latency(50'000, [&] { rt.get(rt.remote<one>()); }), "us");
-  std::vector<double> parked;
-  for (int i = 0; i < 300; ++i) {
-    std::this_thread::sleep_for(4ms);
-    const auto start = std::chrono::steady_clock::now();
-    rt.get(rt.remote<one>());
-    parked.push_back(bench::seconds_since(start) * 1e6);
+  compare({"noop_fire_join_per_s", "tasks/s", true}, 7, [&] {
+    mobula::TaskGroup group(rt);
+    return bench::rate(kTasks, [&] {
+      for (int i = 0; i < kTasks; ++i) group.run<count>();
+      group.wait();
+    });
+  });
+  {
+    std::vector<mobula::Ref<int>> refs;
+    compare({"noop_typed_result_per_s", "tasks/s", true}, 5, [&] {
+      return bench::rate(kTasks, [&] {
+        refs.clear();
+        for (int i = 0; i < kTasks; ++i) refs.push_back(rt.remote<one>());
+        rt.get(refs);
+      });
+    });
   }
-  report_own("round_trip_parked_us", bench::median(parked), "us");
+  const auto round_trip = [&] { rt.get(rt.remote<one>()); };
+  compare({"round_trip_hot_us", "us"}, 7, [&] { return bench::latency(5000, round_trip); });
+  compare({"round_trip_parked_us", "us"}, 5,
+          [&] { return bench::latency(60, round_trip, [] { std::this_thread::sleep_for(4ms); }); });
   auto counter = rt.actor<Counter>();
-  report_own("actor_messages_per_s",
-             bench::rate(5, kTasks,
-                         [&] {
-                           for (int i = 0; i < kTasks; ++i) counter.tell<&Counter::add>(1);
-                           rt.get(counter.call<&Counter::get>());
-                         }),
-             "messages/s");
+  compare({"actor_messages_per_s", "messages/s", true}, 5, [&] {
+    return bench::rate(kTasks, [&] {
+      for (int i = 0; i < kTasks; ++i) counter.tell<&Counter::add>(1);
+      rt.get(counter.call<&Counter::get>());
+    });
+  });
   auto a = rt.actor<Player>();
   auto b = rt.actor<Player>();
   std::atomic<bool> done{false};
   rt.get(a.call<&Player::meet>(b, mobula::Local<std::atomic<bool>*>{&done}));
   rt.get(b.call<&Player::meet>(a, mobula::Local<std::atomic<bool>*>{&done}));
   constexpr int kRounds = 500'000;
-  report_own("actor_round_trips_per_s",
-             bench::rate(5, kRounds,
-                         [&] {
-                           done = false;
-                           a.tell<&Player::hit>(2 * kRounds - 1);
-                           done.wait(false);
-                         }),
-             "round trips/s");
+  compare({"actor_round_trips_per_s", "round trips/s", true}, 5, [&] {
+    return bench::rate(kRounds, [&] {
+      done = false;
+      a.tell<&Player::hit>(2 * kRounds - 1);
+      done.wait(false);
+    });
+  });
   rt.get(a.call<&Player::part>());
   rt.get(b.call<&Player::part>());
-  std::vector<double> waits;
-  for (int run = 0; run < 10; ++run) {
+  compare({"wait_1000_ms", "ms"}, 10, [&] {
     std::vector<mobula::Ref<int>> pending;
     for (int i = 0; i < 1000; ++i) pending.push_back(rt.remote<one>());
     const auto start = std::chrono::steady_clock::now();
     while (!pending.empty()) pending = rt.wait(std::move(pending), {.num_ready = 1}).pending;
-    waits.push_back(bench::seconds_since(start) * 1e3);
-  }
-  report_own("wait_1000_ms", bench::median(waits), "ms");
+    return bench::seconds_since(start) * 1e3;
+  });
 }
 
 void measure_processes() {
   mobula::Runtime rt(mobula::RuntimeOptions{.isolation = mobula::Isolation::process, .num_cpus = 2});
-  report_own("process_round_trip_us", bench::latency(20'000, [&] { rt.get(rt.remote<one>()); }), "us");
+  compare({"process_round_trip_us", "us"}, 5, [&] { return bench::latency(5000, [&] { rt.get(rt.remote<one>()); }); });
   constexpr int kTasks = 100'000;
-  std::vector<mobula::Ref<int>> refs;
-  report_own("process_tasks_per_s",
-             bench::rate(5, kTasks,
-                         [&] {
-                           refs.clear();
-                           for (int i = 0; i < kTasks; ++i) refs.push_back(rt.remote<one>());
-                           rt.get(refs);
-                         }),
-             "tasks/s");
-  refs.clear();
-  std::vector<char> bytes(100'000'000, 1);
+  {
+    std::vector<mobula::Ref<int>> refs;
+    compare({"process_tasks_per_s", "tasks/s", true}, 5, [&] {
+      return bench::rate(kTasks, [&] {
+        refs.clear();
+        for (int i = 0; i < kTasks; ++i) refs.push_back(rt.remote<one>());
+        rt.get(refs);
+      });
+    });
+  }
+  const std::vector<char> bytes(100'000'000, 1);
   mobula::Ref<std::vector<char>> ref;
-  std::vector<double> puts;
-  for (int run = 0; run < 6; ++run) {
+  compare({"put_100mb_ms", "ms"}, 7, [&] {
     ref = {};
     // The value itself moves; what is measured is its way into memory that every process sees.
     std::vector<char> mine = bytes;
-    const auto start = std::chrono::steady_clock::now();
-    ref = rt.put(std::move(mine));
-    if (run > 0) puts.push_back(bench::seconds_since(start) * 1e3);
-  }
-  report_own("put_100mb_ms", bench::median(puts), "ms");
-  report_own("view_100mb_other_process_us", bench::latency(1000, [&] { rt.get(rt.remote<size_of>(ref)); }), "us");
+    return bench::latency(1, [&] { ref = rt.put(std::move(mine)); }) / 1e3;
+  });
+  compare({"view_100mb_other_process_us", "us"}, 5,
+          [&] { return bench::latency(500, [&] { rt.get(rt.remote<size_of>(ref)); }); });
 }
 
 void measure_queue() {
@@ -202,25 +194,45 @@ void measure_queue() {
   constexpr int kTasks = 10'000'000;
   mobula::TaskGroup group(rt);
   const double before = memory_of(getpid());
+  const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < kTasks; ++i) group.run<count>();
-  report_own("bytes_per_queued_task", (memory_of(getpid()) - before) / kTasks, "bytes");
+  double seconds = bench::seconds_since(start);
+  const double bytes = (memory_of(getpid()) - before) / kTasks;
+  const auto released = std::chrono::steady_clock::now();
   held = false;
   group.wait();
+  seconds += bench::seconds_since(released);
+  bench::report({"bytes_per_queued_task", "bytes"}, "mobula", bytes, bytes);
+  bench::report({"queue_10m_tasks_per_s", "tasks/s"}, "mobula", kTasks / seconds, kTasks / seconds);
 }
 
 }  // namespace
 
-void bench::report(const Result& result) {
+void bench::report(const Metric& metric, const std::string& peer, double median, double best) {
   if (as_json) {
     fmt::print("{}\n", mobula::to_line(mobula::Json{{"bench", "core"},
-                                                    {"metric", result.metric},
-                                                    {"value", result.value},
-                                                    {"unit", result.unit},
-                                                    {"peer", result.peer}}));
+                                                    {"metric", metric.name},
+                                                    {"value", median},
+                                                    {"best", best},
+                                                    {"unit", metric.unit},
+                                                    {"peer", peer}}));
   } else {
-    fmt::print("{:<30} {:>14.4g} {:<14} {}\n", result.metric, result.value, result.unit, result.peer);
+    fmt::print("{:<28} {:<12} {:>12.4g} {:>12.4g} {}\n", metric.name, peer, median, best, metric.unit);
   }
   std::fflush(stdout);
+}
+
+void bench::report_absent(const Metric& metric, const Contestant& contestant) {
+  if (as_json) {
+    fmt::print("{}\n", mobula::to_line(mobula::Json{{"bench", "core"},
+                                                    {"metric", metric.name},
+                                                    {"value", nullptr},
+                                                    {"unit", metric.unit},
+                                                    {"peer", contestant.name},
+                                                    {"absent", contestant.absent}}));
+  } else {
+    fmt::print("{:<28} {:<12} not built in: needs {}\n", metric.name, contestant.name, contestant.absent);
+  }
 }
 
 int main(int argc, char** argv) {
@@ -230,6 +242,7 @@ int main(int argc, char** argv) {
     as_json = as_json || std::strcmp(argv[i], "--json") == 0;
     if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
   }
+  if (!as_json) fmt::print("{:<28} {:<12} {:>12} {:>12}\n", "metric", "who", "median", "best");
   const auto measure = [&](const char* part, void (*work)()) {
     if (only.empty() || only == part) work();
   };
@@ -237,7 +250,6 @@ int main(int argc, char** argv) {
   measure("start", measure_idle);
   measure("threads", measure_threads);
   measure("processes", measure_processes);
-  measure("peers", bench::measure_peers);
   measure("queue", measure_queue);
   return 0;
 }

@@ -164,6 +164,20 @@ constexpr void require_encodable() {
       "of types that can, or wrap it in mobula::Local<T> for tasks that stay in threads");
 }
 
+/// The same for a member of an aggregate, the first being number 1.
+template <class Aggregate, std::size_t Number, class Member>
+constexpr void require_encodable_member() {
+  static_assert(
+      encodable<Member>(),
+      "a member of this aggregate (Aggregate, Number and Member above) can't be sent to another process: specialise "
+      "mobula::Codec for the member's type or for the aggregate, or wrap it in mobula::Local for tasks that stay in "
+      "threads");
+}
+template <class Aggregate, class... Members, std::size_t... I>
+constexpr void require_encodable_members(std::index_sequence<I...>) {
+  (require_encodable_member<Aggregate, I + 1, Members>(), ...);
+}
+
 template <class T>
 void encode(WireWriter& out, const T& value);
 template <class T>
@@ -225,7 +239,11 @@ void encode(WireWriter& out, const T& value) {
     out.number<std::uint64_t>(value.index());
     std::visit([&](const auto& alternative) { encode_part(out, alternative); }, value);
   } else {
-    aggregate::visit_members(value, [&](const auto&... members) { (encode_part(out, members), ...); });
+    aggregate::visit_members(value, [&](const auto&... members) {
+      require_encodable_members<T, std::remove_cvref_t<decltype(members)>...>(
+          std::make_index_sequence<sizeof...(members)>{});
+      (encode_part(out, members), ...);
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,10 @@ std::uint64_t ticks() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 #endif
+/// A yield that took longer let another thread run; after so many in a row the thread moves, at most so often.
+constexpr std::uint64_t kSwitchTicks = kRescueWakeTicks / 500;
+constexpr int kCrowded = 16;
+constexpr std::uint64_t kMoveTicks = kRescueWakeTicks * 20;
 constexpr int kMaxBatch = 32;
 constexpr std::uint32_t kFairness = 64;
 
@@ -59,7 +64,9 @@ struct ThreadPool::Worker {
   ThreadPool* pool = nullptr;
   std::size_t index = 0;
   bool spinning = false;
-  bool rested = false;  ///< has slept since it last looked for work in vain
+  bool rested = false;      ///< has slept since it last looked for work in vain
+  int num_crowded = 0;      ///< yields in a row that let somebody else run
+  std::uint64_t moved = 0;  ///< ticks() when it last left a processor
   std::uint32_t num_run = 0;
   std::size_t victim = 0;
   TaskGroup* group = nullptr;
@@ -310,12 +317,30 @@ Job ThreadPool::search(Worker& self) {
     if (stopping_.load(std::memory_order_relaxed) || owes_slot()) return 0;
     if ((round & 15) == 15) {
       if (std::chrono::steady_clock::now() - start > kSpinTime) return 0;
-      if ((round & 63) == 63) spin_yield();
+      const std::uint64_t before = ticks();
+      spin_yield();
+      self.num_crowded = ticks() - before > kSwitchTicks ? self.num_crowded + 1 : 0;
+      if (self.num_crowded >= kCrowded) leave_processor(self);
     }
     // Who woke it, for a job that is done now, may wait for this processor.
     if (std::exchange(self.rested, false)) spin_yield();
     spin_pause();
   }
+}
+
+/// Moves to another processor: who waits for this thread's results shares this one with it, as it happens where the
+/// kernel wakes a thread next to its waker, and the two only ever take turns here.
+void ThreadPool::leave_processor(Worker& self) {
+  self.num_crowded = 0;
+  const std::uint64_t now = ticks();
+  if (now - self.moved < kMoveTicks) return;
+  self.moved = now;
+  cpu_set_t allowed;
+  const int here = sched_getcpu();
+  if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<std::size_t>(here), &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 /// Where nobody is left who looks for work, and there is some, somebody is woken: those who queued it counted on us.
@@ -374,6 +399,7 @@ Job ThreadPool::park(Worker& self) {
   }
   while (self.woken.load(std::memory_order_acquire) == 0) futex_wait(self.woken, 0);
   self.rested = true;
+  self.num_crowded = 0;
   return 0;
 }
 

@@ -80,6 +80,7 @@ class ThreadPool {
   Job park(Worker& self);
   void retire(Worker& self);
   void stop_spinning(Worker& self);
+  static void leave_processor(Worker& self);
   bool any_queued() const;
   void notify();
   void wake_one();
