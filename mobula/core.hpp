@@ -11,4 +11,5 @@
 #include "mobula/core/placement.hpp"
 #include "mobula/core/ref.hpp"
 #include "mobula/core/runtime.hpp"
+#include "mobula/core/state.hpp"
 #include "mobula/core/task_group.hpp"

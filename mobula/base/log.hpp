@@ -15,6 +15,13 @@ void set_log_level(LogLevel level);
 LogLevel parse_log_level(std::string_view text);
 /// Tells whether a line of this level would be printed.
 bool log_enabled(LogLevel level);
+/// How a line is written: as text, or as one JSON object ({"time", "level", "worker", "message"}).
+enum class LogFormat { text, json };
+/// Sets it; the default is text, or $MOBULA_LOG_FORMAT. Call it before other threads log.
+void set_log_format(LogFormat format);
+/// Parses text|json; throws Error(invalid_argument) otherwise.
+LogFormat parse_log_format(std::string_view text);
+LogFormat log_format();
 /// Names this process in its log lines, such as "rank 3". Call it before other threads log.
 void set_log_prefix(std::string_view prefix);
 /// Writes one line. Thread-safe. Never pass secrets: nothing is masked.

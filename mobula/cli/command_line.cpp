@@ -108,6 +108,7 @@ void CommandLine::add_global_options(CLI::App& command) {
   command.add_flag("--json", globals_.json, "Print results as JSON")->group(general);
   command.add_flag("--quiet", globals_.quiet, "No progress, only warnings and errors")->group(general);
   command.add_option("--log-level", globals_.log_level, "debug, info, warning, error or off")->group(general);
+  command.add_option("--log-format", globals_.log_format, "text or json [$MOBULA_LOG_FORMAT]")->group(general);
   const std::string runtime = "Runtime";
   command.add_option("--engine", globals_.engine, "local, ray://local or ray://HOST:PORT [$MOBULA_ENGINE]")
       ->group(runtime);
@@ -115,6 +116,10 @@ void CommandLine::add_global_options(CLI::App& command) {
   command.add_option("--num-cpus", globals_.num_cpus, "Processors to use [$MOBULA_NUM_CPUS]")->group(runtime);
   command.add_option("--memory", globals_.memory, "Memory for objects, such as 4GB [$MOBULA_MEMORY]")->group(runtime);
   command.add_option("--spill-dir", globals_.spill_dir, "Folder objects spill to [$MOBULA_SPILL_DIR]")->group(runtime);
+  command.add_option("--timeline", globals_.timeline, "File for a trace of every task [$MOBULA_TIMELINE]")
+      ->group(runtime);
+  command.add_option("--metrics-port", globals_.metrics_port, "Serve metrics for Prometheus [$MOBULA_METRICS_PORT]")
+      ->group(runtime);
 }
 
 void CommandLine::apply_globals() const {
@@ -126,6 +131,10 @@ void CommandLine::apply_globals() const {
   set_environment("MOBULA_NUM_CPUS", globals_.num_cpus);
   set_environment("MOBULA_MEMORY", globals_.memory);
   set_environment("MOBULA_SPILL_DIR", globals_.spill_dir);
+  set_environment("MOBULA_TIMELINE", globals_.timeline);
+  set_environment("MOBULA_METRICS_PORT", globals_.metrics_port);
+  set_environment("MOBULA_LOG_FORMAT", globals_.log_format);
+  if (!globals_.log_format.empty()) set_log_format(parse_log_format(globals_.log_format));
 }
 
 int CommandLine::run(int argc, char** argv) {

@@ -23,6 +23,9 @@ struct GlobalOptions {
   std::string num_cpus;
   std::string memory;
   std::string spill_dir;
+  std::string timeline;
+  std::string metrics_port;
+  std::string log_format;
 };
 
 /// The program's commands and how they are run.

@@ -18,6 +18,7 @@ void add_model_commands(CommandLine& line);
 void add_score_command(CommandLine& line);
 void add_tokenize_command(CommandLine& line);
 void add_tokenizer_commands(CommandLine& line);
+void add_top_commands(CommandLine& line);
 void add_train_command(CommandLine& line);
 
 }  // namespace mobula::cli

@@ -18,5 +18,6 @@ int main(int argc, char** argv) {
   mobula::cli::add_completion_command(line);
   mobula::cli::add_serve_command(line);
   mobula::cli::add_runs_commands(line);
+  mobula::cli::add_top_commands(line);
   return line.run(argc, argv);
 }

@@ -3,10 +3,43 @@
 #include <fmt/format.h>
 
 #include <iterator>
+#include <mutex>
+#include <set>
 
 #include "mobula/base/error.hpp"
 
 namespace mobula {
+namespace {
+
+/// The actors of this process. Leaked: handles may outlive static objects.
+struct Registry {
+  std::mutex mutex;
+  std::set<ActorCore*> actors;
+};
+Registry& registry() {
+  static Registry* const all = new Registry;
+  return *all;
+}
+
+}  // namespace
+
+void ActorCore::set_title(std::string title) {
+  title_ = std::move(title);
+  std::lock_guard lock(registry().mutex);
+  registry().actors.insert(this);
+}
+
+void ActorCore::forget() noexcept {
+  std::lock_guard lock(registry().mutex);
+  registry().actors.erase(this);
+}
+
+void ActorCore::for_each(const Engine* engine, const std::function<void(ActorCore&)>& visit) {
+  std::lock_guard lock(registry().mutex);
+  for (ActorCore* actor : registry().actors) {
+    if (actor->engine() == engine) visit(*actor);
+  }
+}
 
 std::size_t ActorCore::lane_of(const std::string& group) const {
   if (group.empty()) return 0;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <string>
 
@@ -23,7 +24,9 @@ class ActorCore {
 
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) abandon();
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    forget();
+    abandon();
   }
   Engine* engine() const noexcept { return engine_; }
   /// Returns the actor where its object lives in a thread of this process, else null.
@@ -31,7 +34,12 @@ class ActorCore {
   const ActorOptions& options() const noexcept { return options_; }
   /// Returns the name for people: the given one, or the class's.
   const std::string& title() const noexcept { return title_; }
-  void set_title(std::string title) { title_ = std::move(title); }
+  /// Sets it, once, after which for_each() shows the actor.
+  void set_title(std::string title);
+  /// Calls `visit` with every living actor of an engine; none of them ends meanwhile.
+  static void for_each(const Engine* engine, const std::function<void(ActorCore&)>& visit);
+  /// Tells where the object lives: "thread", "process" or "cluster".
+  virtual const char* place() const noexcept { return "cluster"; }
   /// Tells whether calls can still succeed.
   virtual bool alive() noexcept { return true; }
   /// Returns the number of a concurrency group: 0 for "", the default, then those of the options by name. Throws
@@ -63,6 +71,9 @@ class ActorCore {
   }
 
  private:
+  /// Takes the actor off the list of for_each().
+  void forget() noexcept;
+
   std::atomic<std::uint32_t> references_{1};
   ActorOptions options_;
   Engine* engine_;

@@ -17,6 +17,8 @@
 
 namespace mobula {
 
+struct EngineState;
+
 /// A machine that tasks run on.
 struct NodeInfo {
   std::string id;    ///< unique in the cluster
@@ -28,8 +30,8 @@ struct NodeInfo {
 };
 
 /// What an engine is told at its start. `--engine`, `--isolation`, `--num-cpus`, `--memory`, `--spill-dir`,
-/// `--spill-quota`, or the environment variables MOBULA_ENGINE, MOBULA_ISOLATION, MOBULA_NUM_CPUS, MOBULA_MEMORY,
-/// MOBULA_SPILL_DIR, MOBULA_SPILL_QUOTA.
+/// `--spill-quota`, `--timeline`, `--metrics-port`, or the environment variables MOBULA_ENGINE, MOBULA_ISOLATION,
+/// MOBULA_NUM_CPUS, MOBULA_MEMORY, MOBULA_SPILL_DIR, MOBULA_SPILL_QUOTA, MOBULA_TIMELINE, MOBULA_METRICS_PORT.
 struct RuntimeOptions {
   std::string engine = "local";             ///< "local", or a cluster's address
   Isolation isolation = Isolation::thread;  ///< for tasks and actors that don't say
@@ -40,6 +42,9 @@ struct RuntimeOptions {
   std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
   std::filesystem::path spill_dir;          ///< folder for objects that the memory has no room for; empty: none spill
   std::uint64_t spill_quota = 0;            ///< bytes of disk they may take; 0: half of what is free there at the start
+  std::filesystem::path timeline;           ///< file for a record of every call, written at the end; empty: none
+  int metrics_port = 0;                     ///< serves http://127.0.0.1:PORT/metrics for Prometheus; 0: not
+  bool inspectable = true;                  ///< lets `mobula top` of the same user look into this program
 
   /// Throws Error(invalid_argument) that names the member.
   void validate() const;
@@ -102,6 +107,12 @@ class Engine {
   virtual std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options);
   virtual std::string name() const = 0;
   virtual std::vector<pid_t> worker_pids() const = 0;
+  /// Fills in what the engine knows of its tasks, workers and objects (state.hpp).
+  virtual void fill_state(EngineState& /*state*/) const {}
+  /// Begins or ends a record of the calls that run; `keep_events`: of each of them, for timeline().
+  virtual void record(bool /*on*/, bool /*keep_events*/) {}
+  /// Returns the calls recorded so far in Chrome's trace-event format; empty where the engine records none.
+  virtual std::string timeline() const { return {}; }
   /// Stops: queued tasks fail with CancelledError, running ones are waited for.
   virtual void shutdown() = 0;
 };

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -13,12 +15,17 @@
 #include <mutex>
 #include <string_view>
 
+#include "mobula/base/files.hpp"
+#include "mobula/base/log.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/size.hpp"
+#include "mobula/base/subprocess.hpp"
 #include "mobula/core/gang.hpp"
 #include "mobula/core/local/process_worker.hpp"
 #include "mobula/core/local/worker_process.hpp"
 #include "mobula/core/ray/ray_worker.hpp"
+#include "mobula/core/state.hpp"
+#include "mobula/core/state_server.hpp"
 
 namespace mobula {
 namespace {
@@ -63,6 +70,21 @@ const Setting kSettings[] = {
      [](RuntimeOptions& options, const std::string& value) { options.spill_dir = value; }},
     {"--spill-quota", "MOBULA_SPILL_QUOTA",
      [](RuntimeOptions& options, const std::string& value) { options.spill_quota = parse_size(value); }},
+    {"--timeline", "MOBULA_TIMELINE",
+     [](RuntimeOptions& options, const std::string& value) { options.timeline = value; }},
+    {"--metrics-port", "MOBULA_METRICS_PORT",
+     [](RuntimeOptions& options, const std::string& value) {
+       const auto end = value.data() + value.size();
+       const auto read = std::from_chars(value.data(), end, options.metrics_port);
+       if (read.ec != std::errc() || read.ptr != end) {
+         throw_invalid(fmt::format("port '{}' for metrics is no number", value), "give a number between 1 and 65535");
+       }
+     }},
+    {"--log-format", "MOBULA_LOG_FORMAT",
+     [](RuntimeOptions& /*options*/, const std::string& value) {
+       set_log_format(parse_log_format(value));
+       setenv("MOBULA_LOG_FORMAT", value.c_str(), 1);  // for worker processes
+     }},
 };
 
 RuntimeOptions read_settings(int& argc, char** argv) {
@@ -126,6 +148,9 @@ void RuntimeOptions::validate() const {
   if (num_cpus < 0 || num_cpus > 1024) {
     throw_invalid(fmt::format("num_cpus is {}", num_cpus), "give a number between 1 and 1024, or 0 for all there are");
   }
+  if (metrics_port < 0 || metrics_port > 65535) {
+    throw_invalid(fmt::format("metrics_port is {}", metrics_port), "give a number between 1 and 65535, or 0 for none");
+  }
   if (num_gpus < 0) throw_invalid(fmt::format("num_gpus is {}", num_gpus), "it can't be negative");
   if (spill_quota != 0 && spill_dir.empty()) {
     throw_invalid(fmt::format("spill_quota is {}, but no folder to spill to is named", format_size(spill_quota)),
@@ -168,6 +193,12 @@ void Runtime::start() {
   try {
     names_ = std::make_unique<Names>();
     engine_ = make_engine(options_);
+    const bool keep_events = !options_.timeline.empty();
+    if (keep_events || options_.metrics_port != 0) engine_->record(true, keep_events);
+    if ((options_.inspectable && !worker_served() && !in_ray_worker()) || options_.metrics_port != 0) {
+      server_ = std::make_unique<StateServer>(options_.metrics_port,
+                                              [this](std::string_view question) { return answer(question); });
+    }
   } catch (...) {
     current_runtime = nullptr;
     throw;
@@ -181,13 +212,53 @@ Runtime::~Runtime() {
 void Runtime::shutdown() {
   if (stopped_) return;
   stopped_ = true;
+  server_.reset();
   for (auto& [name, named] : names_->actors) {
     if (named.core != nullptr) named.core->release();
   }
   names_->actors.clear();
   engine_->shutdown();
+  if (!options_.timeline.empty()) {
+    try {
+      write_file_atomic(options_.timeline, engine_->timeline());
+    } catch (const std::exception& error) {
+      log_error("the timeline could not be written: {}", error.what());
+    }
+  }
   Runtime* self = this;
   current_runtime.compare_exchange_strong(self, nullptr);
+}
+
+RuntimeState Runtime::state() const {
+  RuntimeState state;
+  state.program = std::filesystem::path(program_path()).filename();
+  state.pid = getpid();
+  state.engine = engine_->name();
+  state.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  engine_->fill_state(state.tasks);
+  ActorCore::for_each(engine_.get(), [&](ActorCore& actor) {
+    const std::string& own = actor.options().name;
+    state.actors.push_back({.name = own.empty() ? actor.title() : own,
+                            .title = actor.title(),
+                            .where = actor.place(),
+                            .alive = actor.alive(),
+                            .num_groups = static_cast<int>(actor.options().groups.size())});
+  });
+  state.nodes = engine_->nodes();
+  return state;
+}
+
+std::string Runtime::answer(std::string_view question) {
+  const bool always = !options_.timeline.empty() || options_.metrics_port != 0;
+  if (question == "nobody") {
+    if (!always) engine_->record(false, false);
+    return {};
+  }
+  if (question == "metrics") return to_prometheus(state());
+  if (!always || question == "timeline") engine_->record(true, question == "timeline");
+  if (question == "timeline") return engine_->timeline();
+  if (question == "state") return to_line(to_json(state()));
+  return to_line(Json{{"error", "ask for state, metrics or timeline"}});
 }
 
 Runtime& Runtime::current() {

@@ -50,12 +50,15 @@ using RemoteResult = typename generator::RemoteResult<typename function::TraitsO
 
 class WithTaskOptions;
 class WithActorOptions;
+struct RuntimeState;
+class StateServer;
 
 /// Starts the engine; its destructor stops it. One at a time in a process. Thread-safe but for its end.
 class Runtime {
  public:
   /// Reads and removes the runtime's flags (`--engine local|ray://host:port`, `--isolation thread|process`,
-  /// `--num-cpus N`, `--memory SIZE`, `--spill-dir DIR`, `--spill-quota SIZE`; environment MOBULA_ENGINE ...). In a process
+  /// `--num-cpus N`, `--memory SIZE`, `--spill-dir DIR`, `--spill-quota SIZE`, `--timeline FILE`, `--metrics-port N`,
+  /// `--log-format text|json`; environment MOBULA_ENGINE ...). In a process
   /// that was started as a worker it never returns. Throws Error(invalid_argument), and Error(already_exists) where two remote functions of the
   /// program have one name.
   Runtime(int& argc, char** argv);
@@ -224,6 +227,10 @@ class Runtime {
   std::vector<NodeInfo> nodes() const { return engine()->nodes(); }
   ResourceSet resources() const { return engine_->total_resources(); }
   ResourceSet available_resources() const { return engine_->available_resources(); }
+  /// Returns what the program is doing; see state.hpp.
+  RuntimeState state() const;
+  /// Begins or ends a record of the calls that run, for state().
+  void record(bool on) { engine()->record(on, false); }
   const RuntimeOptions& options() const noexcept { return options_; }
   /// Returns the engine. Throws Error(unavailable) after shutdown().
   Engine* engine() const {
@@ -314,6 +321,10 @@ class Runtime {
   std::unique_ptr<Engine> engine_;
   std::uint16_t generation_ = 0;
   bool stopped_ = false;
+  std::string answer(std::string_view question);
+
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  std::unique_ptr<StateServer> server_;
   struct Names;
   std::unique_ptr<Names> names_;
 };

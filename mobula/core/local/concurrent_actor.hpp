@@ -39,6 +39,7 @@ class ConcurrentActor final : public ActorCore {
   /// Makes all calls that have not begun, and all later ones, fail with `error`.
   void kill(std::exception_ptr error);
   bool alive() noexcept override;
+  const char* place() const noexcept override { return "thread"; }
 
  private:
   void abandon() noexcept override;

@@ -48,6 +48,7 @@ class LocalActor final : public ActorCore {
   /// Notes that it was never set aside, before start().
   void hold_nothing() { held_ = {}; }
   bool alive() noexcept override { return !dead_.load(std::memory_order_acquire); }
+  const char* place() const noexcept override { return "thread"; }
 
  private:
   void abandon() noexcept override;

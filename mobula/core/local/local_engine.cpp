@@ -13,6 +13,7 @@
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_pool.hpp"
 #include "mobula/core/ray/ray_engine.hpp"
+#include "mobula/core/recorder.hpp"
 #include "mobula/core/task_group.hpp"
 
 namespace mobula {
@@ -126,6 +127,7 @@ ProcessPool& LocalEngine::processes() {
   if (processes_ == nullptr) {
     processes_ = std::make_unique<ProcessPool>(
         options_, [this](Task* task, std::exception_ptr failure) { process_task_ended(task, std::move(failure)); });
+    if ((mode_.load() & kRecording) != 0) processes_->record(recorder_.load());
     started_processes_.store(processes_.get(), std::memory_order_release);
   }
   return *processes_;
@@ -232,10 +234,22 @@ void LocalEngine::run_job(Job job) {
 }
 
 void LocalEngine::run_claimed(Task* task, bool last) {
-  if (stopping_.load(std::memory_order_relaxed)) [[unlikely]] {
-    finish(task, stopped_error(*task));
-    return;
+  std::exception_ptr failure;
+  if (const std::uint8_t mode = mode_.load(std::memory_order_relaxed); mode != 0) [[unlikely]] {
+    if ((mode & kStopping) != 0) {
+      finish(task, stopped_error(*task));
+      return;
+    }
+    Recorder::Span span(*recorder_.load(), task->display_name());
+    failure = invoke(task);
+    if (failure != nullptr) span.fail();
+  } else {
+    failure = invoke(task);
   }
+  finish(task, std::move(failure), last);
+}
+
+inline std::exception_ptr LocalEngine::invoke(Task* task) {
   Task* before = exchange_current_task(task);
   std::exception_ptr failure;
   const bool again = task->extras != nullptr && task->extras->may_retry();
@@ -254,7 +268,7 @@ void LocalEngine::run_claimed(Task* task, bool last) {
     }
   }
   exchange_current_task(before);
-  finish(task, std::move(failure), last);
+  return failure;
 }
 
 void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
@@ -296,7 +310,7 @@ void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
 }
 
 bool LocalEngine::wants_retry(const Task& task, const std::exception_ptr& failure) const {
-  if (task.extras == nullptr || task.actor() != nullptr || task.cancel_requested() || stopping_) return false;
+  if (task.extras == nullptr || task.actor() != nullptr || task.cancel_requested() || stopping()) return false;
   const TaskOptions& options = task.extras->options;
   if (task.extras->attempts >= options.retries) return false;
   return options.retry_exceptions || is_one_of(failure, options.retry_on);
@@ -606,8 +620,36 @@ void LocalEngine::drop_job(Job job) {
   }
 }
 
+void LocalEngine::fill_state(EngineState& state) const {
+  state.num_threads = threads_->num_slots();
+  state.num_queued = resources_->num_waiting();
+  if (const Recorder* recorder = recorder_.load(std::memory_order_acquire)) recorder->fill(state);
+  state.recording = (mode_.load() & kRecording) != 0;
+  if (const ProcessPool* pool = started_processes_.load(std::memory_order_acquire)) pool->fill_state(state);
+}
+
+void LocalEngine::record(bool on, bool keep_events) {
+  std::lock_guard lock(recorder_mutex_);
+  if (owned_recorder_ == nullptr) {
+    owned_recorder_ = std::make_unique<Recorder>();
+    recorder_.store(owned_recorder_.get(), std::memory_order_release);
+  }
+  if (keep_events) owned_recorder_->keep_events();
+  if (on) {
+    mode_.fetch_or(kRecording);
+  } else {
+    mode_.fetch_and(static_cast<std::uint8_t>(~kRecording));
+  }
+  if (ProcessPool* pool = started_processes_.load()) pool->record(on ? owned_recorder_.get() : nullptr);
+}
+
+std::string LocalEngine::timeline() const {
+  const Recorder* recorder = recorder_.load(std::memory_order_acquire);
+  return recorder == nullptr ? std::string() : recorder->timeline();
+}
+
 void LocalEngine::shutdown() {
-  if (stopping_.exchange(true)) return;
+  if ((mode_.fetch_or(kStopping) & kStopping) != 0) return;
   if (ProcessPool* processes = started_processes_.load(std::memory_order_acquire)) processes->stop();
   timer_.stop();
   resources_->stop();

@@ -17,6 +17,7 @@
 namespace mobula {
 
 class ProcessPool;
+class Recorder;
 
 class LocalEngine final : public Engine, private ActorHost, private ConcurrentActorHost {
  public:
@@ -42,9 +43,16 @@ class LocalEngine final : public Engine, private ActorHost, private ConcurrentAc
   std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) override;
   std::string name() const override;
   std::vector<pid_t> worker_pids() const override;
+  void fill_state(EngineState& state) const override;
+  void record(bool on, bool keep_events) override;
+  std::string timeline() const override;
   void shutdown() override;
 
  private:
+  static constexpr std::uint8_t kStopping = 1;
+  static constexpr std::uint8_t kRecording = 2;
+  bool stopping() const noexcept { return (mode_.load(std::memory_order_relaxed) & kStopping) != 0; }
+
   void schedule(LocalActor* actor) override;
   bool may_linger() const override;
   void run_call(Task* call) override;
@@ -63,6 +71,8 @@ class LocalEngine final : public Engine, private ActorHost, private ConcurrentAc
   void drop_job(Job job);
   /// `last`: the thread, a worker, looks for its next job right after this one.
   void run_claimed(Task* task, bool last = false);
+  /// Calls the function, as often as the options say. Returns its error, or null.
+  std::exception_ptr invoke(Task* task);
   void finish(Task* task, std::exception_ptr failure, bool last = false);
   bool in_process(const Task& task) const;
   bool in_process(Isolation isolation) const;
@@ -84,7 +94,11 @@ class LocalEngine final : public Engine, private ActorHost, private ConcurrentAc
   Timer timer_;
   std::unique_ptr<ThreadPool> threads_;
   ElasticThreads elastic_;
-  std::atomic<bool> stopping_{false};
+  /// What a task's start must look at, in one access: 0 but for kStopping and kRecording.
+  std::atomic<std::uint8_t> mode_{0};
+  std::atomic<Recorder*> recorder_{nullptr};
+  std::unique_ptr<Recorder> owned_recorder_;  ///< once made, it lasts
+  std::mutex recorder_mutex_;
   std::shared_ptr<std::atomic<bool>> alive_ = std::make_shared<std::atomic<bool>>(true);  ///< actors may outlive us
   std::mutex processes_mutex_;
   std::unique_ptr<ProcessPool> processes_;

@@ -40,6 +40,7 @@ class ProcessActor final : public ActorCore {
   std::exception_ptr death();
   void die(std::exception_ptr error);
   bool alive() noexcept override { return death() == nullptr; }
+  const char* place() const noexcept override { return "process"; }
   /// The constructor's call, to be made again; under the pool's mutex.
   const ProcessCall& constructor() const noexcept { return constructor_; }
 

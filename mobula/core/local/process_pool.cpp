@@ -14,6 +14,7 @@
 #include "mobula/core/local/process_actor.hpp"
 #include "mobula/core/local/process_pool_state.hpp"
 #include "mobula/core/local/store_writer.hpp"
+#include "mobula/core/recorder.hpp"
 
 namespace mobula {
 namespace {
@@ -273,6 +274,42 @@ std::vector<pid_t> ProcessPool::pids() const {
   std::vector<pid_t> pids;
   for (const auto& [id, worker] : state_->workers) pids.push_back(worker.process.pid);
   return pids;
+}
+
+void ProcessPool::fill_state(EngineState& all) const {
+  const State& state = *state_;
+  const ObjectStore::Usage usage = state.store->usage();
+  all.objects = {.bytes_in_memory = usage.in_memory,
+                 .memory_budget = usage.budget,
+                 .bytes_on_disk = usage.on_disk,
+                 .num_spills = usage.num_spills,
+                 .num_restores = usage.num_restores};
+  const std::int64_t time = Recorder::now();
+  std::lock_guard lock(state.mutex);
+  std::vector<const FunctionEntry*> functions(state.functions.size());
+  for (const auto& [entry, index] : state.functions) functions[index] = entry;
+  for (const auto& [id, worker] : state.workers) {
+    const ProcessLane& lane = state.lanes[worker.lane];
+    const std::string name = fmt::format("{} {}", lane.name, worker.process.pid);
+    all.workers.push_back({lane.name, worker.process.pid});
+    for (std::uint32_t index = 0; index < lane.channel->num_slots; ++index) {
+      const TaskSlot& slot = lane.channel->slots[index];
+      const std::uint64_t seen = slot.state.load(std::memory_order_acquire);
+      if (TaskSlot::kind_of(seen) != SlotState::running || TaskSlot::worker_of(seen) != id) continue;
+      const std::int64_t begin = slot.begin.load(std::memory_order_relaxed);
+      const std::uint32_t function = slot.function;
+      all.running.push_back({function < functions.size() ? functions[function]->name : "?", name,
+                             begin == 0 ? 0.0 : static_cast<double>(time - begin) * 1e-9});
+    }
+  }
+  for (LaneId lane = 0; lane < state.lanes.size(); ++lane) {
+    if (state.lanes[lane].channel != nullptr) all.num_queued += state.scheduler.num_waiting(lane);
+  }
+}
+
+void ProcessPool::record(Recorder* recorder) {
+  state_->recorder.store(recorder);
+  state_->control->recording.store(recorder == nullptr ? 0 : 1);
 }
 
 void ProcessPool::stop() {

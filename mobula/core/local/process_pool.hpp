@@ -13,6 +13,8 @@
 
 namespace mobula {
 
+class Recorder;
+
 /// Tasks go to the workers through shared memory: encoded arguments one way, encoded results the other; whoever waits is
 /// woken through a futex. Large values lie in shared memory once, and every process sees them there.
 class ProcessPool {
@@ -42,6 +44,9 @@ class ProcessPool {
   void begin_polling();
   void end_polling();
   std::vector<pid_t> pids() const;
+  void fill_state(EngineState& state) const;
+  /// Notes the calls that end from now on; null: no longer. The recorder must outlive the pool.
+  void record(Recorder* recorder);
   /// Stops: what has not begun is cancelled, what runs is waited for.
   void stop();
 

@@ -15,6 +15,7 @@
 #include "mobula/core/local/process_actor.hpp"
 #include "mobula/core/local/process_worker.hpp"
 #include "mobula/core/local/store_writer.hpp"
+#include "mobula/core/recorder.hpp"
 
 namespace mobula {
 namespace {
@@ -186,6 +187,7 @@ void ProcessPool::State::place(const Decision& decision, std::vector<CallEnd>& e
   slot.size = call.arguments.size();
   slot.offset = 0;
   slot.result_offset.store(0, std::memory_order_relaxed);
+  slot.begin.store(0, std::memory_order_relaxed);
   if (call.arguments.size() <= TaskSlot::kInlineBytes) {
     std::memcpy(slot.bytes, call.arguments.data(), call.arguments.size());
   } else {
@@ -257,9 +259,19 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   } else {
     result.assign(slot.bytes, size);
   }
+  const std::int64_t begin = slot.begin.load(std::memory_order_relaxed);
+  const std::int64_t ended = slot.end.load(std::memory_order_relaxed);
   free_slot(slot);
   const CallId id = scheduler.ended(lane, index, TaskSlot::turn_of(state), failed);
   if (id == kNoCall) return;
+  if (Recorder* const record = recorder.load(std::memory_order_relaxed); record != nullptr && begin != 0) [[unlikely]] {
+    const Task* task = calls[id].task;
+    const auto worker = workers.find(TaskSlot::worker_of(state));
+    if (worker != workers.end()) {
+      record->add(worker->second.process.pid, lanes[lane].name, task == nullptr ? "constructor" : task->display_name(),
+                  begin, ended, failed);
+    }
+  }
   CallEnd end;
   end.call = std::exchange(calls[id], {});
   if (failed) {
@@ -295,6 +307,7 @@ void ProcessPool::State::start_worker(const Decision& decision) {
         .channel = lane.offset,
         .worker = decision.worker,
         .num_threads = lane.actor == nullptr ? 1 : static_cast<std::uint32_t>(lane.actor->num_calls_at_once())});
+    worker.standard_error = StderrTail(name, worker.process.pid);
     write_fully(worker.process.socket.get(), encode_frame(0, start));
     workers.emplace(decision.worker, std::move(worker));
   } catch (const std::exception& error) {

@@ -86,6 +86,7 @@ struct ProcessPool::State {
   std::mutex poll_mutex;  ///< taken before `mutex` by who takes results
   std::atomic<std::uint32_t> seen_completions{0};
   std::atomic<bool> ending{false};
+  std::atomic<Recorder*> recorder{nullptr};
   Descriptor wake;
   std::thread dispatcher;
   std::thread monitor;

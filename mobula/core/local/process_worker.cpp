@@ -14,7 +14,6 @@
 #include <thread>
 #include <vector>
 
-#include "mobula/base/log.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/function.hpp"
@@ -22,6 +21,7 @@
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/shared_arena.hpp"
 #include "mobula/core/local/task_channel.hpp"
+#include "mobula/core/recorder.hpp"
 
 namespace mobula {
 namespace {
@@ -184,6 +184,8 @@ class Worker {
     ResultWriter result(arena_, slot);
     bool succeeded = false;
     bool constructing = false;
+    const bool recorded = control_.recording.load(std::memory_order_relaxed) != 0;
+    if (recorded) slot.begin.store(Recorder::now(), std::memory_order_relaxed);
     std::vector<std::string> names;
     try {
       const std::string_view bytes(slot.offset == 0 ? slot.bytes : arena_.at(slot.offset), slot.size);
@@ -211,6 +213,7 @@ class Worker {
     if (several_ && constructing) object_made();
     for (const std::string& name : names) unsetenv(name.c_str());
     running_slot = nullptr;
+    if (recorded) slot.end.store(Recorder::now(), std::memory_order_relaxed);
     std::cout.flush();
     std::fflush(stdout);
     const std::uint64_t state = slot.state.load(std::memory_order_relaxed);
@@ -296,7 +299,6 @@ void serve_task_worker(int socket) {
     if (!reader.fill(socket, true)) _exit(1);
   }
   const TaskWorkerStart start = decode_task_worker_start(first->payload);
-  set_log_prefix(start.name);
   Worker(start).run(start.num_threads);
 }
 

@@ -174,6 +174,11 @@ void ResourceScheduler::stop() {
   for (auto& entry : left) entry.start();
 }
 
+std::size_t ResourceScheduler::num_waiting() const {
+  std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
 ResourceSet ResourceScheduler::total() const {
   std::lock_guard lock(mutex_);
   return total_;

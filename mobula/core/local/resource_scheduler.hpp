@@ -47,6 +47,8 @@ class ResourceScheduler {
   /// Tells whether all slots are set aside, so that the thread pool runs nothing.
   bool holds_every_slot() const noexcept { return holds_every_slot_.load(std::memory_order_acquire); }
 
+  /// Returns how many entries wait.
+  std::size_t num_waiting() const;
   ResourceSet total() const;
   ResourceSet available() const;
 

@@ -14,7 +14,7 @@ enum class SlotState : std::uint16_t { free, ready, running, succeeded, failed }
 
 /// One call. The driver writes it while it is free, the worker that claimed it while it runs.
 struct alignas(64) TaskSlot {
-  static constexpr std::size_t kInlineBytes = 424;
+  static constexpr std::size_t kInlineBytes = 408;
 
   /// Turn number (upper half), worker (next 16 bits), SlotState (lowest).
   std::atomic<std::uint64_t> state;
@@ -25,6 +25,8 @@ struct alignas(64) TaskSlot {
   std::atomic<std::uint64_t> result_offset;    ///< the arena's bytes a running worker has taken for its result
   std::atomic<std::uint64_t> result_reserved;  ///< as many as these were asked for
   std::atomic<std::uint64_t> result_size;
+  std::atomic<std::int64_t> begin;  ///< when it began and ended to run, where calls are recorded; else 0
+  std::atomic<std::int64_t> end;
   char bytes[kInlineBytes];
 
   static constexpr std::uint64_t pack(std::uint32_t turn, std::uint32_t worker, SlotState state) {
@@ -72,6 +74,7 @@ struct SharedFunction {
 struct SharedControl {
   static constexpr std::uint32_t kMaxFunctions = 8192;
   alignas(64) std::atomic<std::uint32_t> completions;  ///< counts ended calls; the driver sleeps on it
+  std::atomic<std::uint32_t> recording;                ///< 1: workers note when calls begin and end
   std::atomic<std::uint32_t> num_polling;              ///< driver threads that look by themselves
   alignas(64) std::atomic<std::uint32_t> num_functions;
   SharedFunction functions[kMaxFunctions];
