@@ -94,7 +94,7 @@ TEST_P(Actors, AreMadeOnceUnderOneName) {
   std::vector<std::thread> callers;
   for (int i = 0; i < 8; ++i) {
     callers.emplace_back([&] {
-      auto tally = rt.with(mobula::ActorOptions{.name = "tally", .detached = true}).get_or_create<Tally>();
+      auto tally = rt.with(mobula::ActorOptions{.name = "tally", .detached = !on_ray()}).get_or_create<Tally>();
       rt.get(tally.call<&Tally::add>(1));
     });
   }

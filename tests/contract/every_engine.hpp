@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -19,20 +20,26 @@ inline void PrintTo(const EngineCase& engine, std::ostream* out) {
   *out << engine.name;
 }
 
-inline std::vector<EngineCase> every_engine() {
-  return {
-      {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2, .resources = {{"scanner", 1}}}},
-      {"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}},
-  };
-}
-/// Those whose tasks run in processes, and survive their deaths.
+/// Those whose tasks run in processes, and survive their deaths. Ray is among them where tests/contract/ray_contract.py
+/// has started a cluster and names it.
 inline std::vector<EngineCase> engines_with_processes() {
-  return {{"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}}};
+  std::vector<EngineCase> engines{{"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}}};
+  if (const char* cluster = std::getenv("MOBULA_CONTRACT_RAY")) engines.push_back({"ray", {.engine = cluster}});
+  return engines;
+}
+inline std::vector<EngineCase> every_engine() {
+  std::vector<EngineCase> engines = engines_with_processes();
+  engines.insert(engines.begin(), {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2, .resources = {{"scanner", 1}}}});
+  return engines;
 }
 
 /// A test with a runtime on one of the engines.
 class EveryEngine : public testing::TestWithParam<EngineCase> {
  protected:
+  bool on_ray() const { return GetParam().name == "ray"; }
+  /// Tells whether the engine can cancel tasks at all (docs/engines.md).
+  bool cancels() const { return !on_ray(); }
+
   mobula::Runtime rt{GetParam().options};
 };
 

@@ -44,11 +44,12 @@ struct RayFailure {
   char message[4096];
 };
 
-/// What the first eight bytes of an object mean.
-enum RayFrame {
-  kRayValue = 0,    ///< an encoded value follows
-  kRayError = 1,    ///< an encoded error follows
-  kRayMessage = 2,  ///< the plug-in could not run the call: its message follows
+/// What the first eight bytes of an object mean. An object that starts with none of these is Ray's own word for an error
+/// that its C++ API hands over as if it were a value.
+enum RayFrame : uint64_t {
+  kRayValue = 0x6d6f62756c610001,    ///< an encoded value follows
+  kRayError = 0x6d6f62756c610002,    ///< an encoded error follows
+  kRayMessage = 0x6d6f62756c610003,  ///< the plug-in could not run the call: its message follows
 };
 
 struct RayResource {
@@ -107,6 +108,8 @@ struct RayBridge {
   int (*create_actor)(const RayCall* call, RayId* actor, RayFailure* failure);
   int (*call_actor)(const RayId* actor, const RayCall* call, RayId* result, RayFailure* failure);
   int (*kill_actor)(const RayId* actor, RayFailure* failure);
+  /// Tells how often an actor has been made anew, and whether it is gone for good.
+  int (*actor_state)(const RayId* actor, int64_t* num_restarts, bool* dead, RayFailure* failure);
   int (*find_actor)(const char* name, RayId* actor, RayFailure* failure);
 
   int (*create_placement_group)(const char* name, int strategy, const RayResource* const* bundles, const size_t* sizes,

@@ -1,10 +1,38 @@
 #include "mobula/core/ray/ray_actor.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <thread>
 
 namespace mobula {
+namespace {
+
+/// How long Ray is given to notice a death and to act on it.
+constexpr auto kRestartTime = std::chrono::seconds(30);
+
+}  // namespace
+
+void RayActor::await_restart() {
+  if (!suspected_.load(std::memory_order_acquire) || options().max_restarts == 0) return;
+  const auto deadline = std::chrono::steady_clock::now() + kRestartTime;
+  while (std::chrono::steady_clock::now() < deadline) {
+    std::int64_t num_restarts = 0;
+    bool dead = false;
+    RayFailure failure{};
+    const bool open = connection_->while_open(
+        [&](const RayBridge& bridge) { bridge.actor_state(&id_, &num_restarts, &dead, &failure); });
+    if (!open || dead || failure.kind != kRayNone) break;
+    if (num_restarts > num_restarts_) {
+      num_restarts_ = num_restarts;
+      break;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  suspected_.store(false, std::memory_order_release);
+}
 
 void RayActor::abandon() noexcept {
+  for (Task* task : pending) task->release();
   if (id_.size != 0 && !borrowed_ && alive() && !options().detached) {
     // A header without a library is the call to leave, made after those before it.
     const std::uint32_t nothing = 0;

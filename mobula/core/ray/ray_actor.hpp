@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 
@@ -24,6 +26,14 @@ class RayActor final : public ActorCore {
     borrowed_ = true;
   }
   bool alive() noexcept override { return !killed_.load(std::memory_order_acquire); }
+  /// Notes that a call has failed because its worker died. Ray may go on sending calls there for a while.
+  void suspect() noexcept { suspected_.store(true, std::memory_order_release); }
+  /// Where it was suspected, waits until Ray has made it anew or given it up.
+  void await_restart();
+  /// Keeps the order of calls that are made again; calls that may be are kept in `pending` meanwhile, oldest first, with
+  /// one reference each.
+  std::mutex order;
+  std::deque<Task*> pending;
   /// Notes that calls fail from now on. Returns whether it was alive.
   bool mark_killed() noexcept { return !killed_.exchange(true); }
 
@@ -35,6 +45,8 @@ class RayActor final : public ActorCore {
   RayId id_{};
   bool borrowed_ = false;
   std::atomic<bool> killed_{false};
+  std::atomic<bool> suspected_{false};
+  std::int64_t num_restarts_ = 0;
 };
 
 }  // namespace mobula

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/core/actor_core.hpp"
 #include "mobula/core/errors.hpp"
 
 namespace mobula {
@@ -86,7 +87,12 @@ struct RayObject::Frame {
   RayBuffer bytes;
 };
 
+void RayObject::drop_actor() noexcept {
+  if (ActorCore* actor = actor_.exchange(nullptr)) actor->release();
+}
+
 RayObject::~RayObject() {
+  drop_actor();
   connection_->while_open([&](const RayBridge& bridge) { bridge.release_id(&id_); });
 }
 
@@ -137,12 +143,21 @@ std::exception_ptr ray_frame_error(std::string_view frame) {
       return nullptr;
     case kRayError:
       return decode_error(frame.substr(kMark));
-    default:
+    case kRayMessage:
       return std::make_exception_ptr(
           Error(ErrorCode::unavailable, fmt::format("a Ray worker can't run the program: {}", frame.substr(kMark)),
                 "its library must lie at the same path on every node, or travel in the job's working directory "
                 "(mobula job submit)"));
+    default:
+      return std::make_exception_ptr(
+          WorkerDiedError("the worker that made an argument has died", 0, 0, {}, "run the task that made it again"));
   }
+}
+
+bool is_ray_frame(std::string_view frame) {
+  if (frame.size() < kMark) return false;
+  const std::uint64_t mark = mark_of(frame);
+  return mark == kRayValue || mark == kRayError || mark == kRayMessage;
 }
 
 std::string_view ray_frame_value(std::string_view frame) {

@@ -13,6 +13,8 @@
 
 namespace mobula {
 
+class ActorCore;
+
 /// Loads the plug-in that speaks to Ray, once. Throws Error(unavailable) that says what to install.
 const RayBridge& load_ray_bridge();
 /// Returns the plug-in's path.
@@ -56,6 +58,9 @@ class RayObject final : public StoredBytes {
   RayId id() const;
   /// Gives the object another identity: its task was submitted again. Takes over one reference.
   void replace(const RayId& id);
+  /// Keeps an actor whose call makes the object until the call has ended. Takes over one reference.
+  void keep_actor(ActorCore* actor) noexcept { actor_.store(actor); }
+  void drop_actor() noexcept;
   /// Counts how often the task that makes it was sent.
   int num_attempts() const noexcept { return num_attempts_; }
   void count_attempt() noexcept { ++num_attempts_; }
@@ -73,8 +78,11 @@ class RayObject final : public StoredBytes {
   struct Frame;
   mutable std::shared_ptr<const Frame> frame_;
   std::atomic<int> num_attempts_{1};
+  std::atomic<ActorCore*> actor_{nullptr};
 };
 
+/// Tells whether an object's bytes are ours: Ray's C++ API hands some of its errors over as if they were values.
+bool is_ray_frame(std::string_view frame);
 /// Returns the error that an object's bytes hold in place of a value, or null.
 std::exception_ptr ray_frame_error(std::string_view frame);
 /// Returns the value's bytes of an object without error.

@@ -22,6 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Values up to this size travel with the call; Ray itself draws the line here (max_direct_call_object_size).
 constexpr std::size_t kInlineBytes = 100 << 10;
+/// How often Ray runs a C++ task when its worker dies: once more, whatever it is asked for.
+constexpr int kAttemptsOfRay = 2;
 /// Ray is asked in turns of this length, so that the end of the program does not wait for a result that never comes.
 constexpr int kTurnMs = 500;
 constexpr int kWatchTurnMs = 5;
@@ -53,6 +55,11 @@ ResourceSet set_of(const std::map<std::string, double>& needs) {
   ResourceSet set;
   for (const auto& [name, amount] : needs) set.set(name, amount);
   return set;
+}
+
+/// Returns how often a task may still be run, when it has been sent `times` times.
+int attempts_left(const Task& task, int times) {
+  return task.options().retries + 1 - kAttemptsOfRay * times;
 }
 
 /// Returns how long until `deadline`, for Ray: at most a turn.
@@ -267,7 +274,35 @@ std::shared_ptr<RayObject> RayEngine::store(std::string_view value) {
   return std::make_shared<RayObject>(connection_, id);
 }
 
-RayId RayEngine::send(Task& task, Outgoing& call) {
+RayId RayEngine::send_once(Task& task, Outgoing& call) {
+  // A call of an actor is made once, whatever becomes of its worker: the actor is made for it, and leaves after it.
+  RayCall make = call.finish();
+  const std::uint32_t nothing = 0;
+  make.header = {reinterpret_cast<const char*>(&nothing), sizeof nothing};
+  make.references = nullptr;
+  make.num_references = 0;
+  call.needs.clear();
+  RayCall run = call.finish();
+  RayCall end{};
+  end.name = "end";
+  end.header = {reinterpret_cast<const char*>(&nothing), sizeof nothing};
+  end.bundle = -1;
+  RayId actor{};
+  RayId result{};
+  RayId ended{};
+  RayFailure failure{};
+  const bool open = connection_->while_open([&](const RayBridge& bridge) {
+    if (bridge.create_actor(&make, &actor, &failure) != kRayNone) return;
+    if (bridge.call_actor(&actor, &run, &result, &failure) != kRayNone) return;
+    if (bridge.call_actor(&actor, &end, &ended, &failure) == kRayNone) bridge.release_id(&ended);
+  });
+  if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
+  if (failure.kind != kRayNone) throw_ray_failure(failure, task.display_name());
+  return result;
+}
+
+RayId RayEngine::send(Task& task, Outgoing& call, int times) {
+  if (task.actor() == nullptr && attempts_left(task, times) < kAttemptsOfRay) return send_once(task, call);
   RayCall made = call.finish();
   RayId result{};
   RayFailure failure{};
@@ -300,11 +335,16 @@ void RayEngine::submit(Task* task) {
   if (task->extras != nullptr) {
     check_resources(set_of(call.needs), task->display_name());
   }
-  sent(*task, send(*task, call));
+  sent(*task, send(*task, call, 0));
 }
 
 void RayEngine::sent(Task& task, const RayId& result) {
-  task.take_stored(std::make_shared<RayObject>(connection_, result));
+  auto object = std::make_shared<RayObject>(connection_, result);
+  if (ActorCore* actor = task.actor()) {
+    actor->retain();
+    object->keep_actor(actor);
+  }
+  task.take_stored(std::move(object));
   task.set_polled();
   // Nobody asks for the results of a group one by one, and who waits since before now has not been noticed.
   if (task.group != nullptr || task.has_waiters()) watch(&task);
@@ -343,7 +383,24 @@ void RayEngine::call(ActorCore* actor, Task* call) {
   const bool constructor = call->function().destroy_actor != nullptr;
   Outgoing outgoing_call = outgoing(*call);
   if (!constructor) {
-    sent(*call, send(*call, outgoing_call));
+    std::lock_guard order(target->order);
+    target->await_restart();
+    const RayId result = send(*call, outgoing_call, 0);
+    if (actor->options().max_task_retries != 0) {
+      auto& pending = target->pending;
+      while (!pending.empty() && pending.front()->ready()) {
+        pending.front()->release();
+        pending.pop_front();
+      }
+      call->retain();
+      pending.push_back(call);
+      call->retain();
+      sent(*call, result);
+      watch(call);  // so that the calls behind it are made again, too, where nobody waits for this one
+      call->release();
+    } else {
+      sent(*call, result);
+    }
     return;
   }
   const ActorOptions& options = actor->options();
@@ -420,6 +477,7 @@ void RayEngine::settle(Task& task, const RayBuffer& frame) {
   const auto object = ray_object(task);
   object->keep(frame);
   if (!task.claim()) return;
+  object->drop_actor();
   task.drop_arguments();
   TaskGroup* group = task.group;
   task.complete();
@@ -428,6 +486,7 @@ void RayEngine::settle(Task& task, const RayBuffer& frame) {
 
 void RayEngine::fail(Task& task, std::exception_ptr error) {
   if (!task.claim()) return;
+  if (const auto object = ray_object(task)) object->drop_actor();
   task.drop_arguments();
   TaskGroup* group = task.group;
   if (group != nullptr) group->fail(error);
@@ -435,12 +494,44 @@ void RayEngine::fail(Task& task, std::exception_ptr error) {
   if (group != nullptr) group->finished(1);
 }
 
-bool RayEngine::try_again(Task& task, const RayFailure& failure) {
+bool RayEngine::call_again(RayActor& actor, Task& failed, const RayId& id) {
+  std::lock_guard order(actor.order);
+  const auto object = ray_object(failed);
+  if (std::memcmp(object->id().bytes, id.bytes, id.size) != 0) return true;  // with another one that failed
+  actor.suspect();
+  if (!actor.alive() || object->num_attempts() > actor.options().max_task_retries) return false;
+  actor.await_restart();
+  // Calls that had been made keep their results, those after them are made again in their order.
+  std::vector<Task*> again;
+  for (Task* task : actor.pending) {
+    if (task->ready()) continue;
+    const RayId waiting = ray_object(*task)->id();
+    RayBuffer frame{};
+    RayFailure failure{};
+    connection_->while_open([&](const RayBridge& bridge) { bridge.get(&waiting, kTurnMs, &frame, &failure); });
+    if (failure.kind == kRayNone && is_ray_frame({frame.data, frame.size})) {
+      settle(*task, frame);
+      continue;
+    }
+    if (failure.kind == kRayNone) connection_->bridge().release(frame.owner);
+    again.push_back(task);
+  }
+  for (Task* task : again) {
+    const auto lost = ray_object(*task);
+    if (lost->num_attempts() > actor.options().max_task_retries) continue;
+    lost->count_attempt();
+    Outgoing call = outgoing(*task);
+    lost->replace(send(*task, call, lost->num_attempts()));
+  }
+  return true;
+}
+
+bool RayEngine::try_again(Task& task, const RayFailure& failure, const RayId& id) {
   if (failure.kind != kRayWorkerDied && failure.kind != kRayActorDied && failure.kind != kRayObjectLost) return false;
   const auto object = ray_object(task);
-  const auto* actor = static_cast<RayActor*>(task.actor());
-  const int allowed = actor == nullptr ? task.options().retries : actor->options().max_task_retries;
-  if (object->num_attempts() > allowed || (actor != nullptr && !const_cast<RayActor*>(actor)->alive())) return false;
+  if (task.actor() != nullptr) return call_again(*static_cast<RayActor*>(task.actor()), task, id);
+  const int times = object->num_attempts();
+  if (attempts_left(task, times) <= 0) return false;
   object->count_attempt();
   // What it depends on may have been lost with the same worker.
   std::exception_ptr dependency;
@@ -452,8 +543,8 @@ bool RayEngine::try_again(Task& task, const RayFailure& failure) {
     return true;
   }
   Outgoing call = outgoing(task);
-  if (actor == nullptr) call.needs = needs_of(task.options());
-  object->replace(send(task, call));
+  call.needs = needs_of(task.options());
+  object->replace(send(task, call, times));
   return true;
 }
 
@@ -466,12 +557,18 @@ bool RayEngine::fetch(Task& task, int timeout_ms) {
       connection_->while_open([&](const RayBridge& bridge) { bridge.get(&id, timeout_ms, &frame, &failure); });
   if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
   if (failure.kind == kRayTimeout) return false;
-  if (failure.kind == kRayNone) {
+  if (failure.kind == kRayNone && is_ray_frame({frame.data, frame.size})) {
     settle(task, frame);
     return true;
   }
+  if (failure.kind == kRayNone) {
+    connection_->bridge().release(frame.owner);
+    failure.kind = task.actor() != nullptr ? kRayActorDied : kRayWorkerDied;
+    constexpr std::string_view kText = "its worker has died, or can't be reached any more";
+    std::copy(kText.begin(), kText.end(), failure.message);
+  }
   try {
-    if (try_again(task, failure)) return task.ready();
+    if (try_again(task, failure, id)) return task.ready();
     throw_ray_failure(failure, task.display_name());
   } catch (...) {
     fail(task, with_context(std::current_exception(), context_of(task)));

@@ -57,14 +57,18 @@ class RayEngine final : public Engine {
  private:
   struct Outgoing;
   Outgoing outgoing(Task& task);
-  RayId send(Task& task, Outgoing& call);
+  /// Sends a call that has been sent `times` times before.
+  RayId send(Task& task, Outgoing& call, int times);
+  RayId send_once(Task& task, Outgoing& call);
   void sent(Task& task, const RayId& result);
   void check_resources(const ResourceSet& need, const std::string& who) const;
   ResourceSet resources(bool available) const;
   bool fetch(Task& task, int timeout_ms);
   void settle(Task& task, const RayBuffer& frame);
   void fail(Task& task, std::exception_ptr error);
-  bool try_again(Task& task, const RayFailure& failure);
+  /// Sends a task again whose worker died, unless its retries are used up. `id`: what was asked for.
+  bool try_again(Task& task, const RayFailure& failure, const RayId& id);
+  bool call_again(RayActor& actor, Task& failed, const RayId& id);
   void watch_objects();
 
   std::unique_ptr<RayCluster> cluster_;

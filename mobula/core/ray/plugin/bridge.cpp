@@ -86,7 +86,9 @@ class Actor {
   explicit Actor(msgpack::sbuffer outcome) : outcome_(std::move(outcome)) {}
   msgpack::sbuffer call(const ArgsBufferList& arguments) {
     // Where the constructor failed, every call fails as it did.
-    if (outcome_.size() > 0 && outcome_.data()[0] != kRayValue) {
+    std::uint64_t mark = kRayValue;
+    if (outcome_.size() >= sizeof mark) std::memcpy(&mark, outcome_.data(), sizeof mark);
+    if (mark != kRayValue) {
       msgpack::sbuffer copy;
       copy.write(outcome_.data(), outcome_.size());
       return copy;
@@ -111,7 +113,9 @@ msgpack::sbuffer run_task(const ArgsBufferList& arguments, Task) {
 }
 Actor* make_actor(const ArgsBufferList& arguments, Task) {
   auto actor = std::make_unique<Actor>(msgpack::sbuffer());
-  actor->set_outcome(execute(arguments, actor->object()));
+  // One whose header names no library has no object: it is there to run one task.
+  if (!arguments.empty() && arguments[0].size() > sizeof(std::uint32_t))
+    actor->set_outcome(execute(arguments, actor->object()));
   return actor.release();
 }
 
@@ -175,8 +179,12 @@ void set_id(RayId* id, const std::string& bytes) {
 
 int fail(RayFailure* failure, int kind, const std::string& message) {
   failure->kind = kind;
-  const std::size_t size = std::min(message.size(), sizeof failure->message - 1);
-  std::memcpy(failure->message, message.data(), size);
+  // Ray's messages are protobuf's bytes at times, with text among them.
+  std::size_t size = 0;
+  for (const char c : message) {
+    if (size == sizeof failure->message - 1) break;
+    if ((c >= ' ' && c <= '~') || c == '\n') failure->message[size++] = c;
+  }
   failure->message[size] = '\0';
   return kind;
 }
@@ -373,6 +381,25 @@ int kill_actor(const RayId* actor, RayFailure* failure) {
   return guarded(failure, [&] { runtime().KillActor(text_of(*actor), true); });
 }
 
+int actor_state(const RayId* actor, std::int64_t* num_restarts, bool* dead, RayFailure* failure) {
+  return guarded(failure, [&] {
+    std::string request;
+    append_bytes(request, 1, text_of(*actor));
+    const Reply reply = GcsClient(head_address(), kAskMs).call("ActorInfoGcsService/GetActorInfo", request);
+    if (reply.answer != Answer::ok) throw Failure(kRayUnavailable, reply.message);
+    constexpr std::uint64_t kDead = 4;  // ActorTableData.ActorState of gcs.proto
+    *num_restarts = 0;
+    *dead = false;
+    for (const Field& field : read_message(reply.message)) {
+      if (field.number != 2) continue;
+      for (const Field& part : read_message(field.bytes)) {
+        if (part.number == 6) *dead = part.integer == kDead;
+        if (part.number == 8) *num_restarts = static_cast<std::int64_t>(part.integer);
+      }
+    }
+  });
+}
+
 int find_actor(const char* name, RayId* actor, RayFailure* failure) {
   return guarded(failure, [&] { set_id(actor, runtime().GetActorId(name, "")); });
 }
@@ -445,6 +472,7 @@ const RayBridge kBridge = {
     &create_actor,
     &call_actor,
     &kill_actor,
+    &actor_state,
     &find_actor,
     &create_placement_group,
     &wait_placement_group,
