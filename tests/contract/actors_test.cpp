@@ -109,6 +109,7 @@ TEST_P(Actors, AreMadeOnceUnderOneName) {
 }
 
 TEST_P(Actors, RunSoManyCallsAtOnceAsTheyAreToldTo) {
+  if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
   auto meeting = rt.with(mobula::ActorOptions{.concurrency = 3}).actor<Meeting>();
   std::vector<mobula::Ref<int>> calls;
   for (int i = 0; i < 3; ++i) calls.push_back(meeting.call<&Meeting::meet>(3));
@@ -121,6 +122,7 @@ TEST_P(Actors, RunSoManyCallsAtOnceAsTheyAreToldTo) {
 }
 
 TEST_P(Actors, KeepGroupsOfCallsApart) {
+  if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
   auto meeting = rt.with(mobula::ActorOptions{.groups = {{"io", 2}}}).actor<Meeting>();
   // Two calls of the group and one of the default meet; within the default, calls keep their order.
   std::vector<mobula::Ref<int>> met{meeting.in("io").call<&Meeting::meet>(3), meeting.in("io").call<&Meeting::meet>(3),
@@ -168,6 +170,7 @@ TEST_P(ActorsOfProcesses, AreReplacedInAPoolWhenTheyDie) {
 }
 
 TEST_P(ActorsOfProcesses, AreMadeAnewWithTheirConcurrency) {
+  if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
   auto meeting = rt.with(mobula::ActorOptions{.max_restarts = 1, .groups = {{"io", 2}}}).actor<Meeting>();
   EXPECT_EQ(rt.get(meeting.call<&Meeting::meet>(1)), 1);
   for (pid_t pid : rt.engine()->worker_pids()) ::kill(pid, SIGKILL);

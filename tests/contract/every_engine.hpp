@@ -23,13 +23,22 @@ inline void PrintTo(const EngineCase& engine, std::ostream* out) {
 /// Those whose tasks run in processes, and survive their deaths. Ray is among them where tests/contract/ray_contract.py
 /// has started a cluster and names it.
 inline std::vector<EngineCase> engines_with_processes() {
-  std::vector<EngineCase> engines{{"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}}};
+  std::vector<EngineCase> engines{
+      {"processes", {.isolation = mobula::Isolation::process, .num_cpus = 2, .resources = {{"scanner", 1}}}}};
   if (const char* cluster = std::getenv("MOBULA_CONTRACT_RAY")) engines.push_back({"ray", {.engine = cluster}});
   return engines;
 }
 inline std::vector<EngineCase> every_engine() {
   std::vector<EngineCase> engines = engines_with_processes();
-  engines.insert(engines.begin(), {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2, .resources = {{"scanner", 1}}}});
+  engines.insert(engines.begin(),
+                 {"threads", {.isolation = mobula::Isolation::thread, .num_cpus = 2, .resources = {{"scanner", 1}}}});
+  return engines;
+}
+
+/// Those of this process: they do what Ray's C++ API has no call for (docs/engines.md).
+inline std::vector<EngineCase> embedded_engines() {
+  std::vector<EngineCase> engines = every_engine();
+  if (engines.back().name == "ray") engines.pop_back();
   return engines;
 }
 

@@ -84,6 +84,14 @@ TEST_P(Nodes, RefuseWhatRayCanNotDo) {
             mobula::ErrorCode::unsupported);
   EXPECT_EQ(code_of([&] { rt.with(mobula::ActorOptions{.concurrency = 2}).actor<Tally>(); }),
             mobula::ErrorCode::unsupported);
+  EXPECT_EQ(code_of([&] { rt.with(mobula::ActorOptions{.name = "d", .detached = true}).actor<Tally>(); }),
+            mobula::ErrorCode::unsupported);
+  EXPECT_EQ(code_of([&] {
+              rt.with(mobula::TaskOptions{.labels = {{"zone", "a"}}}).remote<slow>(1);
+            }),
+            mobula::ErrorCode::unsupported);
+  EXPECT_EQ(code_of([&] { rt.with(mobula::TaskOptions{.timeout = std::chrono::seconds(1)}).remote<slow>(1); }),
+            mobula::ErrorCode::unsupported);
   EXPECT_EQ(rt.get(running), 1);
 }
 

@@ -186,6 +186,6 @@ TEST_P(Resources, GiveALargeTaskItsTurnAmongSmallOnes) {
   rt.get(small);
 }
 
-INSTANTIATE_TEST_SUITE_P(Contract, Resources, testing::ValuesIn(every_engine()), engine_name);
+INSTANTIATE_TEST_SUITE_P(Contract, Resources, testing::ValuesIn(embedded_engines()), engine_name);
 
 }  // namespace contract

@@ -1,5 +1,6 @@
 """Ray clusters for tests: a head and further nodes on this machine, with ports, folders and a token of their own."""
 import contextlib
+import ctypes
 import os
 import pathlib
 import secrets
@@ -52,6 +53,11 @@ def end_session(process):
             time.sleep(0.05)
 
 
+def end_with_parent():
+    """In a child before exec: SIGTERM when the test's process ends in whatever way; `ray start --block` ends its own then."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class Cluster:
     """A running cluster; `with Cluster() as cluster:` ends it."""
 
@@ -84,7 +90,7 @@ class Cluster:
             command.append("--resources=" + json.dumps(resources))
         with open(self.folder / f"{name}.log", "wb") as log:
             process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       start_new_session=True)
+                                       start_new_session=True, preexec_fn=end_with_parent)
         self.processes.append(process)
         return process
 

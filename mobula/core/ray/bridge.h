@@ -108,8 +108,8 @@ struct RayBridge {
   int (*create_actor)(const RayCall* call, RayId* actor, RayFailure* failure);
   int (*call_actor)(const RayId* actor, const RayCall* call, RayId* result, RayFailure* failure);
   int (*kill_actor)(const RayId* actor, RayFailure* failure);
-  /// Tells how often an actor has been made anew, and whether it is gone for good.
-  int (*actor_state)(const RayId* actor, int64_t* num_restarts, bool* dead, RayFailure* failure);
+  /// Tells how often an actor has been made anew, whether it takes calls, and whether it is gone for good.
+  int (*actor_state)(const RayId* actor, int64_t* num_restarts, bool* up, bool* dead, RayFailure* failure);
   int (*find_actor)(const char* name, RayId* actor, RayFailure* failure);
 
   int (*create_placement_group)(const char* name, int strategy, const RayResource* const* bundles, const size_t* sizes,

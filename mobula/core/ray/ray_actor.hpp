@@ -25,9 +25,13 @@ class RayActor final : public ActorCore {
     id_ = id;
     borrowed_ = true;
   }
-  bool alive() noexcept override { return !killed_.load(std::memory_order_acquire); }
+  bool alive() noexcept override { return !killed_.load(std::memory_order_acquire) && !gone_.load(); }
+  /// Tells whether it was killed, rather than lost.
+  bool killed() const noexcept { return killed_.load(std::memory_order_acquire); }
   /// Notes that a call has failed because its worker died. Ray may go on sending calls there for a while.
   void suspect() noexcept { suspected_.store(true, std::memory_order_release); }
+  /// Asks Ray whether a suspected actor is gone for good; it is not alive() then.
+  void note_whether_gone();
   /// Where it was suspected, waits until Ray has made it anew or given it up.
   void await_restart();
   /// Keeps the order of calls that are made again; calls that may be are kept in `pending` meanwhile, oldest first, with
@@ -46,6 +50,7 @@ class RayActor final : public ActorCore {
   bool borrowed_ = false;
   std::atomic<bool> killed_{false};
   std::atomic<bool> suspected_{false};
+  std::atomic<bool> gone_{false};
   std::int64_t num_restarts_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <sstream>
+#include <type_traits>
 
 #include "mobula/base/log.hpp"
 #include "mobula/core/actor_core.hpp"
@@ -60,6 +61,31 @@ ResourceSet set_of(const std::map<std::string, double>& needs) {
 /// Returns how often a task may still be run, when it has been sent `times` times.
 int attempts_left(const Task& task, int times) {
   return task.options().retries + 1 - kAttemptsOfRay * times;
+}
+
+/// Refuses what Ray's C++ API has no call for.
+template <class Options>
+void refuse_unsupported(const Options& options, const std::string& who) {
+  const auto refuse = [&](std::string_view what, const char* hint) {
+    throw Error(ErrorCode::unsupported, fmt::format("{} {}, which Ray's C++ API has no call for", who, what), hint);
+  };
+  if (options.isolation == Isolation::thread) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} asks for a thread of this process; on Ray work is done in its workers", who),
+                "leave the isolation out, or use --engine local");
+  }
+  if (!options.labels.empty())
+    refuse("asks for a node by its labels", "give the nodes a custom resource, and ask for that");
+  if (options.placement.group != 0)
+    refuse("asks for a placement group's bundle", "use --engine local, or custom resources");
+  if constexpr (std::is_same_v<Options, TaskOptions>) {
+    if (options.timeout.count() >= 0) refuse("has a timeout", "give get() a timeout");
+  } else {
+    if (options.concurrency > 1 || !options.groups.empty()) {
+      refuse("asks for several calls at once", "leave concurrency and groups out, or make several actors");
+    }
+    if (options.detached) refuse("is to outlive the program", "keep the program that made it alive");
+  }
 }
 
 /// Returns how long until `deadline`, for Ray: at most a turn.
@@ -324,12 +350,7 @@ void RayEngine::submit(Task* task) {
   if (const Task* parent = current_task()) task->caller = parent->function().name.c_str();
   if (task->caller == nullptr) task->caller = ray_worker_task();
   const TaskOptions& options = task->options();
-  if (options.isolation == Isolation::thread) {
-    throw Error(
-        ErrorCode::unsupported,
-        fmt::format("{} asks for a thread of this process; on Ray tasks run in its workers", task->display_name()),
-        "leave TaskOptions::isolation out, or use --engine local");
-  }
+  refuse_unsupported(options, task->display_name());
   Outgoing call = outgoing(*task);
   call.needs = needs_of(options);
   if (task->extras != nullptr) {
@@ -353,19 +374,7 @@ void RayEngine::sent(Task& task, const RayId& result) {
 
 ActorCore* RayEngine::create_actor(ActorOptions options) {
   const std::string who = options.name.empty() ? "actor" : fmt::format("actor '{}'", options.name);
-  if (options.isolation == Isolation::thread) {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{} asks for a thread of this process; on Ray actors live in its workers", who),
-                "leave ActorOptions::isolation out, or use --engine local");
-  }
-  if (options.concurrency > 1 || !options.groups.empty()) {
-    throw Error(ErrorCode::unsupported, fmt::format("{}: Ray's C++ API runs an actor's calls one at a time", who),
-                "leave ActorOptions::concurrency and groups out, or make several actors");
-  }
-  if (options.detached) {
-    throw Error(ErrorCode::unsupported, fmt::format("{}: Ray's C++ API makes no detached actors", who),
-                "keep the program that made it alive");
-  }
+  refuse_unsupported(options, who);
   check_resources(set_of(needs_of(options)), who);
   return new RayActor(this, std::move(options), connection_);
 }
@@ -375,8 +384,11 @@ void RayEngine::call(ActorCore* actor, Task* call) {
   if (const Task* parent = current_task()) call->caller = parent->function().name.c_str();
   if (call->caller == nullptr) call->caller = ray_worker_task();
   if (!target->alive()) {
-    fail(*call, std::make_exception_ptr(WorkerDiedError(fmt::format("actor {} was killed", actor->title()), 0, 0, {},
-                                                        "make a new one, or don't kill it while others call it")));
+    const char* how = target->killed() ? "was killed" : "has died";
+    fail(*call, std::make_exception_ptr(
+                    WorkerDiedError(fmt::format("actor {} {}", actor->title(), how), 0, 0, {},
+                                    target->killed() ? "make a new one, or don't kill it while others call it"
+                                                     : "make a new one, or give it ActorOptions::max_restarts")));
     call->release();
     return;
   }
@@ -499,7 +511,11 @@ bool RayEngine::call_again(RayActor& actor, Task& failed, const RayId& id) {
   const auto object = ray_object(failed);
   if (std::memcmp(object->id().bytes, id.bytes, id.size) != 0) return true;  // with another one that failed
   actor.suspect();
-  if (!actor.alive() || object->num_attempts() > actor.options().max_task_retries) return false;
+  if (!actor.alive()) return false;
+  if (object->num_attempts() > actor.options().max_task_retries) {
+    actor.note_whether_gone();
+    return false;
+  }
   actor.await_restart();
   // Calls that had been made keep their results, those after them are made again in their order.
   std::vector<Task*> again;

@@ -381,18 +381,22 @@ int kill_actor(const RayId* actor, RayFailure* failure) {
   return guarded(failure, [&] { runtime().KillActor(text_of(*actor), true); });
 }
 
-int actor_state(const RayId* actor, std::int64_t* num_restarts, bool* dead, RayFailure* failure) {
+int actor_state(const RayId* actor, std::int64_t* num_restarts, bool* up, bool* dead, RayFailure* failure) {
   return guarded(failure, [&] {
     std::string request;
     append_bytes(request, 1, text_of(*actor));
     const Reply reply = GcsClient(head_address(), kAskMs).call("ActorInfoGcsService/GetActorInfo", request);
     if (reply.answer != Answer::ok) throw Failure(kRayUnavailable, reply.message);
-    constexpr std::uint64_t kDead = 4;  // ActorTableData.ActorState of gcs.proto
+    // ActorTableData.ActorState of gcs.proto.
+    constexpr std::uint64_t kUp = 2;
+    constexpr std::uint64_t kDead = 4;
     *num_restarts = 0;
+    *up = false;
     *dead = false;
     for (const Field& field : read_message(reply.message)) {
       if (field.number != 2) continue;
       for (const Field& part : read_message(field.bytes)) {
+        if (part.number == 6) *up = part.integer == kUp;
         if (part.number == 6) *dead = part.integer == kDead;
         if (part.number == 8) *num_restarts = static_cast<std::int64_t>(part.integer);
       }
