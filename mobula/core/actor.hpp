@@ -9,8 +9,11 @@
 
 #include "mobula/core/actor_core.hpp"
 #include "mobula/core/engine.hpp"
+#include "mobula/core/handles.hpp"
 #include "mobula/core/ref.hpp"
+#include "mobula/core/relayed_task.hpp"
 #include "mobula/core/task.hpp"
+#include "mobula/core/value_object.hpp"
 
 namespace mobula {
 
@@ -92,17 +95,29 @@ class Actor<T>::Group {
   std::size_t lane_;
 };
 
-/// Handles on objects and actors count references in this process: they can't be encoded.
-[[noreturn]] void throw_handle_leaves_process(const char* what);
+/// In other processes a handle is a number, which the main process keeps the object or actor for.
 template <class T>
 struct Codec<Ref<T>> {
-  static void encode(WireWriter&, const Ref<T>&) { throw_handle_leaves_process("Ref"); }
-  static Ref<T> decode(WireReader&) { throw_handle_leaves_process("Ref"); }
+  using Kept = function::Kept<T>;
+  static void encode(WireWriter& out, const Ref<T>& ref) {
+    if (!out.counting() && out.handles() == nullptr) throw_handle_leaves_process();
+    out.number<std::uint64_t>(out.counting() || !ref ? 0 : out.handles()->add(*ref.object()));
+  }
+  static Ref<T> decode(WireReader& in) {
+    const auto id = in.number<std::uint64_t>();
+    return id == 0 ? Ref<T>() : Ref<T>(handle_reader().object(id, typeid(Kept).name(), &ValueObject<Kept>::make));
+  }
 };
 template <class T>
 struct Codec<Actor<T>> {
-  static void encode(WireWriter&, const Actor<T>&) { throw_handle_leaves_process("Actor"); }
-  static Actor<T> decode(WireReader&) { throw_handle_leaves_process("Actor"); }
+  static void encode(WireWriter& out, const Actor<T>& actor) {
+    if (!out.counting() && out.handles() == nullptr) throw_handle_leaves_process();
+    out.number<std::uint64_t>(out.counting() || !actor ? 0 : out.handles()->add(*actor.core()));
+  }
+  static Actor<T> decode(WireReader& in) {
+    const auto id = in.number<std::uint64_t>();
+    return id == 0 ? Actor<T>() : Actor<T>(handle_reader().actor(id));
+  }
 };
 
 }  // namespace mobula

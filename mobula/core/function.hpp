@@ -22,6 +22,8 @@ class ArgumentWriter {
   virtual ~ArgumentWriter() = default;
   /// Adds a ready object that the task takes as an argument.
   virtual void reference(Object& object) = 0;
+  /// Keeps something until the task has ended.
+  virtual void keep(std::shared_ptr<const void> kept) = 0;
   WireWriter out;
 };
 
@@ -32,8 +34,13 @@ class ArgumentReader {
   virtual ~ArgumentReader() = default;
   /// Returns the bytes of the next object among the arguments.
   virtual std::shared_ptr<const StoredBytes> reference() = 0;
+  /// Told when all arguments have been read, before the function is called.
+  virtual void finished() {}
   WireReader in;
 };
+
+class Task;
+struct RelayedCall;
 
 /// What is known of a function that can run remotely.
 struct FunctionEntry {
@@ -45,6 +52,8 @@ struct FunctionEntry {
   void (*run_encoded)(ArgumentReader& arguments, WireWriter& result, void** actor);
   void (*destroy_actor)(void* actor) = nullptr;  ///< for constructors
   bool ends_actor = false;                       ///< destroys the object; no call comes after it
+  /// Makes the task of a call that arrived as bytes, with two references.
+  Task* (*relay)(Engine* engine, RelayedCall call) = nullptr;
 };
 
 /// Adds a function to the program's table when the program (or a library) is loaded.

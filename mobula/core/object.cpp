@@ -17,6 +17,9 @@ struct Object::Stored {
 };
 
 Object::~Object() {
+  if (numbered()) {
+    if (const auto forget = handle_forgetter.load(std::memory_order_acquire)) forget(this);
+  }
   delete stored_.load(std::memory_order_relaxed);
 }
 

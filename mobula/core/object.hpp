@@ -11,6 +11,7 @@
 namespace mobula {
 
 class Engine;
+class Object;
 class Task;
 class WireWriter;
 class WireReader;
@@ -50,6 +51,9 @@ class StoredBytes {
 /// Counts the runtimes this process has had, so that a Ref of an earlier one is told from one of the present.
 inline std::atomic<std::uint16_t> runtime_generation{0};
 
+/// Told, in a worker process, of the end of an object that set_numbered() was called for.
+inline std::atomic<void (*)(Object* object)> handle_forgetter{nullptr};
+
 /// Base of every value the engines handle. References are counted by hand: engines count in bulk.
 class Object {
  public:
@@ -58,19 +62,32 @@ class Object {
 
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept {
-    // The last holder needs no atomic write: nobody else can be counting.
-    if (references_.load(std::memory_order_acquire) == 1 || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    // The last holder needs no atomic write: nobody else can be counting, but for who finds it by its number.
+    if ((references_.load(std::memory_order_acquire) == 1 && !numbered()) ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       destroy();
     }
+  }
+  /// Counts one more reference, unless the last one is gone.
+  bool try_retain() noexcept {
+    std::uint32_t seen = references_.load(std::memory_order_relaxed);
+    while (seen != 0) {
+      if (references_.compare_exchange_weak(seen, seen + 1, std::memory_order_relaxed)) return true;
+    }
+    return false;
   }
   /// As release(); calls `before_end` first where it destroys the object.
   template <class F>
   void release(const F& before_end) noexcept {
-    if (references_.load(std::memory_order_acquire) == 1 || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if ((references_.load(std::memory_order_acquire) == 1 && !numbered()) ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       before_end();
       destroy();
     }
   }
+  /// Notes that other processes know the object by a number: its end is told to handle_forgetter.
+  void set_numbered() noexcept { status_.fetch_or(kNumbered, std::memory_order_relaxed); }
+  bool numbered() const noexcept { return (status_.load(std::memory_order_relaxed) & kNumbered) != 0; }
   bool unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
 
   /// Tells whether the value, or an error in its place, is there.
@@ -139,6 +156,7 @@ class Object {
 
  private:
   static constexpr std::uint8_t kPolled = 128;  ///< in status_, beside Task's
+  static constexpr std::uint8_t kNumbered = 64;  ///< in status_
   static constexpr std::uintptr_t kReady = 1;
   static constexpr std::uintptr_t kLocked = 2;
 

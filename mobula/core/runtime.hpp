@@ -23,6 +23,7 @@
 #include "mobula/core/ref.hpp"
 #include "mobula/core/task.hpp"
 #include "mobula/core/task_group.hpp"
+#include "mobula/core/value_object.hpp"
 
 namespace mobula {
 
@@ -244,36 +245,6 @@ class Runtime {
  private:
   friend class WithTaskOptions;
   friend class WithActorOptions;
-
-  /// A value that was put.
-  template <class T>
-  class ValueObject final : public Object {
-   public:
-    template <class V>
-    ValueObject(Engine* engine, std::in_place_t, V&& value) : Object(engine, 1) {
-      new (&value_) T(std::forward<V>(value));
-      complete();
-    }
-    ValueObject(Engine* engine, std::shared_ptr<const StoredBytes> stored) : Object(engine, 1) {
-      take_stored(std::move(stored));
-      complete();
-    }
-    void encode_value(WireWriter& out) override { codec::encode(out, *static_cast<const T*>(value())); }
-    const char* type_name() const noexcept override { return typeid(T).name(); }
-    static void* operator new(std::size_t size) { return allocate_block(size); }
-    static void operator delete(void* memory, std::size_t size) { free_block(memory, size); }
-
-   private:
-    ~ValueObject() override {
-      if (holds_value()) value_.~T();
-    }
-    void destroy() noexcept override { delete this; }
-    void* address() noexcept override { return &value_; }
-    void decode_value(WireReader& in) override { new (&value_) T(codec::decode<T>(in)); }
-    union {
-      T value_;
-    };
-  };
 
   template <class T, class... A>
   Actor<T> make_actor(ActorOptions options, A&&... arguments);

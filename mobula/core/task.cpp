@@ -26,9 +26,4 @@ void task::end_actor_instance(ActorCore* actor) noexcept {
   actor->end_instance();
 }
 
-void throw_handle_leaves_process(const char* what) {
-  throw Error(ErrorCode::unsupported, std::string("a mobula::") + what + " inside a value can't leave its process",
-              "pass the Ref itself as an argument, which hands over its value, or run the task in a thread");
-}
-
 }  // namespace mobula

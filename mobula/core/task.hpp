@@ -311,6 +311,10 @@ concept ConstructsActor = requires(void* object) {
   Callee::destroy(object);
 };
 
+/// Makes a RelayedTask<Result>; relayed_task.hpp defines it.
+template <class Result>
+Task* relay_call(Engine* engine, RelayedCall call);
+
 template <class Callee, class Parameters, class... Slots>
 class CallTask;
 
@@ -382,6 +386,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
                           void** actor) {
     // Braces: decoded from left to right.
     std::tuple<decltype(decode_slot<P, Slots>(arguments))...> values{decode_slot<P, Slots>(arguments)...};
+    arguments.finished();
     const auto call = [&](auto&... value) { return Callee::call(actor, static_cast<Passed<P>>(value)...); };
     if constexpr (std::is_void_v<Result>) {
       std::apply(call, values);
@@ -403,6 +408,7 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
       .run_encoded = &CallTask::run_encoded,
       .destroy_actor = Callee::kDestroy,
       .ends_actor = ends_actor<Callee>,
+      .relay = &relay_call<Result>,
   }};
 };
 

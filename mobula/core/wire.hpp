@@ -17,6 +17,8 @@
 
 namespace mobula {
 
+class HandleWriter;
+
 /// Appends values to a growing string, or to memory that was set aside for them; or only counts their bytes.
 class WireWriter {
  public:
@@ -52,6 +54,10 @@ class WireWriter {
   /// anything is written.
   virtual void expect(std::size_t size);
 
+  /// Returns who numbers the handles in what is written; null where there may be none.
+  HandleWriter* handles() const noexcept { return handles_; }
+  void set_handles(HandleWriter* handles) noexcept { handles_ = handles; }
+
   std::size_t size() const noexcept { return where_ == Where::string ? bytes_.size() : used_; }
   bool counting() const noexcept { return where_ == Where::nowhere; }
   /// Returns what was written; nothing of a writer that counts.
@@ -76,6 +82,7 @@ class WireWriter {
   void raw_elsewhere(const void* data, std::size_t size);
 
   Where where_ = Where::string;
+  HandleWriter* handles_ = nullptr;
   std::string bytes_;
   char* memory_ = nullptr;
   std::size_t capacity_ = 0;
