@@ -85,8 +85,10 @@ class Engine {
   /// Returns the actor of that name which another process of the engine made, with one reference, or null.
   virtual ActorCore* find_actor(const std::string& /*name*/) { return nullptr; }
 
-  /// Called by a thread that is about to wait for `object` (null: for several). Throws where that could never end.
+  /// Called by a thread that is about to wait for `object`. Throws where that could never end.
   virtual void before_wait(Object* object) = 0;
+  /// The same for several objects.
+  virtual void before_wait_any(Object* const* /*objects*/, std::size_t /*count*/) {}
   /// Called by a thread that is about to wait for `object` however long it takes. May run the very task it waits for.
   virtual void run_awaited(Object* /*object*/) {}
   /// Called when the thread is about to sleep, and when it goes on: its slot serves other tasks meanwhile.
@@ -97,6 +99,12 @@ class Engine {
   /// Between these the calling thread calls poll() all the time. end_polling() only where begin_polling() returned true.
   virtual bool begin_polling() = 0;
   virtual void end_polling() = 0;
+
+  /// Tells whether this is a worker process's engine, which asks the program's for everything.
+  virtual bool remote() const noexcept { return false; }
+  /// In a worker process: returns the program's actor of that name, with one reference. Throws Error(not_found), and
+  /// Error(invalid_argument) where it is of another type.
+  virtual ActorCore* find_program_actor(const std::string& /*name*/, const std::string& /*type*/) { return nullptr; }
 
   virtual ResourceSet total_resources() const = 0;
   virtual ResourceSet available_resources() const = 0;

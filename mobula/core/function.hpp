@@ -25,6 +25,7 @@ class ArgumentWriter {
   /// Keeps something until the task has ended.
   virtual void keep(std::shared_ptr<const void> kept) = 0;
   WireWriter out;
+  std::uint64_t id = 0;  ///< by which workers know the call; 0: they don't
 };
 
 /// Where they come from on the other side.

@@ -1,24 +1,31 @@
 #include "mobula/core/handles.hpp"
 
-#include <atomic>
+#include <mutex>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 
 namespace mobula {
 namespace {
 
-std::atomic<HandleReader*> reader_of_process{nullptr};
+std::mutex mutex;
 
-}  // namespace
-
-HandleReader& handle_reader() {
-  HandleReader* reader = reader_of_process.load(std::memory_order_acquire);
-  if (reader == nullptr) throw_handle_leaves_process();
+std::shared_ptr<HandleReader>& reader_of_process() {
+  static auto* const reader = new std::shared_ptr<HandleReader>;
   return *reader;
 }
 
-void set_handle_reader(HandleReader* reader) noexcept {
-  reader_of_process.store(reader, std::memory_order_release);
+}  // namespace
+
+std::shared_ptr<HandleReader> handle_reader() {
+  std::lock_guard lock(mutex);
+  if (reader_of_process() == nullptr) throw_handle_leaves_process();
+  return reader_of_process();
+}
+
+void set_handle_reader(std::shared_ptr<HandleReader> reader) {
+  std::lock_guard lock(mutex);
+  std::swap(reader_of_process(), reader);
 }
 
 void throw_handle_leaves_process() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 namespace mobula {
 
@@ -32,9 +33,9 @@ class HandleReader {
 
 /// Returns who finds handles in this process. Throws Error(unsupported) where there is nobody: handles mean something only
 /// in values that tasks, actors and objects of a runtime with worker processes hold.
-HandleReader& handle_reader();
-/// Sets it; null: nobody.
-void set_handle_reader(HandleReader* reader) noexcept;
+std::shared_ptr<HandleReader> handle_reader();
+/// Sets it.
+void set_handle_reader(std::shared_ptr<HandleReader> reader);
 [[noreturn]] void throw_handle_leaves_process();
 
 }  // namespace mobula

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -46,6 +47,17 @@ class StoredBytes {
   /// Throws OutOfMemoryError where there is no room for them, Error(io) where the disk fails.
   virtual PinnedBytes pin() const = 0;
   virtual std::size_t size() const noexcept = 0;
+};
+
+/// Encoded bytes on this process's heap.
+class HeapBytes final : public StoredBytes {
+ public:
+  explicit HeapBytes(std::string bytes) : bytes_(std::make_shared<const std::string>(std::move(bytes))) {}
+  PinnedBytes pin() const override { return {*bytes_, bytes_}; }
+  std::size_t size() const noexcept override { return bytes_->size(); }
+
+ private:
+  std::shared_ptr<const std::string> bytes_;
 };
 
 /// Counts the runtimes this process has had, so that a Ref of an earlier one is told from one of the present.

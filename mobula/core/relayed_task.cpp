@@ -5,17 +5,6 @@
 namespace mobula {
 namespace {
 
-/// Bytes on this process's heap.
-class OwnedBytes final : public StoredBytes {
- public:
-  explicit OwnedBytes(std::string bytes) : bytes_(std::make_shared<const std::string>(std::move(bytes))) {}
-  PinnedBytes pin() const override { return {*bytes_, bytes_}; }
-  std::size_t size() const noexcept override { return bytes_->size(); }
-
- private:
-  std::shared_ptr<const std::string> bytes_;
-};
-
 class RelayedReader final : public ArgumentReader {
  public:
   explicit RelayedReader(const RelayedCall& call) : ArgumentReader(call.bytes), call_(call) {}
@@ -24,7 +13,7 @@ class RelayedReader final : public ArgumentReader {
     if (auto stored = object.stored()) return stored;
     WireWriter value;
     object.encode_value(value);
-    return std::make_shared<const OwnedBytes>(value.take());
+    return std::make_shared<const HeapBytes>(value.take());
   }
 
  private:
@@ -57,6 +46,7 @@ void RelayedCall::write(ArgumentWriter& writer) const {
   }
   writer.out.raw(bytes.data() + written, bytes.size() - written);
   if (handles != nullptr) writer.keep(handles);
+  writer.id = id;
 }
 
 void RelayedCall::run(WireWriter& result) const {

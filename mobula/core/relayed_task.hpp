@@ -25,6 +25,7 @@ struct RelayedCall {
   std::shared_ptr<const void> handles;  ///< keeps what the handles in `bytes` stand for
   std::string caller;                   ///< who asked for it, and by whom that was called
   ActorCore* actor = nullptr;           ///< borrowed
+  std::uint64_t id = 0;                 ///< by which workers know the call
 
   RelayedCall() = default;
   RelayedCall(RelayedCall&&) = default;

@@ -22,6 +22,7 @@
 #include "mobula/base/subprocess.hpp"
 #include "mobula/core/gang.hpp"
 #include "mobula/core/local/process_worker.hpp"
+#include "mobula/core/local/worker_engine.hpp"
 #include "mobula/core/local/worker_process.hpp"
 #include "mobula/core/ray/ray_worker.hpp"
 #include "mobula/core/state.hpp"
@@ -128,7 +129,9 @@ RuntimeOptions read_settings(int& argc, char** argv) {
 /// A worker process's own runtime, made when a task in it first asks. On Ray it is the cluster's.
 Runtime& worker_runtime() {
   static Runtime* const runtime =
-      new Runtime(RuntimeOptions{.engine = in_ray_worker() ? "ray://worker" : "local", .num_cpus = 1});
+      worker_site() == nullptr
+          ? new Runtime(RuntimeOptions{.engine = in_ray_worker() ? "ray://worker" : "local", .num_cpus = 1})
+          : new Runtime(RuntimeOptions{.engine = "worker", .isolation = Isolation::process, .num_cpus = 1});
   return *runtime;
 }
 
@@ -309,6 +312,10 @@ void Runtime::reserve_name(const ActorOptions& options) {
     if (options.detached) throw_invalid("a detached actor needs a name", "without one nobody could find it again");
     return;
   }
+  if (engine()->remote()) {
+    throw Error(ErrorCode::unsupported, fmt::format("actor '{}' would get its name in a worker process", options.name),
+                "make named actors in the program itself and find them with find_actor(), or pass the handle on");
+  }
   ActorCore* dead = nullptr;
   {
     std::lock_guard lock(names_->mutex);
@@ -341,6 +348,7 @@ void Runtime::register_actor(ActorCore* core, const std::string& type) {
 
 ActorCore* Runtime::find_actor_core(const std::string& name, const std::string& type, bool reserve) {
   if (reserve && name.empty()) throw_invalid("get_or_create() needs a name", "set ActorOptions::name");
+  if (engine()->remote()) return engine()->find_program_actor(name, type);
   ActorCore* dead = nullptr;
   std::unique_lock lock(names_->mutex);
   auto found = names_->actors.find(name);

@@ -245,6 +245,7 @@ class Runtime {
  private:
   friend class WithTaskOptions;
   friend class WithActorOptions;
+  friend class ProcessPool;
 
   template <class T, class... A>
   Actor<T> make_actor(ActorOptions options, A&&... arguments);

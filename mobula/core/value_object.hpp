@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <new>
-#include <string_view>
 #include <typeinfo>
 #include <utility>
 
@@ -13,15 +12,6 @@
 
 namespace mobula {
 
-/// Adds a type to the program's table of those that are put, so that the main process can keep what a worker puts.
-class ValueType {
- public:
-  /// `make` makes an object of that type without a value, with one reference.
-  ValueType(const char* name, Object* (*make)(Engine* engine));
-};
-/// Returns an object for a value of the type of that name, or null where the program puts none. Thread-safe.
-Object* make_value_object(std::string_view type, Engine* engine);
-
 template <class T>
 class ValueObject final : public Object {
  public:
@@ -29,12 +19,10 @@ class ValueObject final : public Object {
   explicit ValueObject(Engine* engine) : Object(engine, 1) {}
   template <class V>
   ValueObject(Engine* engine, std::in_place_t, V&& value) : Object(engine, 1) {
-    (void)&type;
     new (&value_) T(std::forward<V>(value));
     complete();
   }
   ValueObject(Engine* engine, std::shared_ptr<const StoredBytes> stored) : Object(engine, 1) {
-    (void)&type;
     take_stored(std::move(stored));
     complete();
   }
@@ -56,7 +44,6 @@ class ValueObject final : public Object {
   union {
     T value_;
   };
-  static inline const ValueType type{typeid(T).name(), &ValueObject::make};
 };
 
 }  // namespace mobula

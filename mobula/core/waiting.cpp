@@ -150,6 +150,7 @@ void wait_ready(const std::vector<Object*>& objects, std::size_t count, std::chr
     engine->wait(objects.data(), objects.size(), count, timeout);
     return;
   }
+  engine->before_wait_any(objects.data(), objects.size());
   const auto deadline = deadline_after(timeout);
   if (spin(engine, deadline, [&] { return num_ready() >= count; })) return;
   if (Clock::now() >= deadline) return;

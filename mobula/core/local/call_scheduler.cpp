@@ -270,6 +270,10 @@ void CallScheduler::kill(LaneId id, Decisions& todo) {
   }
 }
 
+void CallScheduler::add_worker(LaneId id, Decisions& todo) {
+  start_worker(id, lanes_[id]->options.num_workers++, todo);
+}
+
 void CallScheduler::start_worker(LaneId id, std::uint32_t place, Decisions& todo) {
   while (workers_.contains(next_worker_)) next_worker_ = next_worker_ % kMaxWorkers + 1;
   const WorkerId worker = next_worker_;

@@ -115,6 +115,11 @@ class CallScheduler {
   /// The lane's user is gone, and all its calls have ended: ends its workers.
   void close_lane(LaneId lane, Decisions& todo);
 
+  /// Starts one more worker for a lane, for good: one of its workers waits for calls that others must run.
+  void add_worker(LaneId lane, Decisions& todo);
+  /// Returns the call that a slot holds, or kNoCall.
+  CallId call_in(LaneId lane, std::uint32_t slot) const { return lanes_[lane]->slots[slot].call; }
+
   /// Takes a call in: behind those submitted before. Not after stop().
   CallId submit(LaneId lane, const CallOptions& options, Decisions& todo);
   /// The call in a slot has run to its end, with success or not. Returns it; kNoCall where that turn is over already.

@@ -12,6 +12,7 @@
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_pool.hpp"
+#include "mobula/core/local/worker_engine.hpp"
 #include "mobula/core/ray/ray_engine.hpp"
 #include "mobula/core/recorder.hpp"
 #include "mobula/core/task_group.hpp"
@@ -126,7 +127,8 @@ ProcessPool& LocalEngine::processes() {
   std::lock_guard lock(processes_mutex_);
   if (processes_ == nullptr) {
     processes_ = std::make_unique<ProcessPool>(
-        options_, [this](Task* task, std::exception_ptr failure) { process_task_ended(task, std::move(failure)); });
+        this, options_,
+        [this](Task* task, std::exception_ptr failure) { process_task_ended(task, std::move(failure)); });
     if ((mode_.load() & kRecording) != 0) processes_->record(recorder_.load());
     started_processes_.store(processes_.get(), std::memory_order_release);
   }
@@ -196,7 +198,9 @@ void LocalEngine::start_with_resources(Task* task) {
   }
   // One processor and nothing else is what a slot, or a worker process, stands for.
   const bool plain = need.amounts().size() == 1 && need.get("cpu") == Amount{1};
-  if (plain) {
+  // Beside threads, a worker process keeps a processor from them.
+  const bool counted = pool != nullptr && options_.isolation != Isolation::process;
+  if (plain && !counted) {
     if (pool != nullptr) {
       pool->submit(task);
     } else {
@@ -206,7 +210,11 @@ void LocalEngine::start_with_resources(Task* task) {
   }
   const auto start = [this, task, need, pool] {
     if (pool != nullptr) {
-      pool->submit(task, [this, need] { resources_->release(need); });
+      ResourceSet cpus;
+      cpus.set("cpu", need.get("cpu"));
+      const auto lend = [this, cpus](bool waits) { waits ? resources_->release(cpus) : resources_->take_back(cpus); };
+      pool->submit(
+          task, [this, need] { resources_->release(need); }, lend);
       return;
     }
     elastic_.run([this, task, need] {
@@ -660,6 +668,7 @@ void LocalEngine::shutdown() {
 
 std::unique_ptr<Engine> make_engine(const RuntimeOptions& options) {
   if (options.engine == "local") return std::make_unique<LocalEngine>(options);
+  if (options.engine == "worker" && worker_site() != nullptr) return std::make_unique<WorkerEngine>(*worker_site());
   if (options.engine.starts_with("ray://")) return make_ray_engine(options);
   throw_invalid(fmt::format("engine '{}' is unknown", options.engine), "write local, ray://local, or ray://HOST:PORT");
 }

@@ -18,28 +18,27 @@ ObjectStore::ObjectStore(std::uint64_t memory, const std::filesystem::path& spil
   if (!spill_dir.empty()) spill_.emplace(spill_dir, spill_quota);
 }
 
-std::shared_ptr<const StoredObject> ObjectStore::encode(const void* value, EncodeFunction encode, std::size_t size) {
+std::shared_ptr<const StoredObject> ObjectStore::encode(const void* value, EncodeFunction encode, std::size_t size,
+                                                        HandleWriter& handles, std::shared_ptr<const void> keeper) {
   const std::uint64_t offset = allocate(size);
   try {
     WireWriter out(arena_.at(offset), size);
+    out.set_handles(&handles);
     encode(value, out);
     if (out.size() != size) {
       throw Error(ErrorCode::internal, fmt::format("a value announced {} bytes and wrote {}", size, out.size()),
                   "its Codec must write the same bytes each time, and nobody may change it meanwhile");
     }
-    return add(offset, size, size);
+    return adopt(offset, size, size, std::move(keeper));
   } catch (...) {
     free(offset, size);
     throw;
   }
 }
 
-std::shared_ptr<const StoredObject> ObjectStore::adopt(std::uint64_t offset, std::size_t size, std::size_t reserved) {
-  return add(offset, size, reserved);
-}
-
-std::shared_ptr<const StoredObject> ObjectStore::add(std::uint64_t offset, std::size_t size, std::size_t reserved) {
-  std::shared_ptr<StoredObject> object(new StoredObject(shared_from_this(), offset, size, reserved));
+std::shared_ptr<const StoredObject> ObjectStore::adopt(std::uint64_t offset, std::size_t size, std::size_t reserved,
+                                                       std::shared_ptr<const void> keeper) {
+  std::shared_ptr<StoredObject> object(new StoredObject(shared_from_this(), offset, size, reserved, std::move(keeper)));
   std::lock_guard lock(mutex_);
   object->unpinned_at_ = unpinned_.insert(unpinned_.end(), object.get());
   return object;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "mobula/core/engine.hpp"
+#include "mobula/core/handles.hpp"
 #include "mobula/core/local/shared_arena.hpp"
 #include "mobula/core/local/spill_file.hpp"
 #include "mobula/core/object.hpp"
@@ -30,10 +31,13 @@ class ObjectStore : public std::enable_shared_from_this<ObjectStore> {
   ObjectStore& operator=(const ObjectStore&) = delete;
 
   SharedArena& arena() noexcept { return arena_; }
-  /// Encodes a value of `size` bytes straight into shared memory.
-  std::shared_ptr<const StoredObject> encode(const void* value, EncodeFunction encode, std::size_t size);
+  /// Encodes a value of `size` bytes straight into shared memory. `handles` numbers the handles in it; `keeper` keeps
+  /// what they stand for, until the object's end.
+  std::shared_ptr<const StoredObject> encode(const void* value, EncodeFunction encode, std::size_t size,
+                                             HandleWriter& handles, std::shared_ptr<const void> keeper);
   /// Takes over `size` bytes that a worker has written at the start of a block for `reserved` bytes.
-  std::shared_ptr<const StoredObject> adopt(std::uint64_t offset, std::size_t size, std::size_t reserved);
+  std::shared_ptr<const StoredObject> adopt(std::uint64_t offset, std::size_t size, std::size_t reserved,
+                                            std::shared_ptr<const void> keeper);
   /// Sets a block of the arena aside, spilling what must give way. Throws OutOfMemoryError that says what takes the room.
   std::uint64_t allocate(std::uint64_t bytes);
   void free(std::uint64_t offset, std::uint64_t bytes);
@@ -51,7 +55,6 @@ class ObjectStore : public std::enable_shared_from_this<ObjectStore> {
  private:
   friend class StoredObject;
   ObjectStore(std::uint64_t memory, const std::filesystem::path& spill_dir, std::uint64_t spill_quota);
-  std::shared_ptr<const StoredObject> add(std::uint64_t offset, std::size_t size, std::size_t reserved);
   std::uint64_t allocate_locked(std::uint64_t bytes);
   bool spill_oldest();
   bool drop_oldest_copy();
@@ -81,11 +84,13 @@ class StoredObject final : public StoredBytes, public std::enable_shared_from_th
 
  private:
   friend class ObjectStore;
-  StoredObject(std::shared_ptr<ObjectStore> store, std::uint64_t offset, std::size_t size, std::size_t reserved)
-      : store_(std::move(store)), size_(size), offset_(offset), reserved_(reserved) {}
+  StoredObject(std::shared_ptr<ObjectStore> store, std::uint64_t offset, std::size_t size, std::size_t reserved,
+               std::shared_ptr<const void> keeper)
+      : store_(std::move(store)), size_(size), keeper_(std::move(keeper)), offset_(offset), reserved_(reserved) {}
 
   const std::shared_ptr<ObjectStore> store_;
   const std::size_t size_;
+  const std::shared_ptr<const void> keeper_;
   // Under the store's mutex.
   mutable std::uint64_t offset_;  ///< in the arena; 0: only on disk
   mutable std::size_t reserved_;  ///< bytes the block was asked for with

@@ -17,15 +17,22 @@ constexpr std::size_t kMiB = std::size_t{1} << 20;
 
 using Stored = std::shared_ptr<const StoredObject>;
 
+class NoHandles final : public HandleWriter {
+ public:
+  std::uint64_t add(Object&) override { return 0; }
+  std::uint64_t add(ActorCore&) override { return 0; }
+};
+
 Stored store(ObjectStore& objects, std::size_t size, char fill) {
   const std::string value(size, fill);
+  NoHandles none;
   return objects.encode(
       &value,
       [](const void* at, WireWriter& out) {
         const auto& text = *static_cast<const std::string*>(at);
         out.raw(text.data(), text.size());
       },
-      size);
+      size, none, nullptr);
 }
 
 bool holds(const Stored& object, std::size_t size, char fill) {

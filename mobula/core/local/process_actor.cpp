@@ -113,6 +113,7 @@ void ProcessActor::submit(Task* task, std::vector<CallEnd>& ends) {
   if (task->function().destroy_actor != nullptr && options().max_restarts != 0) {
     constructor_.arguments = call.arguments;
     constructor_.pins = call.pins;  // as long as it may be made again
+    constructor_.kept = call.kept;
     constructor_.function = call.function;
   }
   pool_->submit(lane_, std::move(call), ends);

@@ -15,6 +15,7 @@
 #include "mobula/core/local/process_pool_state.hpp"
 #include "mobula/core/local/store_writer.hpp"
 #include "mobula/core/recorder.hpp"
+#include "mobula/core/runtime.hpp"
 
 namespace mobula {
 namespace {
@@ -95,6 +96,9 @@ void ProcessPool::State::watch() {
       for (const auto& [id, worker] : workers) {
         polled.push_back({worker.process.exited.get(), POLLIN, 0});
         ids.push_back(id);
+        const short events = worker.session->output_waiting() ? POLLIN | POLLOUT : POLLIN;
+        polled.push_back({worker.process.socket.get(), events, 0});
+        ids.push_back(id);
         if (!worker.stderr_open) continue;
         polled.push_back({worker.process.standard_error.get(), POLLIN, 0});
         ids.push_back(id);
@@ -109,6 +113,9 @@ void ProcessPool::State::watch() {
       [[maybe_unused]] const ssize_t got = read(wake.get(), &count, sizeof count);
     }
     std::vector<CallEnd> ends;
+    std::vector<std::shared_ptr<WorkerSession>> talking;
+    std::vector<std::shared_ptr<WorkerSession>> gone;
+    std::vector<HandleResult> results;
     {
       std::lock_guard poll_lock(poll_mutex);
       std::lock_guard lock(mutex);
@@ -119,11 +126,21 @@ void ProcessPool::State::watch() {
         PoolWorker& worker = found->second;
         if (polled[i].fd == worker.process.exited.get()) {
           ended.push_back(ids[i]);
+        } else if (polled[i].fd == worker.process.socket.get()) {
+          if ((polled[i].revents & POLLOUT) != 0) worker.session->flush();
+          if ((polled[i].revents & POLLIN) == 0) continue;
+          worker.session->read();
+          // What it showed before it wrote this comes first: it may hold what this lets go of.
+          collect(worker.lane, ends);
+          talking.push_back(worker.session);
         } else {
           worker.stderr_open = worker.standard_error.forward(polled[i].fd);
         }
       }
-      for (const WorkerId id : ended) worker_ended(id, ends);
+      for (const WorkerId id : ended) {
+        workers.at(id).session->read();
+        gone.push_back(worker_ended(id, ends));
+      }
       for (const auto& [id, why] : std::exchange(not_started, {})) {
         const WorkerDeath death{{}, {}, why};
         scheduler.worker_ended(id, {}, now(), todo);
@@ -131,15 +148,34 @@ void ProcessPool::State::watch() {
       }
       scheduler.tick(now(), todo);
       carry_out(ends);
+      results = std::exchange(handle_results, {});
+      for (const HandleResult& result : results) {
+        if (!result.session->read()) continue;
+        talking.push_back(result.session);
+      }
     }
+    for (const auto& session : talking) session->act();
+    for (const auto& session : gone) session->act();
+    for (HandleResult& result : results) {
+      complete(result);
+      ends.push_back(std::move(result.end));
+    }
+    for (const auto& session : gone) session->close();
     end_all(ends);
   }
 }
 
-ProcessPool::ProcessPool(const RuntimeOptions& options, std::function<void(Task*, std::exception_ptr)> finish)
+ProcessPool::ProcessPool(Engine* engine, const RuntimeOptions& options,
+                         std::function<void(Task*, std::exception_ptr)> finish)
     : state_(std::make_shared<State>()) {
   State& state = *state_;
+  state.engine = engine;
   state.options = options;
+  state.handles = std::make_shared<HandleTable>(engine);
+  set_handle_reader(state.handles);
+  state.find_actor = [](const std::string& name, const std::string& type) {
+    return Runtime::current().find_actor_core(name, type);
+  };
   state.finish = std::move(finish);
   state.store = ObjectStore::make(options.memory, options.spill_dir, options.spill_quota);
   const std::uint64_t control = state.store->allocate(sizeof(SharedControl));
@@ -159,7 +195,7 @@ ProcessPool::~ProcessPool() {
   stop();
 }
 
-void ProcessPool::submit(Task* task, std::function<void()> ended) {
+void ProcessPool::submit(Task* task, std::function<void()> ended, std::function<void(bool)> lend) {
   State& state = *state_;
   if (!task->claim()) {
     task->release();
@@ -173,6 +209,7 @@ void ProcessPool::submit(Task* task, std::function<void()> ended) {
     if (state.scheduler.stopping()) throw CancelledError("the runtime was shut down before it ran");
     call.function = state.function_index(task->function());
     call.ended = ended;
+    call.lend = std::move(lend);
     state.submit(state.tasks, std::move(call), ends);
   } catch (...) {
     state.finish(task, capture_task_failure());
@@ -246,10 +283,7 @@ bool ProcessPool::cancel(Task* task, Cancel how) {
 }
 
 std::shared_ptr<const StoredBytes> ProcessPool::store(const void* value, EncodeFunction encode) {
-  WireWriter count{WireWriter::Counting{}};
-  encode(value, count);
-  if (count.size() <= StoreWriter::kInlineValueBytes) return nullptr;
-  return state_->store->encode(value, encode, count.size());
+  return store_value(*state_->store, state_->handles, value, encode);
 }
 
 bool ProcessPool::poll() {
@@ -335,7 +369,10 @@ void ProcessPool::stop() {
   state.wake_monitor();
   state.dispatcher.join();
   state.monitor.join();
-  for (auto& [id, worker] : state.workers) reap_worker_process(worker.process);
+  for (auto& [id, worker] : state.workers) {
+    reap_worker_process(worker.process);
+    worker.session->close();
+  }
   state.workers.clear();
 }
 

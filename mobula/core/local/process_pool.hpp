@@ -20,13 +20,15 @@ class Recorder;
 class ProcessPool {
  public:
   /// `finish` is told of each task's end: its value is in place (null), or the error.
-  ProcessPool(const RuntimeOptions& options, std::function<void(Task*, std::exception_ptr)> finish);
+  /// `engine` runs what workers ask for.
+  ProcessPool(Engine* engine, const RuntimeOptions& options, std::function<void(Task*, std::exception_ptr)> finish);
   ProcessPool(const ProcessPool&) = delete;
   ProcessPool& operator=(const ProcessPool&) = delete;
   ~ProcessPool();
 
-  /// Runs a task whose arguments are ready; `ended` is called after its end. Takes over one reference.
-  void submit(Task* task, std::function<void()> ended = {});
+  /// Runs a task whose arguments are ready; `ended` is called after its end, `lend` when it begins and ends to wait for
+  /// others. Takes over one reference.
+  void submit(Task* task, std::function<void()> ended = {}, std::function<void(bool waits)> lend = {});
   /// Makes an actor with a process of its own. With `gone`, which is called when the actor is no more, the process is only
   /// started by start_actor(); calls wait until then.
   ActorCore* create_actor(Engine* engine, ActorOptions options, std::function<void()> gone = nullptr);

@@ -12,6 +12,7 @@
 #include "mobula/base/log.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/frames.hpp"
+#include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/process_actor.hpp"
 #include "mobula/core/local/process_worker.hpp"
 #include "mobula/core/local/store_writer.hpp"
@@ -28,7 +29,9 @@ static_assert(CallScheduler::kMaxWorkers < kDriver);
 ProcessCall ProcessPool::State::encode(Task* task) {
   ProcessCall call;
   call.task = task;
-  StoreWriter writer(*store);
+  StoreWriter writer(*store, handles);
+  // What the program itself calls needs no chain of callers beyond its own name.
+  writer.out.text(task->caller == nullptr ? std::string_view() : std::string_view(task->caller));
   const auto& environment = task->options().environment;
   writer.out.number(static_cast<std::uint32_t>(environment.size()));
   for (const auto& [name, value] : environment) {
@@ -38,6 +41,8 @@ ProcessCall ProcessPool::State::encode(Task* task) {
   task->encode_arguments(writer);
   call.arguments = writer.out.take();
   call.pins = std::move(writer.pins);
+  call.kept = writer.take_kept();
+  call.id = writer.id;
   return call;
 }
 
@@ -188,6 +193,8 @@ void ProcessPool::State::place(const Decision& decision, std::vector<CallEnd>& e
   slot.offset = 0;
   slot.result_offset.store(0, std::memory_order_relaxed);
   slot.begin.store(0, std::memory_order_relaxed);
+  slot.handles_offset.store(0, std::memory_order_relaxed);
+  slot.id.store(call.id, std::memory_order_relaxed);
   if (call.arguments.size() <= TaskSlot::kInlineBytes) {
     std::memcpy(slot.bytes, call.arguments.data(), call.arguments.size());
   } else {
@@ -252,10 +259,22 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   const std::uint64_t offset = slot.result_offset.load(std::memory_order_relaxed);
   const std::uint64_t size = slot.result_size.load(std::memory_order_relaxed);
   const bool failed = TaskSlot::kind_of(state) == SlotState::failed;
+  HandleResult with_handles;
+  if (const std::uint64_t at = slot.handles_offset.load(std::memory_order_acquire); at != 0) {
+    const auto* ids = reinterpret_cast<const std::uint64_t*>(store->arena().at(at));
+    const PoolWorker& worker = workers.at(TaskSlot::worker_of(state));
+    for (std::uint32_t i = 0; i < slot.num_borrowed; ++i) {
+      worker.session->borrow(ids[i] & ~kPinnedHandle, (ids[i] & kPinnedHandle) != 0);
+    }
+    with_handles.session = worker.session;
+    with_handles.ids.assign(ids + slot.num_borrowed, ids + slot.num_borrowed + slot.num_inner);
+    with_handles.inner = std::make_shared<HeldHandles>(handles);
+    store->free(at, sizeof(std::uint64_t) * (slot.num_borrowed + slot.num_inner));
+  }
   std::string result;
   std::shared_ptr<const StoredObject> stored;
   if (offset != 0) {
-    stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed));
+    stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed), with_handles.inner);
   } else {
     result.assign(slot.bytes, size);
   }
@@ -263,8 +282,8 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   const std::int64_t ended = slot.end.load(std::memory_order_relaxed);
   free_slot(slot);
   const CallId id = scheduler.ended(lane, index, TaskSlot::turn_of(state), failed);
-  if (id == kNoCall) return;
-  if (Recorder* const record = recorder.load(std::memory_order_relaxed); record != nullptr && begin != 0) [[unlikely]] {
+  Recorder* const record = recorder.load(std::memory_order_relaxed);
+  if (record != nullptr && begin != 0 && id != kNoCall) [[unlikely]] {
     const Task* task = calls[id].task;
     const auto worker = workers.find(TaskSlot::worker_of(state));
     if (worker != workers.end()) {
@@ -273,7 +292,16 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
     }
   }
   CallEnd end;
-  end.call = std::exchange(calls[id], {});
+  if (id != kNoCall) end.call = std::exchange(calls[id], {});
+  if (!with_handles.ids.empty() && !failed) {
+    with_handles.end = std::move(end);
+    with_handles.bytes = std::move(result);
+    with_handles.stored = std::move(stored);
+    handle_results.push_back(std::move(with_handles));
+    wake_monitor();
+    return;
+  }
+  if (id == kNoCall) return;
   if (failed) {
     end.failure = stored != nullptr ? decode_error(stored->pin().bytes()) : decode_error(result);
   } else if (end.call.task != nullptr) {
@@ -290,25 +318,55 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   ends.push_back(std::move(end));
 }
 
+void ProcessPool::State::complete(HandleResult& result) {
+  for (const std::uint64_t id : result.ids) {
+    if (result.session->hand_over(id)) result.inner->adopt(id);
+  }
+  Task* task = result.end.call.task;
+  if (task == nullptr) return;
+  try {
+    if (result.stored != nullptr) {
+      task->take_stored(std::move(result.stored));
+    } else {
+      task->take_bytes(result.bytes);
+    }
+  } catch (...) {
+    result.end.failure = capture_task_failure();
+  }
+}
+
 void ProcessPool::State::start_worker(const Decision& decision) {
   const ProcessLane& lane = lanes[decision.lane];
   const std::string name = lane.actor == nullptr ? fmt::format("{} {}", lane.name, decision.slot) : lane.name;
   try {
     PoolWorker worker;
     worker.lane = decision.lane;
+    const std::uint32_t serial = next_serial++;
+    control->parked[decision.worker].store(0);
     worker.process =
         start_worker_process({.role = std::string(kTaskWorkerRole),
                               .title = "mobula-worker: " + name,
                               .inherited = {store->arena().descriptor()},
                               .environment = lane.actor == nullptr ? Variables{} : lane.actor->options().environment});
-    const std::string start = mobula::encode(TaskWorkerStart{
-        .name = name,
-        .shared_memory = store->arena().descriptor(),
-        .channel = lane.offset,
-        .worker = decision.worker,
-        .num_threads = lane.actor == nullptr ? 1 : static_cast<std::uint32_t>(lane.actor->num_calls_at_once())});
     worker.standard_error = StderrTail(name, worker.process.pid);
-    write_fully(worker.process.socket.get(), encode_frame(0, start));
+    const std::uint32_t num_threads =
+        lane.actor == nullptr ? 1 : static_cast<std::uint32_t>(lane.actor->num_calls_at_once());
+    const std::string start = mobula::encode(TaskWorkerStart{.name = name,
+                                                             .shared_memory = store->arena().descriptor(),
+                                                             .channel = lane.offset,
+                                                             .worker = decision.worker,
+                                                             .num_threads = num_threads,
+                                                             .serial = serial,
+                                                             .lends = lane.actor == nullptr});
+    write_fully(worker.process.socket.get(), encode_frame(static_cast<std::uint8_t>(ToWorker::start), start));
+    worker.session = std::make_shared<WorkerSession>(
+        WorkerSession::Host{.engine = engine,
+                            .store = store,
+                            .handles = handles,
+                            .find_actor = find_actor,
+                            .blocked = [this, id = decision.worker](bool waits) { worker_waits(id, waits); },
+                            .output_waits = [this] { wake_monitor(); }},
+        worker.process.socket.get());
     workers.emplace(decision.worker, std::move(worker));
   } catch (const std::exception& error) {
     // The monitor tells the scheduler, which tries again, some time.
@@ -324,13 +382,57 @@ void ProcessPool::State::kill(WorkerId worker) const {
   syscall(SYS_pidfd_send_signal, found->second.process.exited.get(), SIGKILL, nullptr, 0);
 }
 
-void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
-  PoolWorker worker = std::move(workers.at(id));
-  workers.erase(id);
-  const WorkerExit exit = reap_worker_process(worker.process);
-  if (worker.stderr_open) worker.standard_error.forward(worker.process.standard_error.get());
-  const WorkerDeath death{exit, worker.standard_error.last_lines(), {}};
-  TaskChannel& channel = *lanes[worker.lane].channel;
+void ProcessPool::State::add_active_worker() {
+  TaskChannel& channel = *lanes[tasks].channel;
+  // Somebody who was to stop goes on, or somebody who has stopped, or a new one comes.
+  std::uint32_t surplus = channel.surplus.load();
+  while (surplus != 0) {
+    if (channel.surplus.compare_exchange_weak(surplus, surplus - 1)) return;
+  }
+  for (const auto& [id, worker] : workers) {
+    std::uint32_t yes = 1;
+    if (worker.lane != tasks || !control->parked[id].compare_exchange_strong(yes, 0)) continue;
+    futex_wake(&control->parked[id], 1, FutexScope::shared);
+    return;
+  }
+  scheduler.add_worker(tasks, todo);
+}
+
+void ProcessPool::State::remove_active_worker() {
+  lanes[tasks].channel->surplus.fetch_add(1);
+}
+
+void ProcessPool::State::worker_waits(WorkerId id, bool waits) {
+  std::vector<std::function<void(bool)>> lenders;
+  {
+    std::lock_guard lock(mutex);
+    const auto found = workers.find(id);
+    if (found == workers.end() || scheduler.stopping()) return;
+    found->second.waits = waits;
+    if (waits) {
+      add_active_worker();
+    } else {
+      remove_active_worker();
+    }
+    TaskChannel& channel = *lanes[tasks].channel;
+    for (std::uint32_t index = 0; index < channel.num_slots; ++index) {
+      const std::uint64_t state = channel.slots[index].state.load();
+      if (TaskSlot::kind_of(state) != SlotState::running || TaskSlot::worker_of(state) != id) continue;
+      const CallId call = scheduler.call_in(tasks, index);
+      if (call != kNoCall && calls[call].lend) lenders.push_back(calls[call].lend);
+    }
+    std::vector<CallEnd> none;
+    carry_out(none);
+  }
+  for (const auto& lend : lenders) lend(waits);
+}
+
+std::shared_ptr<WorkerSession> ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
+  PoolWorker& dying = workers.at(id);
+  const WorkerExit exit = reap_worker_process(dying.process);
+  if (dying.stderr_open) dying.standard_error.forward(dying.process.standard_error.get());
+  const WorkerDeath death{exit, dying.standard_error.last_lines(), {}};
+  TaskChannel& channel = *lanes[dying.lane].channel;
   // What it had finished is finished, whether it came to say so or not.
   for (std::uint32_t index = 0; index < channel.num_slots; ++index) {
     const std::uint64_t state = channel.slots[index].state.load();
@@ -338,7 +440,12 @@ void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
     if (TaskSlot::worker_of(state) != id || (kind != SlotState::succeeded && kind != SlotState::failed)) continue;
     channel.done[index / 64].fetch_or(std::uint64_t{1} << (index % 64));
   }
-  collect(worker.lane, ends);
+  collect(dying.lane, ends);
+  dying.session->detach();
+  const PoolWorker worker = std::move(dying);
+  workers.erase(id);
+  // The one that takes its place is not waiting, and has not stopped.
+  if (worker.lane == tasks && (worker.waits || control->parked[id].exchange(0) != 0)) remove_active_worker();
   std::uint32_t spinner = id;
   channel.spinner.compare_exchange_strong(spinner, 0);
   if (scheduler.num_workers(worker.lane) == 1) channel.num_sleeping.store(0);
@@ -350,6 +457,9 @@ void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
     if (const std::uint64_t offset = slot.result_offset.load(); offset != 0) {
       store->free(offset, slot.result_reserved.load());
     }
+    if (const std::uint64_t offset = slot.handles_offset.load(); offset != 0) {
+      store->free(offset, sizeof(std::uint64_t) * (slot.num_borrowed + slot.num_inner));
+    }
     free_slot(slot);
     running.push_back({index, TaskSlot::turn_of(state)});
   }
@@ -357,6 +467,7 @@ void ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
   carry_out(ends, &death);
   // It may have been the one that was woken for a call.
   if (lanes[worker.lane].channel != nullptr) lanes[worker.lane].channel->wake_all();
+  return worker.session;
 }
 
 }  // namespace mobula

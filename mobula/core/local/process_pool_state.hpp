@@ -16,12 +16,14 @@
 #include <vector>
 
 #include "mobula/core/local/call_scheduler.hpp"
+#include "mobula/core/local/handle_table.hpp"
 #include "mobula/core/local/object_store.hpp"
 #include "mobula/core/local/process_pool.hpp"
 #include "mobula/core/local/slab.hpp"
 #include "mobula/core/local/stderr_tail.hpp"
 #include "mobula/core/local/task_channel.hpp"
 #include "mobula/core/local/worker_process.hpp"
+#include "mobula/core/local/worker_session.hpp"
 
 namespace mobula {
 
@@ -32,7 +34,10 @@ struct ProcessCall {
   Task* task = nullptr;  ///< null: an actor's constructor, made again
   std::function<void()> ended;
   std::string arguments;
-  std::vector<PinnedBytes> pins;  ///< objects among the arguments
+  std::vector<PinnedBytes> pins;                  ///< objects among the arguments
+  std::vector<std::shared_ptr<const void>> kept;  ///< what handles in the arguments stand for
+  std::function<void(bool waits)> lend;  ///< told when the call begins and ends to wait for others; may be null
+  std::uint64_t id = 0;                  ///< by which workers know the call
   std::uint32_t function = 0;
 };
 
@@ -50,6 +55,8 @@ struct PoolWorker {
   WorkerProcess process;
   StderrTail standard_error;
   bool stderr_open = true;
+  std::shared_ptr<WorkerSession> session;
+  bool waits = false;  ///< its task waits for others
 };
 
 /// A call that has come to its end, to be told of outside the mutexes.
@@ -66,8 +73,21 @@ struct WorkerDeath {
   std::string not_started;  ///< why it could not even be started
 };
 
+/// A result with handles in it: what they stand for may have been told over the socket, and not been read yet.
+struct HandleResult {
+  CallEnd end;
+  std::shared_ptr<WorkerSession> session;
+  std::vector<std::uint64_t> ids;
+  std::shared_ptr<HeldHandles> inner;  ///< takes them
+  std::string bytes;
+  std::shared_ptr<const StoredObject> stored;  ///< null: `bytes`
+};
+
 struct ProcessPool::State {
+  Engine* engine = nullptr;
   RuntimeOptions options;
+  std::shared_ptr<HandleTable> handles;
+  std::function<ActorCore*(const std::string& name, const std::string& type)> find_actor;
   std::function<void(Task*, std::exception_ptr)> finish;
   std::shared_ptr<ObjectStore> store;
   SharedControl* control = nullptr;
@@ -81,6 +101,8 @@ struct ProcessPool::State {
   std::map<WorkerId, PoolWorker> workers;
   std::unordered_map<const FunctionEntry*, std::uint32_t> functions;
   LaneId tasks = 0;
+  std::uint32_t next_serial = 1;
+  std::vector<HandleResult> handle_results;                   ///< the monitor completes them
   std::vector<std::pair<WorkerId, std::string>> not_started;  ///< and why; the scheduler is to be told
 
   std::mutex poll_mutex;  ///< taken before `mutex` by who takes results
@@ -122,7 +144,14 @@ struct ProcessPool::State {
   void start_worker(const Decision& decision);
   void kill(WorkerId worker) const;
   std::exception_ptr failure(const Decision& decision, const WorkerDeath* death);
-  void worker_ended(WorkerId id, std::vector<CallEnd>& ends);
+  /// Puts a result in place once the worker's messages have been acted on; the monitor, without a mutex.
+  static void complete(HandleResult& result);
+  /// Takes over the session of a dead worker, to be closed outside the mutexes.
+  std::shared_ptr<WorkerSession> worker_ended(WorkerId id, std::vector<CallEnd>& ends);
+  /// A worker's task waits, or goes on: another works meanwhile. Without a mutex.
+  void worker_waits(WorkerId id, bool waits);
+  void add_active_worker();
+  void remove_active_worker();
   void dispatch();
   void watch();
 };

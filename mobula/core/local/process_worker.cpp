@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -21,7 +22,9 @@
 #include "mobula/core/local/futex.hpp"
 #include "mobula/core/local/shared_arena.hpp"
 #include "mobula/core/local/task_channel.hpp"
+#include "mobula/core/local/worker_engine.hpp"
 #include "mobula/core/recorder.hpp"
+#include "mobula/core/runtime.hpp"
 
 namespace mobula {
 namespace {
@@ -31,35 +34,67 @@ constexpr auto kSpinTime = std::chrono::microseconds(50);
 
 thread_local const TaskSlot* running_slot = nullptr;
 
-/// Bytes of an argument where they lie; the driver keeps them for as long as the call runs.
-class BorrowedBytes final : public StoredBytes {
+/// Bytes of an argument where they lie; the driver keeps them for as long as the call runs, and longer where the worker
+/// reports at its end that they are still looked at.
+class BorrowedBytes final : public StoredBytes, public std::enable_shared_from_this<BorrowedBytes> {
  public:
-  explicit BorrowedBytes(std::string_view bytes) : bytes_(bytes) {}
-  PinnedBytes pin() const override { return {bytes_, nullptr}; }
+  /// `id` 0: they lie in the call itself.
+  BorrowedBytes(std::string_view bytes, std::uint64_t id, WorkerEngine& engine)
+      : bytes_(bytes), id_(id), engine_(engine) {}
+  ~BorrowedBytes() override {
+    if (counted) engine_.send_id(FromWorker::release, id_);
+  }
+  PinnedBytes pin() const override { return {bytes_, shared_from_this()}; }
   std::size_t size() const noexcept override { return bytes_.size(); }
+  std::uint64_t id() const noexcept { return id_; }
+  bool counted = false;  ///< the main process counts them as looked at
 
  private:
   std::string_view bytes_;
+  std::uint64_t id_;
+  WorkerEngine& engine_;
 };
 
 class ArenaArguments final : public ArgumentReader {
  public:
-  ArenaArguments(const SharedArena& arena, std::string_view bytes) : ArgumentReader(bytes), arena_(arena) {}
+  ArenaArguments(const SharedArena& arena, std::string_view bytes, WorkerEngine& engine)
+      : ArgumentReader(bytes), arena_(arena), engine_(engine) {}
   std::shared_ptr<const StoredBytes> reference() override {
     const auto offset = in.number<std::uint64_t>();
-    if (offset == 0) return std::make_shared<BorrowedBytes>(in.text());
+    if (offset == 0) return std::make_shared<const HeapBytes>(std::string(in.text()));
     const auto size = in.number<std::uint64_t>();
-    return std::make_shared<BorrowedBytes>(std::string_view(arena_.at(offset), size));
+    const auto id = in.number<std::uint64_t>();
+    auto borrowed = std::make_shared<BorrowedBytes>(std::string_view(arena_.at(offset), size), id, engine_);
+    references_.push_back(borrowed);
+    return borrowed;
+  }
+  void finished() override { WorkerEngine::end_arguments(); }
+  /// Adds the numbers of the arguments that are still looked at, now that the call is over.
+  void report(std::vector<std::uint64_t>& borrowed) {
+    for (const auto& reference : references_) {
+      const auto alive = reference.lock();
+      if (alive == nullptr) continue;
+      alive->counted = true;
+      borrowed.push_back(alive->id() | kPinnedHandle);
+    }
   }
 
  private:
   const SharedArena& arena_;
+  WorkerEngine& engine_;
+  std::vector<std::weak_ptr<BorrowedBytes>> references_;
 };
 
 /// Writes a result into its call's slot, or, where that is too small, straight into the arena.
-class ResultWriter final : public WireWriter {
+class ResultWriter final : public WireWriter, private HandleWriter {
  public:
-  ResultWriter(SharedArena& arena, TaskSlot& slot) : arena_(arena), slot_(slot) {}
+  ResultWriter(SharedArena& arena, TaskSlot& slot, WorkerEngine& engine) : arena_(arena), slot_(slot), engine_(engine) {
+    set_handles(this);
+  }
+  ~ResultWriter() override {
+    for (Object* object : objects_) object->release();
+    for (ActorCore* actor : actors_) actor->release();
+  }
 
   void expect(std::size_t size) override {
     if (size <= TaskSlot::kInlineBytes || reserved_ != 0) return;
@@ -84,17 +119,43 @@ class ResultWriter final : public WireWriter {
     put(error);
   }
 
+  /// Shows it which handles the worker keeps, and which are in the result.
+  void show_handles(const std::vector<std::uint64_t>& borrowed) {
+    const std::size_t count = borrowed.size() + inner_.size();
+    if (count == 0) return;
+    // One holder more for each, which the result takes over.
+    for (const std::uint64_t id : inner_) engine_.send_id(FromWorker::hold, id);
+    // A few numbers, which must arrive: they may go over the budget.
+    const std::uint64_t offset = arena_.try_allocate(count * sizeof(std::uint64_t), true);
+    if (offset == 0) throw_internal("the shared address space is used up");
+    auto* ids = reinterpret_cast<std::uint64_t*>(arena_.at(offset));
+    std::copy(borrowed.begin(), borrowed.end(), ids);
+    std::copy(inner_.begin(), inner_.end(), ids + borrowed.size());
+    slot_.num_borrowed = static_cast<std::uint32_t>(borrowed.size());
+    slot_.num_inner = static_cast<std::uint32_t>(inner_.size());
+    slot_.handles_offset.store(offset, std::memory_order_release);
+  }
+
  private:
+  std::uint64_t add(Object& object) override {
+    // Kept until the result has been shown: then the driver holds them for it.
+    object.retain();
+    objects_.push_back(&object);
+    return inner_.emplace_back(engine_.number(object));
+  }
+  std::uint64_t add(ActorCore& actor) override {
+    actor.retain();
+    actors_.push_back(&actor);
+    return inner_.emplace_back(engine_.number(actor));
+  }
   void set_aside(std::size_t size) {
-    const std::uint64_t offset = arena_.try_allocate(size);
-    if (offset == 0) {
-      throw OutOfMemoryError(
-          fmt::format("a result of {} does not fit: {} of the {} for objects are in use", format_size(size),
-                      format_size(arena_.bytes_in_use()), format_size(arena_.budget())),
-          "drop Refs you no longer need, or raise --memory (MOBULA_MEMORY)");
-    }
+    std::uint64_t offset = arena_.try_allocate(size);
+    // The driver moves others out of the way, or says why it can't.
+    const bool asked = offset == 0;
+    if (asked) offset = engine_.allocate(size);
     slot_.result_reserved.store(size, std::memory_order_relaxed);
     slot_.result_offset.store(offset, std::memory_order_release);
+    if (asked) engine_.send_id(FromWorker::took, offset);
     reserved_ = size;
   }
   void put(std::string_view bytes) {
@@ -107,16 +168,33 @@ class ResultWriter final : public WireWriter {
 
   SharedArena& arena_;
   TaskSlot& slot_;
+  WorkerEngine& engine_;
   std::size_t reserved_ = 0;  ///< bytes set aside in the arena
+  std::vector<std::uint64_t> inner_;
+  std::vector<Object*> objects_;
+  std::vector<ActorCore*> actors_;
 };
 
 class Worker {
  public:
-  Worker(const TaskWorkerStart& start)
+  Worker(const TaskWorkerStart& start, int socket)
       : id_(start.worker),
         arena_(Descriptor(start.shared_memory)),
         control_(*reinterpret_cast<SharedControl*>(arena_.at(SharedArena::kPage))),
-        channel_(*reinterpret_cast<TaskChannel*>(arena_.at(start.channel))) {}
+        channel_(*reinterpret_cast<TaskChannel*>(arena_.at(start.channel))) {
+    site_.socket = socket;
+    site_.serial = start.serial;
+    site_.arena = &arena_;
+    site_.lends = start.lends;
+    site_.run_here = [this](std::uint64_t id) {
+      TaskSlot* slot = site_.lends ? channel_.claim_call(id, id_) : nullptr;
+      if (slot != nullptr) run(*slot);
+      return slot != nullptr;
+    };
+    site_.caller = [] { return running_name_; };
+    set_worker_site(&site_);
+    engine_ = static_cast<WorkerEngine*>(Runtime::current().engine());
+  }
 
   /// Runs calls on so many threads; more than one only for actors whose calls may run at once.
   [[noreturn]] void run(std::uint32_t num_threads) {
@@ -128,9 +206,25 @@ class Worker {
  private:
   [[noreturn]] void run() {
     for (;;) {
+      park_if_surplus();
       TaskSlot* slot = channel_.claim(id_);
       if (slot == nullptr) slot = wait();
       if (slot != nullptr) run(*slot);
+    }
+  }
+
+  /// Others wait no longer, and there are more of us than processors: one sleeps until it is needed again.
+  void park_if_surplus() {
+    std::uint32_t surplus = channel_.surplus.load(std::memory_order_acquire);
+    while (surplus != 0) {
+      if (!channel_.surplus.compare_exchange_weak(surplus, surplus - 1)) continue;
+      std::atomic<std::uint32_t>& parked = control_.parked[id_];
+      parked.store(1, std::memory_order_seq_cst);
+      channel_.pass_on();  // what woke us may have been a call
+      while (parked.load(std::memory_order_acquire) != 0) {
+        futex_wait(parked, 1, std::chrono::nanoseconds(-1), FutexScope::shared);
+      }
+      surplus = channel_.surplus.load(std::memory_order_acquire);
     }
   }
 
@@ -180,22 +274,28 @@ class Worker {
   }
 
   void run(TaskSlot& slot) {
-    running_slot = &slot;
-    ResultWriter result(arena_, slot);
+    const TaskSlot* outer_slot = std::exchange(running_slot, &slot);
+    std::string outer_name = std::move(running_name_);
+    WorkerEngine::CallNotes notes = engine_->begin_call();
+    ResultWriter result(arena_, slot, *engine_);
+    const std::string_view bytes(slot.offset == 0 ? slot.bytes : arena_.at(slot.offset), slot.size);
+    ArenaArguments arguments(arena_, bytes, *engine_);
     bool succeeded = false;
     bool constructing = false;
     const bool recorded = control_.recording.load(std::memory_order_relaxed) != 0;
     if (recorded) slot.begin.store(Recorder::now(), std::memory_order_relaxed);
     std::vector<std::string> names;
     try {
-      const std::string_view bytes(slot.offset == 0 ? slot.bytes : arena_.at(slot.offset), slot.size);
-      ArenaArguments arguments(arena_, bytes);
+      const FunctionEntry& entry = function(slot.function);
+      running_name_ = outer_name.empty() ? entry.name : fmt::format("{}, called by {}", entry.name, outer_name);
+      if (const std::string_view caller = arguments.in.text(); !caller.empty()) {
+        running_name_ = fmt::format("{}, called by {}", entry.name, caller);
+      }
       for (auto left = arguments.in.number<std::uint32_t>(); left > 0; --left) {
         const std::string name(arguments.in.text());
         setenv(name.c_str(), std::string(arguments.in.text()).c_str(), 1);
         names.push_back(name);
       }
-      const FunctionEntry& entry = function(slot.function);
       constructing = entry.destroy_actor != nullptr;
       // After a restart, calls that ran before may be handed out while the object is being made.
       if (several_ && !constructing) await_object();
@@ -212,8 +312,12 @@ class Worker {
     }
     if (several_ && constructing) object_made();
     for (const std::string& name : names) unsetenv(name.c_str());
-    running_slot = nullptr;
     if (recorded) slot.end.store(Recorder::now(), std::memory_order_relaxed);
+    std::vector<std::uint64_t> borrowed = engine_->report_call(notes);
+    arguments.report(borrowed);
+    result.show_handles(borrowed);
+    running_slot = outer_slot;
+    running_name_ = std::move(outer_name);
     std::cout.flush();
     std::fflush(stdout);
     const std::uint64_t state = slot.state.load(std::memory_order_relaxed);
@@ -226,6 +330,7 @@ class Worker {
     if (control_.num_polling.load(std::memory_order_seq_cst) == 0) {
       futex_wake(&control_.completions, 1, FutexScope::shared);
     }
+    WorkerEngine::end_call(notes);
   }
 
   void await_object() {
@@ -263,7 +368,12 @@ class Worker {
   std::mutex object_mutex_;
   std::condition_variable object_changed_;
   bool object_made_ = false;
+  WorkerSite site_;
+  WorkerEngine* engine_ = nullptr;
+  static thread_local std::string running_name_;  ///< of the running call, and who called it
 };
+
+thread_local std::string Worker::running_name_;
 
 }  // namespace
 
@@ -274,6 +384,8 @@ std::string encode(const TaskWorkerStart& start) {
   out.number(start.channel);
   out.number(start.worker);
   out.number(start.num_threads);
+  out.number(start.serial);
+  out.number(start.lends);
   return out.take();
 }
 
@@ -285,6 +397,8 @@ TaskWorkerStart decode_task_worker_start(std::string_view bytes) {
   start.channel = in.number<std::uint64_t>();
   start.worker = in.number<std::uint32_t>();
   start.num_threads = in.number<std::uint32_t>();
+  start.serial = in.number<std::uint32_t>();
+  start.lends = in.number<bool>();
   return start;
 }
 
@@ -299,7 +413,7 @@ void serve_task_worker(int socket) {
     if (!reader.fill(socket, true)) _exit(1);
   }
   const TaskWorkerStart start = decode_task_worker_start(first->payload);
-  Worker(start).run(start.num_threads);
+  Worker(start, socket).run(start.num_threads);
 }
 
 }  // namespace mobula

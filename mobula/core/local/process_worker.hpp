@@ -17,6 +17,8 @@ struct TaskWorkerStart {
   std::uint64_t channel = 0;      ///< where in the arena its calls are
   std::uint32_t worker = 0;       ///< its number, never 0
   std::uint32_t num_threads = 1;  ///< calls that run at once
+  std::uint32_t serial = 0;       ///< tells it from all others that ever were
+  bool lends = false;             ///< another worker takes over while its task waits
 };
 std::string encode(const TaskWorkerStart& start);
 TaskWorkerStart decode_task_worker_start(std::string_view bytes);

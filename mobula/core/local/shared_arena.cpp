@@ -75,9 +75,9 @@ void SharedArena::map() {
   madvise(base_ + kLargeSpace, kSpace - kLargeSpace, MADV_HUGEPAGE);  // where it fails, pages are small
 }
 
-std::uint64_t SharedArena::try_allocate(std::uint64_t bytes) {
+std::uint64_t SharedArena::try_allocate(std::uint64_t bytes, bool over_budget) {
   const std::uint64_t size = footprint(bytes);
-  if (header().in_use.fetch_add(size) + size > header().budget) {
+  if (header().in_use.fetch_add(size) + size > header().budget && !over_budget) {
     header().in_use.fetch_sub(size);
     return 0;
   }

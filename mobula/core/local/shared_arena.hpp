@@ -48,8 +48,9 @@ class SharedArena {
   }
   /// Returns what a block for `bytes` counts against the budget.
   static std::uint64_t footprint(std::uint64_t bytes) noexcept;
-  /// Sets a block aside; its content is unspecified. Returns 0 where the budget has no room. Any process.
-  std::uint64_t try_allocate(std::uint64_t bytes);
+  /// Sets a block aside; its content is unspecified. Returns 0 where the budget has no room, unless it
+  /// is to be passed over. Any process.
+  std::uint64_t try_allocate(std::uint64_t bytes, bool over_budget = false);
   /// Gives a block back; `bytes` as it was asked for. The driver only.
   void free(std::uint64_t offset, std::uint64_t bytes);
   std::uint64_t bytes_in_use() const noexcept {

@@ -14,7 +14,7 @@ enum class SlotState : std::uint16_t { free, ready, running, succeeded, failed }
 
 /// One call. The driver writes it while it is free, the worker that claimed it while it runs.
 struct alignas(64) TaskSlot {
-  static constexpr std::size_t kInlineBytes = 408;
+  static constexpr std::size_t kInlineBytes = 416;
 
   /// Turn number (upper half), worker (next 16 bits), SlotState (lowest).
   std::atomic<std::uint64_t> state;
@@ -27,6 +27,10 @@ struct alignas(64) TaskSlot {
   std::atomic<std::uint64_t> result_size;
   std::atomic<std::int64_t> begin;  ///< when it began and ended to run, where calls are recorded; else 0
   std::atomic<std::int64_t> end;
+  std::atomic<std::uint64_t> id;              ///< by which workers know the call; 0: they don't
+  std::atomic<std::uint64_t> handles_offset;  ///< in the arena: numbers of handles; 0: there are none
+  std::uint32_t num_borrowed;                 ///< of them, first: those that the worker keeps
+  std::uint32_t num_inner;                    ///< then: those in the result
   char bytes[kInlineBytes];
 
   static constexpr std::uint64_t pack(std::uint32_t turn, std::uint32_t worker, SlotState state) {
@@ -40,15 +44,18 @@ struct alignas(64) TaskSlot {
 /// A queue of calls for one actor, or for all workers that run tasks.
 struct TaskChannel {
   static constexpr std::uint32_t kMaxSlots = 1024;
+  /// Between the oldest call and the newest there may be as many again that were claimed out of turn.
+  static constexpr std::uint32_t kRingSize = 2 * kMaxSlots;
 
   std::uint32_t num_slots;
   alignas(64) std::atomic<std::uint32_t> head;      ///< next call to be claimed
   alignas(64) std::atomic<std::uint32_t> tail;      ///< where the driver adds
   alignas(64) std::atomic<std::uint32_t> doorbell;  ///< workers sleep on it
   std::atomic<std::uint32_t> num_sleeping;
-  std::atomic<std::uint32_t> spinner;                           ///< the worker that looks without sleeping; 0: none
+  std::atomic<std::uint32_t> surplus;  ///< workers that are to stop looking: others' waits are over
+  std::atomic<std::uint32_t> spinner;  ///< the worker that looks without sleeping; 0: none
   alignas(64) std::atomic<std::uint64_t> done[kMaxSlots / 64];  ///< slots whose call has ended
-  std::atomic<std::uint16_t> ring[kMaxSlots];                   ///< slots in the order of their calls
+  std::atomic<std::uint16_t> ring[kRingSize];                   ///< slots in the order of their calls
   TaskSlot slots[1];                                            ///< num_slots of them
 
   static constexpr std::size_t bytes_for(std::uint32_t num_slots) {
@@ -61,6 +68,10 @@ struct TaskChannel {
   void wake_all();
   /// Worker: claims the oldest call; returns its slot, or null where there is none.
   TaskSlot* claim(std::uint32_t worker);
+  /// Worker: claims the call of that number out of turn; returns its slot, or null where it is not waiting here.
+  TaskSlot* claim_call(std::uint64_t id, std::uint32_t worker);
+  /// Worker: wakes another where calls wait and somebody sleeps.
+  void pass_on();
   bool empty() const noexcept { return head.load() == tail.load(); }
 };
 
@@ -78,6 +89,8 @@ struct SharedControl {
   std::atomic<std::uint32_t> num_polling;              ///< driver threads that look by themselves
   alignas(64) std::atomic<std::uint32_t> num_functions;
   SharedFunction functions[kMaxFunctions];
+  std::atomic<std::uint32_t>
+      parked[1U << 16];  ///< by worker: 1 while it has stopped looking, until the driver wakes it
 };
 
 }  // namespace mobula
