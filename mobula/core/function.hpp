@@ -23,7 +23,7 @@ class ArgumentWriter {
   /// Adds a ready object that the task takes as an argument.
   virtual void reference(Object& object) = 0;
   /// Keeps something until the task has ended.
-  virtual void keep(std::shared_ptr<const void> kept) = 0;
+  virtual void keep(std::shared_ptr<const void> /*kept*/) {}
   WireWriter out;
   std::uint64_t id = 0;  ///< by which workers know the call; 0: they don't
 };

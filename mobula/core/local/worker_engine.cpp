@@ -81,7 +81,6 @@ class CallWriter final : public ArgumentWriter, public HandleWriter {
  public:
   CallWriter(WorkerEngine& engine, CallMessage& message) : engine_(engine), message_(message) { out.set_handles(this); }
   void reference(Object& object) override { message_.references.push_back({out.size(), engine_.number(object)}); }
-  void keep(std::shared_ptr<const void>) override {}
   std::uint64_t add(Object& object) override { return note(engine_.number(object)); }
   std::uint64_t add(ActorCore& actor) override { return note(engine_.number(actor)); }
 
