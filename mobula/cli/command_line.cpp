@@ -120,6 +120,8 @@ void CommandLine::add_global_options(CLI::App& command) {
       ->group(runtime);
   command.add_option("--metrics-port", globals_.metrics_port, "Serve metrics for Prometheus [$MOBULA_METRICS_PORT]")
       ->group(runtime);
+  command.add_option("--spill-quota", globals_.spill_quota, "Disk they may take, such as 100GB [$MOBULA_SPILL_QUOTA]")
+      ->group(runtime);
 }
 
 void CommandLine::apply_globals() const {
@@ -135,6 +137,7 @@ void CommandLine::apply_globals() const {
   set_environment("MOBULA_METRICS_PORT", globals_.metrics_port);
   set_environment("MOBULA_LOG_FORMAT", globals_.log_format);
   if (!globals_.log_format.empty()) set_log_format(parse_log_format(globals_.log_format));
+  set_environment("MOBULA_SPILL_QUOTA", globals_.spill_quota);
 }
 
 int CommandLine::run(int argc, char** argv) {

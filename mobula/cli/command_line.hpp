@@ -26,6 +26,7 @@ struct GlobalOptions {
   std::string timeline;
   std::string metrics_port;
   std::string log_format;
+  std::string spill_quota;
 };
 
 /// The program's commands and how they are run.

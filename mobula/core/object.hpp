@@ -167,7 +167,7 @@ class Object {
   void set_holds_value() noexcept { holds_value_ = true; }
 
  private:
-  static constexpr std::uint8_t kPolled = 128;  ///< in status_, beside Task's
+  static constexpr std::uint8_t kPolled = 128;   ///< in status_, beside Task's
   static constexpr std::uint8_t kNumbered = 64;  ///< in status_
   static constexpr std::uintptr_t kReady = 1;
   static constexpr std::uintptr_t kLocked = 2;

@@ -183,7 +183,7 @@ TEST_P(Handles, RunDeepRecursionOfTasks) {
 
 TEST_P(Handles, ServeGroupsAndWaitsInsideTasks) {
   EXPECT_EQ(rt.get(rt.remote<group_sum>(200)), 200);
-  const std::vector<Ref<int>> refs{rt.remote<slow_square>(3), rt.put(1)};
+  const std::vector<Ref<int>> refs{rt.put(1), rt.remote<slow_square>(3)};
   EXPECT_EQ(rt.get(rt.remote<first_ready>(refs)), 2);
 }
 

@@ -44,7 +44,7 @@ std::uint64_t put_and_sum(int count) {
   return total;
 }
 
-struct Memory : testing::Test {
+struct Spilling : testing::Test {
   mobula::TemporaryDirectory folder{"mobula-spill"};
   RuntimeOptions options(std::uint64_t quota = 0) const {
     RuntimeOptions made;
@@ -57,7 +57,7 @@ struct Memory : testing::Test {
   }
 };
 
-TEST_F(Memory, SpillsWhatIsPutAndWhatTasksReturnAndBringsItBack) {
+TEST_F(Spilling, SpillsWhatIsPutAndWhatTasksReturnAndBringsItBack) {
   Runtime rt(options());
   std::vector<Ref<std::vector<std::uint64_t>>> refs;
   for (std::uint64_t i = 0; i < 20; ++i) {
@@ -73,14 +73,14 @@ TEST_F(Memory, SpillsWhatIsPutAndWhatTasksReturnAndBringsItBack) {
   EXPECT_EQ(rt.get(refs), rt.get(refs));
 }
 
-TEST_F(Memory, SpillsWhatAWorkerPuts) {
+TEST_F(Spilling, SpillsWhatAWorkerPuts) {
   Runtime rt(options());
   std::uint64_t expected = 0;
   for (std::uint64_t i = 0; i < 20; ++i) expected += sum(block(i));
   EXPECT_EQ(rt.get(rt.remote<put_and_sum>(20)), expected);
 }
 
-TEST_F(Memory, RefusesWhatFitsNeitherInMemoryNorOnDiskAndGoesOn) {
+TEST_F(Spilling, RefusesWhatFitsNeitherInMemoryNorOnDiskAndGoesOn) {
   Runtime rt(options(4 * kMiB));
   std::vector<Ref<std::vector<std::uint64_t>>> refs;
   try {
@@ -99,7 +99,7 @@ TEST_F(Memory, RefusesWhatFitsNeitherInMemoryNorOnDiskAndGoesOn) {
   EXPECT_EQ(rt.get(rt.remote<block>(std::uint64_t{7})), block(7));
 }
 
-TEST_F(Memory, KeepsInMemoryWhatIsLookedAt) {
+TEST_F(Spilling, KeepsInMemoryWhatIsLookedAt) {
   Runtime rt(options(64 * kMiB));
   std::vector<mobula::View<std::vector<std::uint64_t>>> views;
   std::vector<Ref<std::vector<std::uint64_t>>> refs;
@@ -108,10 +108,11 @@ TEST_F(Memory, KeepsInMemoryWhatIsLookedAt) {
     views.push_back(rt.view(refs.back()));
   }
   for (std::uint64_t i = 0; i < 30; ++i) refs.push_back(rt.put(block(i)));
-  for (std::uint64_t i = 0; i < 6; ++i) EXPECT_EQ(std::accumulate(views[i]->begin(), views[i]->end(), 0UL), sum(block(i)));
+  for (std::uint64_t i = 0; i < 6; ++i)
+    EXPECT_EQ(std::accumulate(views[i]->begin(), views[i]->end(), 0UL), sum(block(i)));
 }
 
-TEST_F(Memory, LeavesNothingInTheFolder) {
+TEST_F(Spilling, LeavesNothingInTheFolder) {
   {
     Runtime rt(options());
     std::vector<Ref<std::vector<std::uint64_t>>> refs;
@@ -121,7 +122,7 @@ TEST_F(Memory, LeavesNothingInTheFolder) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
-TEST_F(Memory, SharesThreadsValuesOnlyWhereTheyAreAskedTo) {
+TEST_F(Spilling, SharesThreadsValuesOnlyWhereTheyAreAskedTo) {
   RuntimeOptions made = options();
   made.isolation = Isolation::thread;
   Runtime rt(made);
@@ -140,7 +141,7 @@ bool alone(std::string mark, int hold_ms) {
   return true;
 }
 
-TEST_F(Memory, ProcessTasksCountAgainstTheSameProcessorsAsThreads) {
+TEST_F(Spilling, ProcessTasksCountAgainstTheSameProcessorsAsThreads) {
   Runtime rt(RuntimeOptions{.num_cpus = 1});
   const std::string mark = (folder.path() / "mark").string();
   std::vector<Ref<bool>> refs;
