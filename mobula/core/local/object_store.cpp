@@ -114,23 +114,49 @@ void ObjectStore::throw_full(std::uint64_t bytes) const {
 std::uint64_t ObjectStore::pin(const StoredObject& object) {
   std::lock_guard lock(mutex_);
   if (object.offset_ == 0) {
-    const std::uint64_t offset = allocate_locked(object.size_);
-    try {
-      spill_->read(*object.on_disk_, arena_.at(offset), object.size_);
-    } catch (...) {
-      arena_.free(offset, object.size_);
-      throw;
-    }
-    ++num_restores_;
-    object.offset_ = offset;
-    object.reserved_ = object.size_;
-    // The copy on disk stays while there is room: going there again then costs nothing.
-    object.copied_at_ = copied_.insert(copied_.end(), &object);
+    restore(object);
   } else if (object.pins_ == 0) {
     unpinned_.erase(object.unpinned_at_);
   }
   if (object.pins_++ == 0) pinned_bytes_ += SharedArena::footprint(object.reserved_);
   return object.offset_;
+}
+
+void ObjectStore::restore(const StoredObject& object) {
+  std::uint64_t offset = arena_.try_allocate(object.size_);
+  while (offset == 0 && spill_oldest()) offset = arena_.try_allocate(object.size_);
+  // Where the disk is full it changes places with others: for a moment there is more in memory than there may be.
+  const bool exchange = offset == 0;
+  if (exchange) offset = arena_.try_allocate(object.size_, true);
+  if (offset == 0) throw_full(object.size_);
+  try {
+    spill_->read(*object.on_disk_, arena_.at(offset), object.size_);
+  } catch (...) {
+    arena_.free(offset, object.size_);
+    throw;
+  }
+  if (exchange) {
+    spill_->free(*object.on_disk_, object.size_);
+    object.on_disk_.reset();
+    try {
+      while (arena_.bytes_in_use() > arena_.budget() && spill_oldest()) {
+      }
+      // Where nobody can leave it goes back.
+      if (arena_.bytes_in_use() > arena_.budget()) object.on_disk_ = spill_->write({arena_.at(offset), object.size_});
+    } catch (const Error&) {
+      // The disk refuses even what fitted before: memory keeps it, over the budget.
+    }
+    if (object.on_disk_) {
+      arena_.free(offset, object.size_);
+      throw_full(object.size_);
+    }
+  } else {
+    // The copy on disk stays while there is room: going there again then costs nothing.
+    object.copied_at_ = copied_.insert(copied_.end(), &object);
+  }
+  ++num_restores_;
+  object.offset_ = offset;
+  object.reserved_ = object.size_;
 }
 
 void ObjectStore::unpin(const StoredObject& object) noexcept {

@@ -58,6 +58,7 @@ class ObjectStore : public std::enable_shared_from_this<ObjectStore> {
   std::uint64_t allocate_locked(std::uint64_t bytes);
   bool spill_oldest();
   bool drop_oldest_copy();
+  void restore(const StoredObject& object);
   [[noreturn]] void throw_full(std::uint64_t bytes) const;
   std::uint64_t pin(const StoredObject& object);
   void unpin(const StoredObject& object) noexcept;
