@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <queue>
 
 #include "mobula/core/errors.hpp"
 
@@ -45,7 +47,9 @@ std::uint64_t ResourceScheduler::acquire(ResourceSet need, std::function<void()>
   {
     std::lock_guard lock(mutex_);
     number = next_entry_++;
-    waiting_.push_back({number, std::move(need), std::move(start), std::move(fail)});
+    Queue& queue = queues_[need.amounts()];
+    queue.need = std::move(need);
+    queue.waiting.push_back({number, std::move(start), std::move(fail)});
   }
   pump();
   return number;
@@ -55,9 +59,12 @@ bool ResourceScheduler::withdraw(std::uint64_t entry) {
   std::list<Entry> withdrawn;
   {
     std::lock_guard lock(mutex_);
-    for (auto at = waiting_.begin(); at != waiting_.end(); ++at) {
-      if (at->number != entry) continue;
-      withdrawn.splice(withdrawn.begin(), waiting_, at);
+    for (auto queue = queues_.begin(); queue != queues_.end() && withdrawn.empty(); ++queue) {
+      std::list<Entry>& waiting = queue->second.waiting;
+      const auto at = std::find_if(waiting.begin(), waiting.end(), [&](const Entry& e) { return e.number == entry; });
+      if (at == waiting.end()) continue;
+      withdrawn.splice(withdrawn.begin(), waiting, at);
+      if (waiting.empty()) queues_.erase(queue);
       break;
     }
   }
@@ -79,12 +86,11 @@ void ResourceScheduler::retire(const ResourceSet& names, const ResourceSet& give
   std::list<Entry> failed;
   {
     std::lock_guard lock(mutex_);
-    for (auto at = waiting_.begin(); at != waiting_.end();) {
-      const auto entry = at++;
-      bool concerned = false;
-      for (const auto& [name, amount] : entry->need.amounts()) concerned = concerned || names.amounts().contains(name);
-      if (concerned) failed.splice(failed.end(), waiting_, entry);
-    }
+    failed = take_all([&](const Queue& queue) {
+      const auto& amounts = queue.need.amounts();
+      return std::any_of(amounts.begin(), amounts.end(),
+                         [&](const auto& amount) { return names.amounts().contains(amount.first); });
+    });
     retired_.push_back({names, give_back});
     settle_retired();
   }
@@ -92,6 +98,19 @@ void ResourceScheduler::retire(const ResourceSet& names, const ResourceSet& give
     if (entry.fail) entry.fail(error);
   }
   pump();
+}
+
+/// Takes what waits in some of the queues, oldest first; under the mutex.
+std::list<ResourceScheduler::Entry> ResourceScheduler::take_all(const std::function<bool(const Queue&)>& which) {
+  std::list<Entry> taken;
+  for (auto queue = queues_.begin(); queue != queues_.end();) {
+    const auto at = queue++;
+    if (!which(at->second)) continue;
+    taken.splice(taken.end(), at->second.waiting);
+    queues_.erase(at);
+  }
+  taken.sort([](const Entry& a, const Entry& b) { return a.number < b.number; });
+  return taken;
 }
 
 /// Under the mutex.
@@ -140,16 +159,36 @@ void ResourceScheduler::pump() {
     std::lock_guard lock(mutex_);
     ResourceSet promised = used_;  // used, or waited for by somebody earlier
     const int num_slots = slots_for(total_.get(kCpu));
-    for (auto at = waiting_.begin(); at != waiting_.end();) {
-      promised += at->need;
-      bool fits = at->need.get(kCpu) == Amount{} || slots_for(promised.get(kCpu)) <= held_slots_;
-      for (const auto& [name, amount] : at->need.amounts()) fits = fits && promised.get(name) <= total_.get(name);
-      if (fits) {
-        used_ += at->need;
-        start.push_back(std::move(at->start));
-        at = waiting_.erase(at);
-      } else {
-        ++at;
+    // The oldest of all queues first. A queue whose oldest has to wait for resources is left: that one's need alone is
+    // kept from those that came after it, so that it starts in the end, and those behind it keep nothing from others.
+    struct Candidate {
+      Queues::iterator queue;
+      std::list<Entry>::iterator entry;
+      bool operator<(const Candidate& other) const { return entry->number > other.entry->number; }
+    };
+    std::priority_queue<Candidate> candidates;
+    for (auto queue = queues_.begin(); queue != queues_.end(); ++queue) {
+      candidates.push({queue, queue->second.waiting.begin()});
+    }
+    while (!candidates.empty()) {
+      const Candidate candidate = candidates.top();
+      candidates.pop();
+      Queue& queue = candidate.queue->second;
+      promised += queue.need;
+      bool fits = true;
+      for (const auto& [name, amount] : queue.need.amounts()) fits = fits && promised.get(name) <= total_.get(name);
+      if (!fits) continue;
+      auto next = std::next(candidate.entry);
+      // Where only slots of the thread pool are missing, they are asked for, for as many as have room.
+      if (queue.need.get(kCpu) == Amount{} || slots_for(promised.get(kCpu)) <= held_slots_) {
+        used_ += queue.need;
+        start.push_back(std::move(candidate.entry->start));
+        next = queue.waiting.erase(candidate.entry);
+      }
+      if (next != queue.waiting.end()) {
+        candidates.push({candidate.queue, next});
+      } else if (queue.waiting.empty()) {
+        queues_.erase(candidate.queue);
       }
     }
     const int wanted = std::min(slots_for(promised.get(kCpu)), num_slots);
@@ -168,8 +207,10 @@ void ResourceScheduler::stop() {
   std::list<Entry> left;
   {
     std::lock_guard lock(mutex_);
-    left.swap(waiting_);
-    for (const Entry& entry : left) used_ += entry.need;
+    left = take_all([&](const Queue& queue) {
+      for (std::size_t i = 0; i < queue.waiting.size(); ++i) used_ += queue.need;
+      return true;
+    });
   }
   for (auto& entry : left) entry.start();
 }

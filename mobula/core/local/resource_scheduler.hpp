@@ -1,7 +1,8 @@
 /// Decides when work that needs more than one plain slot may start: other numbers of processors, GPUs, custom resources.
 ///
-/// In the order of arrival; what comes later may go ahead only with resources that nobody before it waits for, so
-/// nothing starves. Processors are slots of the thread pool, set aside while such work runs.
+/// In the order of arrival; what comes later may go ahead only with resources that are not kept for the oldest waiting
+/// one of each kind of need, so nothing starves. A decision costs in proportion to the kinds of need that wait, not to
+/// how many wait. Processors are slots of the thread pool, set aside while such work runs.
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,9 @@
 #include <exception>
 #include <functional>
 #include <list>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -55,10 +58,16 @@ class ResourceScheduler {
  private:
   struct Entry {
     std::uint64_t number;
-    ResourceSet need;
     std::function<void()> start;
     std::function<void(std::exception_ptr)> fail;
   };
+  /// Those that need the same wait together, so that a decision looks at each kind of need, not at each that waits.
+  struct Queue {
+    ResourceSet need;
+    std::list<Entry> waiting;  ///< oldest first
+  };
+  using Queues = std::map<std::map<std::string, Amount>, Queue>;
+  std::list<Entry> take_all(const std::function<bool(const Queue&)>& which);
   struct Retired {
     ResourceSet names;
     ResourceSet give_back;
@@ -74,7 +83,7 @@ class ResourceScheduler {
   int held_slots_ = 0;
   int requested_slots_ = 0;
   std::atomic<bool> holds_every_slot_{false};
-  std::list<Entry> waiting_;
+  Queues queues_;
   std::uint64_t next_entry_ = 1;
   std::vector<Retired> retired_;
 };

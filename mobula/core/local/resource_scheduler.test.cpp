@@ -35,6 +35,32 @@ TEST(ResourceScheduler, LetsLaterWorkPassOnlyWithWhatNobodyBeforeItWaitsFor) {
   EXPECT_EQ(r.started, "1423");
 }
 
+TEST(ResourceScheduler, StartsABigOneThoughSmallOnesKeepComing) {
+  Recorder r;
+  const ResourceSet small = amounts({{"a", 1}});
+  r.acquire('s', small);
+  r.acquire('s', small);
+  r.acquire('B', amounts({{"a", 2}}));
+  for (int i = 0; i < 100; ++i) r.acquire('s', small);
+  EXPECT_EQ(r.started, "ss");
+  r.scheduler.release(small);
+  EXPECT_EQ(r.started, "ss");
+  r.scheduler.release(small);
+  EXPECT_EQ(r.started, "ssB");
+}
+
+TEST(ResourceScheduler, KeepsResourcesForTheOldestOfAKindAlone) {
+  Recorder r;
+  const ResourceSet both = amounts({{"a", 0.5}, {"b", 1}});
+  for (int i = 0; i < 10; ++i) r.acquire('b', both);
+  EXPECT_EQ(r.started, "b");
+  // One waits for b and has 0.5 of a kept for it; the nine behind it don't keep the rest of a idle.
+  r.acquire('a', amounts({{"a", 1}}));
+  EXPECT_EQ(r.started, "ba");
+  r.scheduler.release(both);
+  EXPECT_EQ(r.started, "bab");
+}
+
 TEST(ResourceScheduler, AddsFractionsUpExactly) {
   Recorder r;
   for (int i = 0; i < 20; ++i) r.acquire('x', amounts({{"a", 0.1}}));
