@@ -217,7 +217,9 @@ void ResourceScheduler::stop() {
 
 std::size_t ResourceScheduler::num_waiting() const {
   std::lock_guard lock(mutex_);
-  return waiting_.size();
+  std::size_t all = 0;
+  for (const auto& [need, queue] : queues_) all += queue.waiting.size();
+  return all;
 }
 
 ResourceSet ResourceScheduler::total() const {

@@ -547,7 +547,7 @@ void Simulation::wake(LaneId lane) {
   }
   if (idle.empty()) return;
   const WorkerId id = idle[static_cast<std::size_t>(random_.below(idle.size()))];
-  events_.after(up_to(50), [this, id] { look_for_work(id); });
+  events_.after(1, [this, id] { look_for_work(id); });
 }
 
 void Simulation::look_for_work(WorkerId id) {
