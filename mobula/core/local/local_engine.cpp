@@ -126,9 +126,9 @@ ProcessPool& LocalEngine::processes() {
   if (ProcessPool* started = started_processes_.load(std::memory_order_acquire)) return *started;
   std::lock_guard lock(processes_mutex_);
   if (processes_ == nullptr) {
-    processes_ = std::make_unique<ProcessPool>(
-        this, options_,
-        [this](Task* task, std::exception_ptr failure) { process_task_ended(task, std::move(failure)); });
+    processes_ = std::make_unique<ProcessPool>(this, options_, [this](Task* task, std::exception_ptr failure) {
+      process_task_ended(task, std::move(failure));
+    });
     if ((mode_.load() & kRecording) != 0) processes_->record(recorder_.load());
     started_processes_.store(processes_.get(), std::memory_order_release);
   }
