@@ -74,6 +74,32 @@ void add_data_command(CommandLine& line) {
                command.add_option("input", options.input, "file, folder or pattern")->required();
                add_reading_options(command, options);
              });
+  const auto add_conversion = [](CLI::App& command, DataOptions& options) {
+    command.add_option("input", options.input, "file, folder or pattern")->required();
+    command.add_option("output", options.output, "file to write; it appears when it is whole")->required();
+    command.add_option("--to", options.to, "format of the output (default: by extension)");
+    command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
+    add_reading_options(command, options);
+  };
+  add_action(line, group, DataOptions::Action::sample, "sample", "Write a part of the rows, drawn at random",
+             "  mobula data sample in.parquet out.parquet --fraction 0.01 --seed 7",
+             [&](CLI::App& command, DataOptions& options) {
+               command.add_option("--fraction", options.fraction, "of the rows, between 0 and 1 (default 0.1)");
+               add_conversion(command, options);
+             });
+  add_action(line, group, DataOptions::Action::shuffle, "shuffle", "Write the rows in a random order",
+             "  mobula data shuffle in.jsonl out.jsonl --seed 7 --memory 256MB", add_conversion);
+  add_action(line, group, DataOptions::Action::split, "split", "Write a train and a test part",
+             "  mobula data split in.csv --train train.csv --test test.csv --fraction 0.2 --stratify tag",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file, folder or pattern")->required();
+               command.add_option("--train", options.output, "file of the train part")->required();
+               command.add_option("--test", options.test, "file of the test part")->required();
+               command.add_option("--fraction", options.fraction, "of the rows that are the test part (default 0.1)");
+               command.add_option("--stratify", options.stratify, "column of whose every value both parts get a share");
+               command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
+               add_reading_options(command, options);
+             });
   add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
              "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json",
              [](CLI::App& command, DataOptions& options) {

@@ -7,7 +7,7 @@
 namespace mobula::cli {
 
 struct DataOptions {
-  enum class Action { convert, head, schema, stats, run };
+  enum class Action { convert, head, schema, stats, run, sample, shuffle, split };
   Action action = Action::head;
   std::string input;   ///< a file, folder or pattern; for `run` the pipeline
   std::string output;  ///< convert
@@ -23,6 +23,10 @@ struct DataOptions {
   std::string split;          ///< HF datasets: the part of a DatasetDict
   std::int64_t version = -1;  ///< Delta Lake; -1: the newest
   std::int64_t rows = 10;     ///< head
+  double fraction = 0.1;      ///< sample; split: of the test part
+  std::uint64_t seed = 0;
+  std::string stratify;  ///< split: a column
+  std::string test;      ///< split: the test part's file; `output` is the train part's
   bool overwrite = false;
 };
 

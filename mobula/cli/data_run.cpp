@@ -7,6 +7,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/base/progress.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/data.hpp"
@@ -65,15 +66,43 @@ void print_result(const data::RunResult& result, const std::string& output, doub
     fmt::print("{}\n", to_line({{"rows", result.rows},
                                 {"output", output.empty() ? Json(nullptr) : Json(output)},
                                 {"seconds", seconds},
+                                {"skipped", result.skipped},
+                                {"limited_by", data::slowest_operator(result.statistics)},
                                 {"stages", result.statistics}}));
   } else if (!globals.quiet) {
-    fmt::print("{} rows{}{}, {:.2f} s\n", result.rows, output.empty() ? "" : " -> ", output, seconds);
+    fmt::print("{} rows{}{}, {:.2f} s{}\n", result.rows, output.empty() ? "" : " -> ", output, seconds,
+               result.skipped > 0 ? fmt::format(", {} bad rows skipped", result.skipped) : "");
   }
 }
 
-/// Prints what each operator did, on standard error.
+/// Shows rows, bytes and what limits the run on standard error while it goes on.
+class LiveView {
+ public:
+  explicit LiveView(data::RunOptions& run) : progress_("rows", 0) {
+    run.watch = [this](const Json& stages) { show(stages); };
+  }
+
+ private:
+  void show(const Json& stages) {
+    if (stages.empty()) return;
+    const Json& operators = stages.back()["operators"];
+    const auto read = stages.front()["operators"].front()["bytes"].get<std::int64_t>();
+    progress_.update(static_cast<std::uint64_t>(operators.back()["rows"].get<std::int64_t>()),
+                     fmt::format("{} read, limited by {}", format_size(static_cast<std::uint64_t>(read)),
+                                 data::slowest_operator(stages)));
+  }
+
+  Progress progress_;
+};
+
+/// Prints what each operator did, and what its stage's threads waited for, on standard error.
 void print_operators(const Json& stages) {
   for (const Json& stage : stages) {
+    for (const Json& blocked : stage["blocked"]) {
+      if (blocked["seconds"].get<double>() < 0.01) continue;
+      fmt::print(stderr, "  {:>12}      {:>9} {:>8.2f} s  blocked on {}\n", "", "", blocked["seconds"].get<double>(),
+                 blocked["on"].get<std::string>());
+    }
     for (const Json& op : stage["operators"]) {
       fmt::print(stderr, "  {:>12} rows {:>9} {:>8.2f} s  {}\n", op["rows"].get<std::int64_t>(),
                  format_size(static_cast<std::uint64_t>(op["bytes"].get<std::int64_t>())), op["busy_s"].get<double>(),
@@ -99,6 +128,33 @@ void convert(const DataOptions& options, const GlobalOptions& globals) {
   const auto result = folder ? input.write(options.output, format, write, run_options(globals))
                              : input.write_file(options.output, format, write, run_options(globals));
   print_result(result, options.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
+}
+
+/// Writes a dataset to a file, with the figures of the run.
+void write_result(const data::Dataset& dataset, const std::string& output, const DataOptions& options,
+                  const GlobalOptions& globals) {
+  const std::string format = options.to.empty() ? data::format_of_path(output) : options.to;
+  if (format.empty()) {
+    throw_invalid(fmt::format("{}: its extension tells no format", output),
+                  "pass --to csv, jsonl, text, parquet or ipc, or name a file with one of their extensions");
+  }
+  data::WriteOptions write;
+  write.durable = true;
+  data::RunOptions run = run_options(globals);
+  const auto start = Clock::now();
+  data::RunResult result;
+  {
+    const LiveView view(run);
+    result = dataset.write_file(output, format, write, run);
+  }
+  print_result(result, output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
+}
+
+void split(const DataOptions& options, const GlobalOptions& globals) {
+  const auto [train, test] =
+      open_input(options).train_test_split(options.fraction, options.seed, options.stratify, run_options(globals));
+  write_result(train, options.output, options, globals);
+  write_result(test, options.test, options, globals);
 }
 
 void head(const DataOptions& options, const GlobalOptions& globals) {
@@ -168,7 +224,11 @@ void run(const DataOptions& options, const GlobalOptions& globals) {
   if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
   if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
   const auto start = Clock::now();
-  const auto result = data::run_pipeline(pipeline);
+  data::RunResult result;
+  {
+    const LiveView view(pipeline.run);
+    result = data::run_pipeline(pipeline);
+  }
   print_result(result, pipeline.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
   if (!globals.json && !globals.quiet) print_operators(result.statistics);
 }
@@ -194,6 +254,15 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
       break;
     case DataOptions::Action::run:
       run(options, globals);
+      break;
+    case DataOptions::Action::sample:
+      write_result(open_input(options).sample(options.fraction, options.seed), options.output, options, globals);
+      break;
+    case DataOptions::Action::shuffle:
+      write_result(open_input(options).random_shuffle(options.seed), options.output, options, globals);
+      break;
+    case DataOptions::Action::split:
+      split(options, globals);
       break;
   }
   return 0;

@@ -5,21 +5,34 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/base/random.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/blocks/row_keys.hpp"
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/block_operators.hpp"
+#include "mobula/data/operators/ordered_steps.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr std::uint64_t kSampleStream = 0x73616d706c65;
 
 PlanContext context_of(const RunOptions& options) {
   PlanContext context;
@@ -29,25 +42,66 @@ PlanContext context_of(const RunOptions& options) {
   context.disk = options.disk;
   context.spill_directory = options.spill_directory;
   context.num_threads = options.num_threads;
+  context.bad_rows = std::make_shared<BadRows>(options.on_error);
   return context;
 }
 
-Json statistics_of(const PlanContext& context) {
-  Json stretches = Json::array();
-  for (const auto& stretch : context.stretches) {
-    Json operators = Json::array();
-    for (const auto& op : stretch->operators) {
-      operators.push_back({{"name", op->name},
-                           {"rows", op->rows.load()},
-                           {"bytes", op->bytes.load()},
-                           {"busy_s", static_cast<double>(op->busy_ns.load()) * 1e-9}});
-    }
-    stretches.push_back({{"operators", std::move(operators)},
-                         {"waited_for_sink_s", static_cast<double>(stretch->waited_for_sink_ns.load()) * 1e-9},
-                         {"waited_for_source_s", static_cast<double>(stretch->waited_for_source_ns.load()) * 1e-9}});
+/// Shows a run to RunOptions::watch until it ends.
+class Watcher {
+ public:
+  Watcher(const RunOptions& options, std::shared_ptr<RunStatistics> statistics) {
+    if (options.watch == nullptr) return;
+    thread_ = std::thread([this, watch = options.watch, statistics = std::move(statistics)] {
+      std::unique_lock lock(mutex_);
+      while (!ended_.wait_for(lock, std::chrono::milliseconds(200), [this] { return stop_; }))
+        watch(statistics->to_json());
+    });
   }
-  return stretches;
+  ~Watcher() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    ended_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+/// Runs a plan, and sees to what a run leaves behind.
+RunResult run(const PlanNode& plan, Sink& sink, const RunOptions& options) {
+  PlanContext context = context_of(options);
+  RunResult result;
+  try {
+    const Watcher watcher(options, context.statistics);
+    result.rows = run_plan(plan, sink, context);
+  } catch (...) {
+    context.bad_rows->write_dead_letter();
+    throw;
+  }
+  context.bad_rows->write_dead_letter();
+  result.skipped = context.bad_rows->num_skipped();
+  result.statistics = context.statistics->to_json();
+  return result;
 }
+
+/// Returns a number of a key's own (FNV-1a), the same on every machine.
+std::uint64_t stream_of(const std::string& key) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+/// How the rows of one key, or all rows, are split.
+struct SplitShare {
+  std::uint64_t rows = 0;
+  std::uint64_t test = 0;
+};
 
 /// Counts rows, and hands them to a function where there is one.
 class UseSink : public Sink {
@@ -59,14 +113,11 @@ class UseSink : public Sink {
     return use_ ? Sink::prepare(std::move(block)) : std::make_unique<Prepared>();
   }
   bool consume(std::unique_ptr<Prepared> prepared) override {
-    rows_ += prepared->rows;
     return !use_ || use_(static_cast<const PreparedBlock&>(*prepared).block.batch);
   }
-  std::int64_t rows() const { return rows_; }
 
  private:
   std::function<bool(const RecordBatchPointer&)> use_;
-  std::int64_t rows_ = 0;
 };
 
 }  // namespace
@@ -91,13 +142,14 @@ Dataset Dataset::read(const std::vector<std::string>& paths, std::string format,
     throw_invalid(fmt::format("types are of no use: {} files carry theirs", format));
   }
   if (fs::path(paths.front()).extension() == ".tsv") options.delimiter = '\t';
-  return Dataset(
-      std::make_shared<SourceNode>([paths, format, options] { return open_source(format, paths, options); }));
+  return Dataset(std::make_shared<SourceNode>([paths, format, options](const PlanContext& context) {
+    return open_source(format, paths, options, context.bad_rows);
+  }));
 }
 
 Dataset Dataset::range(std::int64_t rows) {
   if (rows < 0) throw_invalid(fmt::format("range: {} rows", rows));
-  return Dataset(std::make_shared<SourceNode>([rows] { return open_range(rows); }));
+  return Dataset(std::make_shared<SourceNode>([rows](const PlanContext&) { return open_range(rows); }));
 }
 
 Dataset Dataset::from_batches(std::vector<RecordBatchPointer> batches) {
@@ -108,32 +160,35 @@ Dataset Dataset::from_batches(std::vector<RecordBatchPointer> batches) {
     if (!batch->schema()->Equals(*schema)) throw_invalid("from_batches: the batches' columns differ");
     blocks.push_back({std::move(batch), nullptr});
   }
-  return Dataset(std::make_shared<SourceNode>([schema, blocks] { return open_blocks(schema, blocks); }));
+  return Dataset(
+      std::make_shared<SourceNode>([schema, blocks](const PlanContext&) { return open_blocks(schema, blocks); }));
 }
 
 Dataset Dataset::filter(const std::string& predicate) const {
   parse_expression(predicate);
-  return Dataset(std::make_shared<OperatorNode>(plan_, [predicate] { return filter_operator(predicate); }));
+  return Dataset(
+      std::make_shared<OperatorNode>(plan_, [predicate](const PlanContext&) { return filter_operator(predicate); }));
 }
 
 Dataset Dataset::with(std::vector<std::pair<std::string, std::string>> columns) const {
   for (const auto& [name, text] : columns) parse_expression(text);
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [columns = std::move(columns)] { return with_operator(columns); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [columns = std::move(columns)](const PlanContext&) { return with_operator(columns); }));
 }
 
 Dataset Dataset::select(std::vector<std::string> columns) const {
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [columns = std::move(columns)] { return select_operator(columns); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [columns = std::move(columns)](const PlanContext&) { return select_operator(columns); }));
 }
 
 Dataset Dataset::drop(std::vector<std::string> columns) const {
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [columns = std::move(columns)] { return drop_operator(columns); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [columns = std::move(columns)](const PlanContext&) { return drop_operator(columns); }));
 }
 
 Dataset Dataset::rename(std::vector<std::pair<std::string, std::string>> names) const {
-  return Dataset(std::make_shared<OperatorNode>(plan_, [names = std::move(names)] { return rename_operator(names); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [names = std::move(names)](const PlanContext&) { return rename_operator(names); }));
 }
 
 Dataset Dataset::decode_image(DecodeImageOptions options) const {
@@ -149,14 +204,108 @@ Dataset Dataset::map_batches(std::function<RecordBatchPointer(const RecordBatchP
 
 Dataset Dataset::map_batches_with(std::function<std::function<RecordBatchPointer(const RecordBatchPointer&)>()> make,
                                   MapOptions options) const {
-  return Dataset(std::make_shared<OperatorNode>(plan_, [make = std::move(make), options = std::move(options)] {
-    return map_batches_operator(options.name, make, options.max_instances, options.schema);
+  return Dataset(
+      std::make_shared<OperatorNode>(plan_, [make = std::move(make), options = std::move(options)](const PlanContext&) {
+        return map_batches_operator(options.name, make, options.max_instances, options.schema);
+      }));
+}
+
+Dataset Dataset::map_rows(RowsFunction function, MapOptions options) const {
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [function = std::move(function), options = std::move(options)](const PlanContext& context) {
+        return map_rows_operator(options, function, context.bad_rows);
+      }));
+}
+
+Dataset Dataset::stage(int num_threads) const {
+  if (num_threads < 0) throw_invalid(fmt::format("stage: {} threads", num_threads));
+  return Dataset(std::make_shared<StageNode>(plan_, "stage", nullptr, num_threads));
+}
+
+Dataset Dataset::sample(double fraction, std::uint64_t seed) const {
+  if (!(fraction >= 0 && fraction <= 1))
+    throw_invalid(fmt::format("sample: a fraction of {}; one between 0 and 1 is expected", fraction));
+  return Dataset(std::make_shared<StageNode>(plan_, "sample", [fraction, seed] {
+    return keep_step(fmt::format("sample({}, seed {})", fraction, seed), [fraction, seed](std::uint64_t row) {
+      Random random(seed, kSampleStream);
+      random.seek(row);
+      return random.uniform() < fraction;
+    });
   }));
+}
+
+std::pair<Dataset, Dataset> Dataset::train_test_split(double test_fraction, std::uint64_t seed,
+                                                      const std::string& stratify, const RunOptions& options) const {
+  if (!(test_fraction >= 0 && test_fraction <= 1))
+    throw_invalid(fmt::format("train_test_split: a fraction of {}; one between 0 and 1 is expected", test_fraction));
+  const auto part = [this](const std::string& name, std::function<std::unique_ptr<OrderedStep>(bool)> step, bool test) {
+    return Dataset(std::make_shared<StageNode>(plan_, name, [step = std::move(step), test] { return step(test); }));
+  };
+  // A permutation sends as many rows below a number as the number says.
+  const auto in_test = [seed](const SplitShare& share, std::uint64_t stream, std::uint64_t row) {
+    if (share.test == 0 || share.test == share.rows) return share.test > 0;
+    return SampleOrder({.num_samples = share.rows, .seed = seed + stream}).sample_at(row) < share.test;
+  };
+  std::function<std::unique_ptr<OrderedStep>(bool)> step;
+  if (stratify.empty()) {
+    SplitShare share;
+    share.rows = static_cast<std::uint64_t>(count(options).rows);
+    share.test = static_cast<std::uint64_t>(std::llround(test_fraction * static_cast<double>(share.rows)));
+    step = [share, in_test](bool test) {
+      return keep_step(test ? "split(test)" : "split(train)",
+                       [share, in_test, test](std::uint64_t row) { return in_test(share, 0, row) == test; });
+    };
+  } else {
+    auto shares = std::make_shared<std::map<std::string, SplitShare>>();
+    std::uint64_t rows = 0;
+    for_each(
+        [&](const RecordBatchPointer& batch) {
+          const RowKeys keys(*batch, find_key_columns(*batch->schema(), {stratify}, "train_test_split"),
+                             "train_test_split");
+          for (std::size_t row = 0; row < keys.size(); ++row) ++(*shares)[std::string(keys[row])].rows;
+          rows += keys.size();
+          return true;
+        },
+        options);
+    // Whole rows by the largest remainder, so that the parts add up to the split's size.
+    auto left = static_cast<std::int64_t>(std::llround(test_fraction * static_cast<double>(rows)));
+    std::vector<std::pair<double, SplitShare*>> remainders;
+    for (auto& [key, share] : *shares) {
+      const double exact = test_fraction * static_cast<double>(share.rows);
+      share.test = static_cast<std::uint64_t>(exact);
+      left -= static_cast<std::int64_t>(share.test);
+      remainders.emplace_back(exact - std::floor(exact), &share);
+    }
+    std::stable_sort(remainders.begin(), remainders.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    for (std::size_t i = 0; left > 0 && i < remainders.size(); ++i, --left) ++remainders[i].second->test;
+    step = [shares, in_test, stratify](bool test) {
+      const std::string name = fmt::format("split({} by {})", test ? "test" : "train", stratify);
+      return keep_by_key_step(name, stratify, [shares, in_test, test](const std::string& key, std::uint64_t row) {
+        const auto share = shares->find(key);
+        if (share == shares->end() || row >= share->second.rows) {
+          throw Error(ErrorCode::corrupt, "train_test_split: the rows differ from those that were counted",
+                      "split again: the source has changed");
+        }
+        return in_test(share->second, stream_of(key), row) == test;
+      });
+    };
+  }
+  return {part("train_test_split", step, false), part("train_test_split", step, true)};
+}
+
+Dataset Dataset::repartition(std::int64_t rows) const {
+  if (rows <= 0) throw_invalid(fmt::format("repartition: blocks of {} rows", rows));
+  return Dataset(std::make_shared<RepartitionNode>(plan_, rows));
+}
+
+Dataset Dataset::zip(const Dataset& right) const {
+  return Dataset(std::make_shared<ZipNode>(plan_, right.plan_));
 }
 
 Dataset Dataset::limit(std::int64_t rows) const {
   if (rows < 0) throw_invalid(fmt::format("limit: {} rows", rows));
-  return Dataset(std::make_shared<LimitNode>(plan_, rows));
+  return Dataset(std::make_shared<StageNode>(plan_, "limit", [rows] { return limit_step(rows); }));
 }
 
 Dataset Dataset::union_with(std::vector<Dataset> others) const {
@@ -195,9 +344,7 @@ Dataset Dataset::join(const Dataset& right, std::vector<std::string> on, std::st
 RunResult Dataset::for_each(const std::function<bool(const RecordBatchPointer&)>& use,
                             const RunOptions& options) const {
   UseSink sink(use);
-  PlanContext context = context_of(options);
-  run_plan(*plan_, sink, context);
-  return {sink.rows(), statistics_of(context)};
+  return run(*plan_, sink, options);
 }
 
 RunResult Dataset::count(const RunOptions& options) const {
@@ -242,9 +389,7 @@ RunResult Dataset::write_file(const std::string& path, const std::string& format
 }
 
 RunResult Dataset::run_into(Sink& sink, const RunOptions& options) const {
-  PlanContext context = context_of(options);
-  run_plan(*plan_, sink, context);
-  return {context.stretches.back()->operators.back()->rows.load(), statistics_of(context)};
+  return run(*plan_, sink, options);
 }
 
 std::shared_ptr<arrow::Schema> Dataset::schema(const RunOptions& options) const {

@@ -20,6 +20,7 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/data/operators/decode_image.hpp"
+#include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/sinks/write_options.hpp"
 #include "mobula/data/sources/read_options.hpp"
 
@@ -39,12 +40,18 @@ struct RunOptions {
   std::uint64_t disk = std::uint64_t{64} << 30;     ///< that spilled rows may take; more is Error(resource)
   std::filesystem::path spill_directory;            ///< empty: the system's temporary folder
   int num_threads = 0;                              ///< 0: one a core
+  ErrorPolicy on_error;                             ///< rows that can't be read, or that a function of rows fails on
+  /// Called a few times a second, by a thread of its own, with what RunResult::statistics will hold. For views of progress.
+  std::function<void(const Json&)> watch;
 };
 
 /// What a run did.
 struct RunResult {
-  std::int64_t rows = 0;  ///< that reached the end
-  Json statistics;        ///< an array of operators: name, rows, bytes, busy_s; and what threads waited for
+  std::int64_t rows = 0;     ///< that reached the end
+  std::int64_t skipped = 0;  ///< bad rows that were left out
+  /// Stages that ran beside each other: [{"operators": [{"name", "rows", "bytes", "busy_s"}], "threads", "seconds",
+  /// "blocked": [{"on", "seconds"}]}]. Threads are blocked on the stage's source or on its sink.
+  Json statistics;
 };
 
 using RecordBatchPointer = std::shared_ptr<arrow::RecordBatch>;
@@ -55,6 +62,11 @@ struct MapOptions {
   int max_instances = 0;                  ///< of a stateful function at a time; 0: one a thread
   std::shared_ptr<arrow::Schema> schema;  ///< that comes out; null: the function is called once without rows to see
 };
+
+/// Says that a function failed on a row of its batch. Throws where bad rows end the run.
+using FailRow = std::function<void(std::int64_t row, const std::exception& error)>;
+/// Changes a batch of any number of rows, and says which of them it failed on; those it leaves out.
+using RowsFunction = std::function<RecordBatchPointer(const RecordBatchPointer&, const FailRow&)>;
 
 /// An aggregate of groupby(): sum, mean, min, max, count, count_distinct, stddev, first. Nulls are left out.
 struct Aggregate {
@@ -95,6 +107,23 @@ class Dataset {
   /// Calls functions that hold state, such as a model: `make` makes as many as threads need, and no two threads share one.
   Dataset map_batches_with(std::function<std::function<RecordBatchPointer(const RecordBatchPointer&)>()> make,
                            MapOptions options = {}) const;
+  /// Calls a function that may fail row by row; several threads call it at once. rows/map.hpp makes such functions out of
+  /// those that take one row.
+  Dataset map_rows(RowsFunction function, MapOptions options = {}) const;
+  /// Runs what stands before in a stage of its own, in `num_threads` threads (0: as many as the run has), beside what comes
+  /// behind. The stage is a few blocks ahead at most.
+  Dataset stage(int num_threads = 0) const;
+
+  /// Keeps each row with a probability. The same rows for a seed, whatever threads there are.
+  Dataset sample(double fraction, std::uint64_t seed) const;
+  /// Splits into (train, test), of which the second has round(fraction * rows) rows, chosen by the seed. Counts the rows,
+  /// which runs the dataset once, unless it is empty. `stratify`: a column of whose every value both have their share.
+  std::pair<Dataset, Dataset> train_test_split(double test_fraction, std::uint64_t seed,
+                                               const std::string& stratify = {}, const RunOptions& options = {}) const;
+  /// Makes blocks of this many rows.
+  Dataset repartition(std::int64_t rows) const;
+  /// Puts the columns of another dataset beside these, row by row; both have as many rows.
+  Dataset zip(const Dataset& right) const;
   /// Keeps the first rows.
   Dataset limit(std::int64_t rows) const;
   /// Puts the rows of others of the same columns behind these.
@@ -109,7 +138,8 @@ class Dataset {
   /// Keeps one row of each distinct combination of these columns (and only these columns).
   Dataset unique(std::vector<std::string> columns) const;
   /// Adds the columns of `right`'s rows of the same key: inner, left, semi (left rows that match) or anti (that don't).
-  /// The right side is held in memory; Error(resource) where it does not fit. Rows with a null in their key match nothing.
+  /// Rows with a null in their key match nothing. Rows keep the left side's order where the right side fits the memory; else
+  /// both lie on disk, by key, and come out so.
   Dataset join(const Dataset& right, std::vector<std::string> on, std::string how = "inner") const;
 
   /// Runs, and calls `use` with each batch in order, in one thread at a time; ends early where it returns false.

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "mobula/base/error.hpp"
@@ -173,6 +174,21 @@ Json column_statistics(const Dataset& dataset, const RunOptions& options) {
     columns.push_back(std::move(entry));
   }
   return {{"rows", result.rows}, {"columns", std::move(columns)}};
+}
+
+std::string slowest_operator(const Json& statistics) {
+  std::string slowest;
+  double greatest = 0;
+  for (const Json& stage : statistics) {
+    const double seconds = stage.at("seconds").get<double>() * stage.at("threads").get<double>();
+    for (const Json& op : stage.at("operators")) {
+      const double share = op.at("busy_s").get<double>() / std::max(seconds, 1e-9);
+      if (share <= greatest) continue;
+      greatest = share;
+      slowest = op.at("name").get<std::string>();
+    }
+  }
+  return slowest;
 }
 
 }  // namespace mobula::data

@@ -29,4 +29,8 @@ std::vector<std::vector<std::string>> rows_as_text(const Dataset& dataset);
 /// numbers only, `min` and `max` with what has an order.
 Json column_statistics(const Dataset& dataset, const RunOptions& options = {});
 
+/// Names what a run (or one under way) was limited by: the operator that kept its threads busy for the greatest share of
+/// their time. Empty where nothing has begun.
+std::string slowest_operator(const Json& statistics);
+
 }  // namespace mobula::data

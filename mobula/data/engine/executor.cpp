@@ -4,6 +4,7 @@
 #include <arrow/type.h>
 #include <arrow/util/byte_size.h>
 #include <arrow/util/thread_pool.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +22,10 @@ namespace mobula::data {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+}
 
 std::int64_t since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
@@ -107,6 +112,7 @@ class Execution {
 
   Finished process(Piece& piece, std::uint64_t sequence) {
     Finished finished;
+    std::uint64_t num_blocks = 0;
     try {
       while (sequence < error_sequence_.load(std::memory_order_relaxed)) {
         auto start = Clock::now();
@@ -122,8 +128,9 @@ class Execution {
         };
         step(0);
         if (block.batch == nullptr) break;
+        block.number = sequence << 20 | num_blocks++;
         for (std::size_t i = 0; i < operators_.size(); ++i) {
-          block.batch = operators_[i]->apply(block);
+          operators_[i]->change(block);
           step(i + 1);
         }
         const std::int64_t rows = block.batch->num_rows();
@@ -198,6 +205,49 @@ std::int64_t batch_bytes(const arrow::RecordBatch& batch) {
   return bytes.ok() ? *bytes : arrow::util::TotalBufferSize(batch);
 }
 
+void BlockOperator::change(Block& block) const {
+  block.batch = apply(block);
+  if (keeps_rows()) return;
+  block.origin = nullptr;
+  block.rows = nullptr;
+}
+
+StretchStatistics& RunStatistics::add() {
+  const std::lock_guard lock(mutex_);
+  stretches_.push_back(std::make_unique<StretchStatistics>());
+  return *stretches_.back();
+}
+
+void RunStatistics::note(StretchStatistics& stretch, const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  if (!text.empty()) stretch.operators.front()->name += fmt::format(", {}", text);
+}
+
+Json RunStatistics::to_json() const {
+  const std::lock_guard lock(mutex_);
+  Json list = Json::array();
+  const auto seconds = [](std::int64_t nanoseconds) { return static_cast<double>(nanoseconds) * 1e-9; };
+  for (const auto& stretch : stretches_) {
+    if (!stretch->running) continue;
+    Json operators = Json::array();
+    for (const auto& op : stretch->operators) {
+      operators.push_back({{"name", op->name},
+                           {"rows", op->rows.load()},
+                           {"bytes", op->bytes.load()},
+                           {"busy_s", seconds(op->busy_ns)}});
+    }
+    const std::int64_t ended = stretch->ended_ns;
+    list.push_back({{"operators", std::move(operators)},
+                    {"threads", stretch->num_threads.load()},
+                    {"seconds", seconds((ended == 0 ? now() : ended) - stretch->started_ns)},
+                    {"done", ended != 0},
+                    {"blocked",
+                     {{{"on", stretch->operators.front()->name}, {"seconds", seconds(stretch->waited_for_source_ns)}},
+                      {{"on", stretch->operators.back()->name}, {"seconds", seconds(stretch->waited_for_sink_ns)}}}}});
+  }
+  return list;
+}
+
 void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& operators, Sink& sink,
              const ExecuteOptions& options, StretchStatistics& statistics) {
   initialize_arrow();
@@ -216,8 +266,17 @@ void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& 
   const int num_threads = options.num_threads > 0 ? options.num_threads
                                                   : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int window = options.window > 0 ? options.window : num_threads + 2;
-  Execution(source, operators, sink, statistics, static_cast<std::uint64_t>(window)).run(num_threads);
-  sink.finish();
+  statistics.num_threads = num_threads;
+  statistics.started_ns = now();
+  statistics.running = true;
+  try {
+    Execution(source, operators, sink, statistics, static_cast<std::uint64_t>(window)).run(num_threads);
+    sink.finish();
+  } catch (...) {
+    statistics.ended_ns = now();
+    throw;
+  }
+  statistics.ended_ns = now();
 }
 
 }  // namespace mobula::data

@@ -11,9 +11,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "mobula/base/json.hpp"
 #include "mobula/data/sources/source.hpp"
 
 namespace mobula::data {
@@ -26,11 +29,15 @@ struct OperatorStatistics {
   std::atomic<std::int64_t> busy_ns{0};
 };
 
-/// What a stretch did.
+/// What a stretch did. `operators` is filled before the first thread starts; the rest is written by many.
 struct StretchStatistics {
   std::vector<std::unique_ptr<OperatorStatistics>> operators;  ///< source, operators, sink
-  std::atomic<std::int64_t> waited_for_sink_ns{0};             ///< threads idle because the window was full
-  std::atomic<std::int64_t> waited_for_source_ns{0};           ///< threads idle because the source had nothing to give
+  std::atomic<bool> running{false};
+  std::atomic<std::int64_t> started_ns{0};  ///< by the steady clock
+  std::atomic<std::int64_t> ended_ns{0};    ///< 0 while it runs
+  std::atomic<int> num_threads{0};
+  std::atomic<std::int64_t> waited_for_sink_ns{0};    ///< threads idle because the window was full
+  std::atomic<std::int64_t> waited_for_source_ns{0};  ///< threads idle because the source had nothing to give
 };
 
 /// Changes blocks one by one. apply() is called by several threads at once.
@@ -43,6 +50,15 @@ class BlockOperator {
   virtual std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const = 0;
   /// Tells whether one row comes out for each that goes in, in their order.
   virtual bool keeps_rows() const { return true; }
+  /// Changes a block, and what it knows of its rows' origin. By default the rows are as they were where keeps_rows(), else
+  /// nothing is known of them.
+  virtual void change(Block& block) const;
+  /// Returns what rows must meet to come out; null where the operator is no filter.
+  virtual std::shared_ptr<const Expression> predicate() const { return nullptr; }
+  /// Returns the columns that the operator reads; nothing where it may read all.
+  virtual std::optional<std::vector<std::string>> reads() const { return std::nullopt; }
+  /// Tells whether no column comes out that is not among reads().
+  virtual bool narrows() const { return false; }
 };
 
 /// What a sink made out of a block, on any thread.
@@ -74,6 +90,22 @@ struct PreparedBlock : Prepared {
 struct ExecuteOptions {
   int num_threads = 0;  ///< 0: one a core
   int window = 0;       ///< pieces ahead of the sink; 0: threads + 2
+};
+
+/// The stretches of a run, in the order in which they began. Thread-safe: a view of progress looks at it while it grows.
+class RunStatistics {
+ public:
+  StretchStatistics& add();
+  /// Adds what a source has to tell to its name.
+  void note(StretchStatistics& stretch, const std::string& text);
+  /// Returns those that have begun: [{"operators": [{"name", "rows", "bytes", "busy_s"}], "threads", "seconds", "done",
+  /// "blocked": [{"on": source, "seconds"}, {"on": sink, "seconds"}]}], seconds summed over threads where they are blocked or
+  /// busy.
+  Json to_json() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<StretchStatistics>> stretches_;
 };
 
 /// Runs source to sink and returns when the sink has finished. Throws the error of the earliest piece that failed.

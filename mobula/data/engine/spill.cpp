@@ -34,11 +34,12 @@ SpillSpace::SpillSpace(const fs::path& directory, std::uint64_t quota, std::stri
 }
 
 void SpillSpace::charge(std::int64_t bytes) {
-  if (used_.fetch_add(static_cast<std::uint64_t>(bytes)) + static_cast<std::uint64_t>(bytes) > quota_) {
-    throw Error(
-        ErrorCode::resource,
-        fmt::format("{}: needs more than {} of disk for rows that don't fit the memory", what_, format_size(quota_)),
-        "raise `disk`, or raise `memory`");
+  const std::uint64_t used = used_.fetch_add(static_cast<std::uint64_t>(bytes)) + static_cast<std::uint64_t>(bytes);
+  if (used > quota_) {
+    throw Error(ErrorCode::resource,
+                fmt::format("{}: needs more than {} of disk for rows that don't fit the memory ({} bytes so far)",
+                            what_, format_size(quota_), used),
+                "raise `disk`, or raise `memory`");
   }
 }
 

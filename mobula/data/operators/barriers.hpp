@@ -19,7 +19,8 @@ std::unique_ptr<Barrier> sort_barrier(std::vector<SortKey> keys, const PlanConte
 std::unique_ptr<Barrier> groupby_barrier(std::vector<std::string> keys, std::vector<Aggregate> aggregates,
                                          const PlanContext& context);
 
-/// Joins the rows of two nodes on columns of the same names; the right one is held in memory.
+/// Joins the rows of two nodes on columns of the same names. Where the right one fits the memory, the left one streams and
+/// keeps its order; else both are put into files by key (GRACE; Kitsuregawa et al., 1983) and the rows come file by file.
 /// `how`: inner, left, semi, anti.
 class JoinNode : public PlanNode {
  public:

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/data/dataset.hpp"
+#include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/engine/executor.hpp"
 #include "mobula/data/operators/decode_image.hpp"
 
@@ -35,5 +37,10 @@ using BatchFunction = std::function<std::shared_ptr<arrow::RecordBatch>(const st
 /// null: a call with no rows tells.
 std::unique_ptr<BlockOperator> map_batches_operator(std::string name, std::function<BatchFunction()> make,
                                                     int max_instances, std::shared_ptr<arrow::Schema> schema);
+
+/// Calls a function for each block, and gives it the way to say that it failed on a row: the run ends with an error that
+/// names the row, or the row goes to `bad_rows`.
+std::unique_ptr<BlockOperator> map_rows_operator(MapOptions options, RowsFunction function,
+                                                 std::shared_ptr<BadRows> bad_rows);
 
 }  // namespace mobula::data

@@ -20,6 +20,22 @@ class Filter : public BlockOperator {
 
   std::string describe() const override { return fmt::format("filter({})", text_); }
   bool keeps_rows() const override { return false; }
+  std::shared_ptr<const Expression> predicate() const override { return predicate_; }
+  std::optional<std::vector<std::string>> reads() const override { return predicate_->columns(); }
+  void change(Block& block) const override {
+    const auto mask = evaluate(*predicate_, *block.batch);
+    const auto& truths = static_cast<const arrow::BooleanArray&>(*mask);
+    if (truths.null_count() == 0 && truths.true_count() == truths.length()) return;
+    block.batch = take(arrow::compute::Filter(block.batch, mask), describe()).record_batch();
+    if (block.origin == nullptr) return;
+    auto rows = std::make_shared<std::vector<std::int64_t>>();
+    rows->reserve(static_cast<std::size_t>(block.batch->num_rows()));
+    for (std::int64_t i = 0; i < truths.length(); ++i) {
+      if (truths.IsValid(i) && truths.Value(i))
+        rows->push_back(block.rows == nullptr ? block.first_row + i : (*block.rows)[static_cast<std::size_t>(i)]);
+    }
+    block.rows = std::move(rows);
+  }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     const auto type = expression_type(*predicate_, input);
     if (type->id() != arrow::Type::BOOL) {
@@ -29,10 +45,9 @@ class Filter : public BlockOperator {
     return input;
   }
   std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    const auto mask = evaluate(*predicate_, *block.batch);
-    const auto& truths = static_cast<const arrow::BooleanArray&>(*mask);
-    if (truths.null_count() == 0 && truths.true_count() == truths.length()) return block.batch;
-    return take(arrow::compute::Filter(block.batch, mask), describe()).record_batch();
+    Block changed = block;
+    change(changed);
+    return changed.batch;
   }
 
  private:

@@ -1,163 +1,228 @@
-#include <arrow/array.h>
-#include <arrow/array/builder_primitive.h>
-#include <arrow/compute/api_vector.h>
-#include <arrow/datum.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
-#include <tuple>
-#include <unordered_map>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
-#include "mobula/base/size.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
-#include "mobula/data/blocks/row_keys.hpp"
 #include "mobula/data/engine/spill.hpp"
 #include "mobula/data/operators/barriers.hpp"
+#include "mobula/data/operators/join_sides.hpp"
+#include "mobula/data/operators/key_partitions.hpp"
+#include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
 namespace {
 
-const std::vector<std::string> kKinds = {"inner", "left", "semi", "anti"};
+constexpr std::int64_t kIndexBytes = 96;  ///< of a row that is found by key, beside the row
 
-/// The right side: its rows, and which of them have a key. Rows with a null in their key match nothing.
-struct BuildSide {
-  std::shared_ptr<arrow::RecordBatch> rows;
-  std::vector<KeyColumn> keys;
-  std::vector<int> kept;  ///< columns that come out: all but the keys
-  std::unordered_multimap<std::string, std::int64_t> index;
-};
-
-bool has_null_key(const arrow::RecordBatch& batch, const std::vector<KeyColumn>& keys, std::int64_t row) {
-  return std::any_of(keys.begin(), keys.end(),
-                     [&](const KeyColumn& key) { return batch.column(key.position)->IsNull(row); });
+JoinKind kind_of(const std::string& how) {
+  static const std::map<std::string, JoinKind> kinds = {
+      {"inner", JoinKind::inner}, {"left", JoinKind::left}, {"semi", JoinKind::semi}, {"anti", JoinKind::anti}};
+  const auto found = kinds.find(how);
+  if (found == kinds.end())
+    throw_invalid(fmt::format("join: unknown kind '{}'", how), suggest(how, {"inner", "left", "semi", "anti"}));
+  return found->second;
 }
 
-/// Gathers the right side.
+/// Returns what rows take in memory once they are found by key: themselves, their copy in one piece, the index.
+std::int64_t table_bytes(std::int64_t bytes, std::int64_t rows) {
+  return 2 * bytes + kIndexBytes * rows;
+}
+
+/// Gathers the right side in memory, or, when that is full, in files by key.
 class BuildSink : public Sink {
  public:
-  BuildSink(std::vector<std::string> on, std::uint64_t memory) : on_(std::move(on)), memory_(memory) {}
+  BuildSink(std::vector<std::string> on, std::int64_t max_bytes, std::shared_ptr<SpillSpace> space)
+      : on_(std::move(on)), max_bytes_(max_bytes), space_(std::move(space)) {}
   std::string describe() const override { return fmt::format("join: right side by {}", fmt::join(on_, ", ")); }
   void open(const std::shared_ptr<arrow::Schema>& schema) override {
     schema_ = schema;
-    side_->keys = find_key_columns(*schema, on_, "join, right side");
+    keys_ = find_key_columns(*schema, on_, "join, right side");
+    RowKeys(*take(arrow::RecordBatch::MakeEmpty(schema), "join"), keys_, "join");  // refuses types that are no keys
   }
   bool consume(std::unique_ptr<Prepared> prepared) override {
     auto batch = std::move(static_cast<PreparedBlock&>(*prepared).block.batch);
-    // Besides the rows: their copy in one piece, and an index entry each.
-    bytes_ += 2 * batch_bytes(*batch) + 96 * batch->num_rows();
-    if (static_cast<std::uint64_t>(bytes_) > memory_) {
-      throw Error(ErrorCode::resource,
-                  fmt::format("join: the right side needs more than {} of memory", format_size(memory_)),
-                  "raise `memory`, or put the smaller side on the right");
+    if (partitions_ != nullptr) {
+      partitions_->append(batch);
+      return true;
     }
+    bytes_ += table_bytes(batch_bytes(*batch), batch->num_rows());
     held_.push_back(std::move(batch));
+    if (bytes_ > max_bytes_) {
+      partitions_ = std::make_unique<KeyPartitions>(space_, schema_, keys_);
+      for (const auto& held : held_) partitions_->append(held);
+      held_.clear();
+    }
     return true;
   }
-  void finish() override {
-    side_->rows = combine_batches(held_, schema_);
+  bool spilled() const { return partitions_ != nullptr; }
+  const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }
+  std::shared_ptr<const JoinTable> table() {
+    auto rows = combine_batches(held_, schema_);
     held_.clear();
-    const RowKeys keys(*side_->rows, side_->keys, "join");
-    side_->index.reserve(keys.size());
-    // Equal keys come out last in, first out: backwards gives the order of the rows.
-    for (std::size_t row = keys.size(); row-- > 0;) {
-      const auto at = static_cast<std::int64_t>(row);
-      if (!has_null_key(*side_->rows, side_->keys, at)) side_->index.emplace(keys[row], at);
-    }
-    for (int i = 0; i < schema_->num_fields(); ++i) {
-      const bool is_key =
-          std::any_of(side_->keys.begin(), side_->keys.end(), [i](const KeyColumn& key) { return key.position == i; });
-      if (!is_key) side_->kept.push_back(i);
-    }
+    return std::make_shared<const JoinTable>(std::move(rows), keys_);
   }
-  std::shared_ptr<const BuildSide> side() const { return side_; }
+  std::vector<std::shared_ptr<SpillFile>> take_files() { return partitions_->finish(); }
 
  private:
   std::vector<std::string> on_;
-  std::uint64_t memory_;
-  std::int64_t bytes_ = 0;
+  std::int64_t max_bytes_;
+  std::shared_ptr<SpillSpace> space_;
   std::shared_ptr<arrow::Schema> schema_;
+  std::vector<KeyColumn> keys_;
+  std::int64_t bytes_ = 0;
   arrow::RecordBatchVector held_;
-  std::shared_ptr<BuildSide> side_ = std::make_shared<BuildSide>();
+  std::unique_ptr<KeyPartitions> partitions_;
 };
 
+/// Joins block by block with a right side that is in memory.
 class Probe : public BlockOperator {
  public:
-  Probe(std::shared_ptr<const BuildSide> side, std::vector<std::string> on, std::string how)
-      : side_(std::move(side)), on_(std::move(on)), how_(std::move(how)) {}
+  Probe(std::shared_ptr<const JoinTable> table, std::shared_ptr<arrow::Schema> right, std::vector<std::string> on,
+        std::string how)
+      : table_(std::move(table)), right_(std::move(right)), on_(std::move(on)), how_(std::move(how)) {}
   std::string describe() const override { return fmt::format("join({} by {})", how_, fmt::join(on_, ", ")); }
+  bool keeps_rows() const override { return false; }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
-    keys_ = find_key_columns(*input, on_, "join, left side");
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-      const auto& left = input->field(keys_[i].position)->type();
-      const auto& right = side_->rows->schema()->field(side_->keys[i].position)->type();
-      if (!left->Equals(*right)) {
-        throw_invalid(fmt::format("join: column '{}' is {} on the left and {} on the right", on_[i], left->ToString(),
-                                  right->ToString()),
-                      "cast one of them first");
-      }
-    }
-    arrow::FieldVector fields = input->fields();
-    if (how_ == "inner" || how_ == "left") {
-      for (const int position : side_->kept) {
-        const auto& field = side_->rows->schema()->field(position);
-        if (input->GetFieldIndex(field->name()) >= 0)
-          throw_invalid(fmt::format("join: both sides have a column '{}'", field->name()), "rename one of them first");
-        fields.push_back(field->WithNullable(true));
-      }
-    }
-    schema_ = arrow::schema(std::move(fields));
-    return schema_;
+    layout_ = std::make_unique<JoinLayout>(kind_of(how_), on_, *input, *right_);
+    return layout_->schema;
   }
   std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    const RowKeys keys(*block.batch, keys_, "join");
-    arrow::Int64Builder left_rows;
-    arrow::Int64Builder right_rows;
-    std::string key;
-    for (std::int64_t row = 0; row < block.batch->num_rows(); ++row) {
-      auto [first, last] = std::pair{side_->index.end(), side_->index.end()};
-      if (!has_null_key(*block.batch, keys_, row)) {
-        key.assign(keys[static_cast<std::size_t>(row)]);
-        std::tie(first, last) = side_->index.equal_range(key);
-      }
-      const bool matched = first != last;
-      if (how_ == "semi" || how_ == "anti") {
-        if (matched == (how_ == "semi")) check(left_rows.Append(row), "join");
-        continue;
-      }
-      if (!matched && how_ == "left") {
-        check(left_rows.Append(row), "join");
-        check(right_rows.AppendNull(), "join");
-      }
-      std::vector<std::int64_t> matches;
-      for (; first != last; ++first) matches.push_back(first->second);
-      std::sort(matches.begin(), matches.end());
-      for (const std::int64_t match : matches) {
-        check(left_rows.Append(row), "join");
-        check(right_rows.Append(match), "join");
-      }
-    }
-    auto columns =
-        take(arrow::compute::Take(block.batch, take(left_rows.Finish(), "join")), "join").record_batch()->columns();
-    const auto num_rows = columns.empty() ? 0 : columns.front()->length();
-    if (how_ == "inner" || how_ == "left") {
-      const auto right = take(side_->rows->SelectColumns(side_->kept), "join");
-      const auto taken = take(arrow::compute::Take(right, take(right_rows.Finish(), "join")), "join").record_batch();
-      for (const auto& column : taken->columns()) columns.push_back(column);
-    }
-    return arrow::RecordBatch::Make(schema_, num_rows, std::move(columns));
+    return table_->probe(block.batch, *layout_);
   }
 
  private:
-  std::shared_ptr<const BuildSide> side_;
+  std::shared_ptr<const JoinTable> table_;
+  std::shared_ptr<arrow::Schema> right_;
   std::vector<std::string> on_;
   std::string how_;
-  std::vector<KeyColumn> keys_;
+  std::unique_ptr<JoinLayout> layout_;
+};
+
+/// Puts the left side into files by key.
+class PartitionSink : public Sink {
+ public:
+  PartitionSink(std::vector<std::string> on, std::shared_ptr<SpillSpace> space)
+      : on_(std::move(on)), space_(std::move(space)) {}
+  std::string describe() const override { return fmt::format("join: left side by {}", fmt::join(on_, ", ")); }
+  void open(const std::shared_ptr<arrow::Schema>& schema) override {
+    schema_ = schema;
+    partitions_ = std::make_unique<KeyPartitions>(space_, schema, find_key_columns(*schema, on_, "join, left side"));
+  }
+  bool consume(std::unique_ptr<Prepared> prepared) override {
+    partitions_->append(static_cast<PreparedBlock&>(*prepared).block.batch);
+    return true;
+  }
+  const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }
+  std::vector<std::shared_ptr<SpillFile>> take_files() { return partitions_->finish(); }
+
+ private:
+  std::vector<std::string> on_;
+  std::shared_ptr<SpillSpace> space_;
   std::shared_ptr<arrow::Schema> schema_;
+  std::unique_ptr<KeyPartitions> partitions_;
+};
+
+/// Joins file by file. A right file that is larger than the memory (many rows of few keys) is taken in parts, and the left
+/// one read once for each.
+class PartitionedJoin : public Source {
+ public:
+  PartitionedJoin(JoinLayout layout, std::shared_ptr<arrow::Schema> right_schema,
+                  std::vector<std::shared_ptr<SpillFile>> left, std::vector<std::shared_ptr<SpillFile>> right,
+                  std::int64_t max_bytes)
+      : layout_(std::move(layout)),
+        right_schema_(std::move(right_schema)),
+        left_(std::move(left)),
+        right_(std::move(right)),
+        max_bytes_(max_bytes) {}
+
+  std::shared_ptr<arrow::Schema> schema() override { return layout_.schema; }
+  std::string describe() const override { return fmt::format("join({} files by key)", left_.size()); }
+
+  std::unique_ptr<Piece> next() override {
+    while (true) {
+      if (left_reader_ == nullptr && !next_part()) return nullptr;
+      std::shared_ptr<arrow::RecordBatch> batch;
+      check(left_reader_->ReadNext(&batch), "join: reading back");
+      if (batch == nullptr) {
+        left_reader_.reset();
+        continue;
+      }
+      std::shared_ptr<arrow::RecordBatch> joined;
+      const bool single = first_part_ && right_ended_;
+      if (single || layout_.kind == JoinKind::inner) {
+        joined = table_->probe(batch, layout_);
+      } else {
+        auto& matched = matched_[batch_index_++];
+        matched.resize(static_cast<std::size_t>(batch->num_rows()));
+        joined = table_->probe(batch, layout_, &matched);
+        if (right_ended_) {
+          const auto rest = finish_unmatched(batch, layout_, matched);
+          joined = combine_batches({joined, rest}, layout_.schema);
+        }
+      }
+      if (joined->num_rows() == 0) continue;
+      std::vector<Block> block{{std::move(joined)}};
+      return open_blocks(layout_.schema, std::move(block))->next();
+    }
+  }
+
+ private:
+  /// Loads the next part of a right file, and starts over with the left one.
+  bool next_part() {
+    while (right_reader_ == nullptr || right_ended_) {
+      if (file_ == left_.size()) return false;
+      left_file_ = std::move(left_[file_]);
+      right_file_ = std::move(right_[file_]);
+      ++file_;
+      if (left_file_->num_rows() == 0) continue;
+      right_reader_ = right_file_->read();
+      check(right_reader_->ReadNext(&ahead_), "join: reading back");
+      right_ended_ = false;
+      first_part_ = true;
+      matched_.clear();
+      return load();
+    }
+    first_part_ = false;
+    return load();
+  }
+  bool load() {
+    arrow::RecordBatchVector rows;
+    std::int64_t bytes = 0;
+    while (ahead_ != nullptr) {
+      bytes += table_bytes(batch_bytes(*ahead_), ahead_->num_rows());
+      if (!rows.empty() && bytes > max_bytes_) break;
+      rows.push_back(std::move(ahead_));
+      check(right_reader_->ReadNext(&ahead_), "join: reading back");
+    }
+    right_ended_ = ahead_ == nullptr;
+    table_ = std::make_unique<JoinTable>(combine_batches(rows, right_schema_), layout_.right_keys);
+    left_reader_ = left_file_->read();
+    batch_index_ = 0;
+    return true;
+  }
+
+  JoinLayout layout_;
+  std::shared_ptr<arrow::Schema> right_schema_;
+  std::vector<std::shared_ptr<SpillFile>> left_;
+  std::vector<std::shared_ptr<SpillFile>> right_;
+  std::int64_t max_bytes_;
+  std::size_t file_ = 0;
+  std::shared_ptr<SpillFile> left_file_;
+  std::shared_ptr<SpillFile> right_file_;
+  std::shared_ptr<arrow::RecordBatchReader> right_reader_;
+  std::shared_ptr<arrow::RecordBatch> ahead_;  ///< read from the right file, not in the table
+  bool right_ended_ = false;
+  bool first_part_ = true;
+  std::unique_ptr<JoinTable> table_;
+  std::shared_ptr<arrow::RecordBatchReader> left_reader_;
+  std::size_t batch_index_ = 0;
+  std::map<std::size_t, std::vector<char>> matched_;  ///< of the left file's batches, over the right file's parts
 };
 
 }  // namespace
@@ -166,16 +231,26 @@ JoinNode::JoinNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const P
                    std::vector<std::string> on, std::string how)
     : left_(std::move(left)), right_(std::move(right)), on_(std::move(on)), how_(std::move(how)) {
   if (on_.empty()) throw_invalid("join: no columns to join on");
-  if (std::find(kKinds.begin(), kKinds.end(), how_) == kKinds.end())
-    throw_invalid(fmt::format("join: unknown kind '{}'", how_), suggest(how_, kKinds));
+  kind_of(how_);
 }
 
 Stretch JoinNode::prepare(PlanContext& context) const {
-  BuildSink build(on_, context.memory);
+  const auto max_bytes = static_cast<std::int64_t>(context.memory / 2);
+  const auto space = std::make_shared<SpillSpace>(context.spill_directory, context.disk, "join");
+  BuildSink build(on_, max_bytes, space);
   run_plan(*right_, build, context);
-  Stretch stretch = left_->prepare(context);
-  stretch.operators.push_back(std::make_unique<Probe>(build.side(), on_, how_));
-  return stretch;
+  if (!build.spilled()) {
+    Stretch stretch = left_->prepare(context);
+    stretch.operators.push_back(std::make_unique<Probe>(build.table(), build.schema(), on_, how_));
+    return stretch;
+  }
+  auto right_files = build.take_files();
+  PartitionSink partition(on_, space);
+  run_plan(*left_, partition, context);
+  JoinLayout layout(kind_of(how_), on_, *partition.schema(), *build.schema());
+  return {std::make_unique<PartitionedJoin>(std::move(layout), build.schema(), partition.take_files(),
+                                            std::move(right_files), max_bytes),
+          {}};
 }
 
 }  // namespace mobula::data

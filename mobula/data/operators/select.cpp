@@ -31,11 +31,16 @@ class Pick : public BlockOperator {
   };
   using Choose = std::function<std::vector<Column>(const arrow::Schema&)>;
 
-  Pick(std::string description, Choose choose) : description_(std::move(description)), choose_(std::move(choose)) {}
+  /// `only`: the columns that are looked at, where the choice does not depend on others.
+  Pick(std::string description, Choose choose, std::optional<std::vector<std::string>> only = std::nullopt)
+      : description_(std::move(description)), choose_(std::move(choose)), only_(std::move(only)) {}
 
   std::string describe() const override { return description_; }
+  std::optional<std::vector<std::string>> reads() const override { return only_; }
+  bool narrows() const override { return only_.has_value(); }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     arrow::FieldVector fields;
+    positions_.clear();
     for (const Column& column : choose_(*input)) {
       positions_.push_back(column.position);
       for (const auto& field : fields) {
@@ -56,6 +61,7 @@ class Pick : public BlockOperator {
  private:
   std::string description_;
   Choose choose_;
+  std::optional<std::vector<std::string>> only_;
   std::vector<int> positions_;
   std::shared_ptr<arrow::Schema> schema_;
 };
@@ -64,11 +70,12 @@ class Pick : public BlockOperator {
 
 std::unique_ptr<BlockOperator> select_operator(std::vector<std::string> columns) {
   std::string description = fmt::format("select({})", fmt::join(columns, ", "));
-  return std::make_unique<Pick>(std::move(description), [columns = std::move(columns)](const arrow::Schema& schema) {
+  const auto choose = [columns](const arrow::Schema& schema) {
     std::vector<Pick::Column> picked;
     for (const std::string& column : columns) picked.push_back({position_of(schema, column, "select"), column});
     return picked;
-  });
+  };
+  return std::make_unique<Pick>(std::move(description), choose, std::move(columns));
 }
 
 std::unique_ptr<BlockOperator> drop_operator(std::vector<std::string> columns) {

@@ -60,28 +60,45 @@ class MergeSource : public Source {
   std::unique_ptr<Piece> next() override {
     if (runs_.empty()) {
       for (const auto& file : files_) {
-        runs_.push_back({file->read(), nullptr, nullptr, 0});
+        runs_.push_back({file->read(), nullptr, nullptr, 0, 0});
         if (advance(runs_.size() - 1)) heap_.push(runs_.size() - 1);
       }
     }
-    // Rows that follow each other in one run are handed on as one slice.
-    arrow::RecordBatchVector slices;
-    std::int64_t num_rows = 0;
-    while (!heap_.empty() && num_rows < kRowsPerBlock) {
+    // A run gives rows one after the other: what it gives to this block is one stretch of it, so that the block is all
+    // stretches in one piece, put in order at once.
+    std::vector<std::size_t> from;  // the run of each row
+    std::vector<arrow::RecordBatchVector> stretches(runs_.size());
+    while (!heap_.empty() && from.size() < static_cast<std::size_t>(kRowsPerBlock)) {
       const std::size_t index = heap_.top();
       heap_.pop();
       Run& run = runs_[index];
-      const std::int64_t begin = run.row;
       do {
         ++run.row;
-        ++num_rows;
+        from.push_back(index);
       } while (run.row < run.batch->num_rows() && (heap_.empty() || !Later{this}(index, heap_.top())));
-      slices.push_back(run.batch->Slice(begin, run.row - begin));
-      if (run.row < run.batch->num_rows() || advance(index)) heap_.push(index);
+      const bool ended = run.row == run.batch->num_rows();
+      if (ended) stretches[index].push_back(run.batch->Slice(run.first));
+      if (!ended || advance(index)) heap_.push(index);
     }
-    if (slices.empty()) return nullptr;
-    const auto rows = combine_batches(slices, slices.front()->schema());
-    std::vector<Block> block{{take(rows->RemoveColumn(rows->num_columns() - 1), "sort"), nullptr}};
+    if (from.empty()) return nullptr;
+    arrow::RecordBatchVector parts;
+    std::vector<std::uint32_t> next_row(runs_.size());
+    std::uint32_t num_rows = 0;
+    for (std::size_t index = 0; index < runs_.size(); ++index) {
+      Run& run = runs_[index];
+      if (run.batch != nullptr && run.row > run.first) {
+        stretches[index].push_back(run.batch->Slice(run.first, run.row - run.first));
+        run.first = run.row;
+      }
+      next_row[index] = num_rows;
+      for (auto& stretch : stretches[index]) {
+        num_rows += static_cast<std::uint32_t>(stretch->num_rows());
+        parts.push_back(take(stretch->RemoveColumn(stretch->num_columns() - 1), "sort"));
+      }
+    }
+    std::vector<std::uint32_t> order(from.size());
+    for (std::size_t i = 0; i < from.size(); ++i) order[i] = next_row[from[i]]++;
+    std::vector<Block> block{{take_rows(combine_batches(parts, schema_), order, "sort"), nullptr}};
     return open_blocks(schema_, std::move(block))->next();
   }
 
@@ -90,7 +107,8 @@ class MergeSource : public Source {
     std::shared_ptr<arrow::RecordBatchReader> reader;
     std::shared_ptr<arrow::RecordBatch> batch;
     std::shared_ptr<arrow::LargeBinaryArray> keys;
-    std::int64_t row;
+    std::int64_t row;    ///< the next one
+    std::int64_t first;  ///< of the batch that no block has yet
   };
   struct Later {
     const MergeSource* merge;
@@ -108,6 +126,7 @@ class MergeSource : public Source {
     if (run.batch == nullptr) return false;
     run.keys = std::static_pointer_cast<arrow::LargeBinaryArray>(run.batch->column(run.batch->num_columns() - 1));
     run.row = 0;
+    run.first = 0;
     return true;
   }
 

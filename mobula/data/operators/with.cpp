@@ -24,6 +24,13 @@ class With : public BlockOperator {
       text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", column.name, column.text);
     return fmt::format("with({})", text);
   }
+  std::optional<std::vector<std::string>> reads() const override {
+    std::vector<std::string> columns;
+    for (const Column& column : columns_) {
+      for (std::string& name : column.expression->columns()) columns.push_back(std::move(name));
+    }
+    return columns;
+  }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     arrow::FieldVector fields = input->fields();
     for (Column& column : columns_) {

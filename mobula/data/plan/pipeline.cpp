@@ -13,6 +13,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
 
 namespace mobula::data {
@@ -102,7 +103,7 @@ class PipelineReader {
   Dataset source(const YAML::Node& node) const {
     const std::string format =
         format_key(node, "source", readable_formats(),
-                   {"range", "types", "infer", "columns", "delimiter", "query", "split", "version"});
+                   {"range", "types", "infer", "columns", "delimiter", "query", "split", "version", "hive"});
     if (format == "range") return Dataset::range(integer(node["range"], "source.range"));
     ReadOptions options;
     if (const YAML::Node types = node["types"]) {
@@ -113,6 +114,7 @@ class PipelineReader {
       options.infer_all = window == "all";
       if (!options.infer_all) options.infer_bytes = parse_size(window);
     }
+    if (const YAML::Node hive = node["hive"]) options.hive = truth(hive, "source.hive");
     if (const YAML::Node columns = node["columns"]) options.columns = texts(columns, "source.columns");
     if (const YAML::Node delimiter = node["delimiter"]) {
       const std::string value = text(delimiter, "source.delimiter");
@@ -206,6 +208,63 @@ class PipelineReader {
                             const YAML::Node& v) { return d.decode_image(r.decode_image(v)); }},
         {"limit",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.limit(r.integer(v, "limit")); }},
+        {"sort",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           std::vector<SortKey> keys;
+           for (const std::string& name : r.texts(v, "sort")) {
+             const bool descending = name.starts_with('-');
+             keys.push_back({descending ? name.substr(1) : name, descending});
+           }
+           return d.sort(std::move(keys));
+         }},
+        {"random_shuffle",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "random_shuffle", {"seed"});
+           return d.random_shuffle(
+               static_cast<std::uint64_t>(v["seed"] ? r.integer(v["seed"], "random_shuffle.seed") : 0));
+         }},
+        {"sample",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "sample", {"fraction", "seed"});
+           if (!v["fraction"]) r.fail(v, "sample: no fraction", "such as {fraction: 0.1, seed: 1}");
+           return d.sample(r.number(v["fraction"], "sample.fraction"),
+                           static_cast<std::uint64_t>(v["seed"] ? r.integer(v["seed"], "sample.seed") : 0));
+         }},
+        {"repartition", [](const PipelineReader& r, const Dataset& d,
+                           const YAML::Node& v) { return d.repartition(r.integer(v, "repartition")); }},
+        {"stage",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "stage", {"threads"});
+           return d.stage(v["threads"] ? static_cast<int>(r.integer(v["threads"], "stage.threads")) : 0);
+         }},
+        {"unique",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.unique(r.texts(v, "unique")); }},
+        {"groupby",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "groupby", {"keys", "aggregates"});
+           if (!v["keys"]) r.fail(v, "groupby: no keys", "such as {keys: s, aggregates: {n: \"count(x)\"}}");
+           std::vector<Aggregate> aggregates;
+           if (v["aggregates"]) {
+             for (const auto& [name, text] : r.pairs(v["aggregates"], "groupby.aggregates")) {
+               const auto call = parse_expression(text);
+               if (call->kind != Expression::Kind::call || call->arguments.size() != 1 ||
+                   call->arguments[0]->kind != Expression::Kind::column)
+                 r.fail(v["aggregates"], fmt::format("groupby: '{}' is no aggregate of a column", text),
+                        "such as sum(x)");
+               aggregates.push_back({call->name, call->arguments[0]->name, name});
+             }
+           }
+           return d.groupby(r.texts(v["keys"], "groupby.keys"), std::move(aggregates));
+         }},
+        {"join",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "join", {"right", "on", "how"});
+           if (!v["right"] || !v["on"])
+             r.fail(v, "join: `right` and `on` are needed", "such as {right: {csv: b.csv}, on: id}");
+           return d.join(r.source(v["right"]), r.texts(v["on"], "join.on"),
+                         v["how"] ? r.text(v["how"], "join.how") : "inner");
+         }},
+        {"zip", [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.zip(r.source(v)); }},
         {"union",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.union_with({r.source(v)}); }},
     };
@@ -225,7 +284,8 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   } catch (const YAML::Exception& error) {
     throw_invalid(fmt::format("{}:{}: {}", origin, error.mark.line + 1, error.msg), "the pipeline must be YAML");
   }
-  reader.check_keys(root, "pipeline", {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads"});
+  reader.check_keys(root, "pipeline",
+                    {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads", "on_error"});
   const YAML::Node source = root["source"];
   if (!source) reader.fail(root, "pipeline: no source", "add source: {csv: \"in/*.csv\"}");
   Dataset dataset = reader.source(source);
@@ -255,6 +315,13 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
     if (const YAML::Node node = sink["part_size"])
       pipeline.write.part_bytes = static_cast<std::int64_t>(parse_size(reader.text(node, "sink.part_size")));
     if (const YAML::Node node = sink["delimiter"]) pipeline.write.delimiter = reader.text(node, "sink.delimiter").at(0);
+  }
+  if (const YAML::Node node = root["on_error"]) {
+    reader.check_keys(node, "on_error", {"skip", "dead_letter"});
+    if (node["skip"]) pipeline.run.on_error.max_skipped = reader.integer(node["skip"], "on_error.skip");
+    if (pipeline.run.on_error.max_skipped < 0) reader.fail(node, "on_error.skip: a number of rows is expected");
+    if (node["dead_letter"])
+      pipeline.run.on_error.dead_letter = reader.text(node["dead_letter"], "on_error.dead_letter");
   }
   if (const YAML::Node node = root["memory"]) pipeline.run.memory = parse_size(reader.text(node, "memory"));
   if (const YAML::Node node = root["disk"]) pipeline.run.disk = parse_size(reader.text(node, "disk"));

@@ -4,10 +4,12 @@
 #include <arrow/type.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/plain_types.hpp"
-#include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/plan/zip_source.hpp"
 
 namespace mobula::data {
 namespace {
@@ -28,7 +30,7 @@ class StretchSource : public Source {
     schema();
     auto piece = stretch_->source->next();
     if (piece == nullptr) return nullptr;
-    return std::make_unique<OperatedPiece>(std::move(piece), stretch_);
+    return std::make_unique<OperatedPiece>(std::move(piece), stretch_, num_pieces_++);
   }
   std::string describe() const override {
     std::string text = stretch_->source->describe();
@@ -39,12 +41,13 @@ class StretchSource : public Source {
  private:
   class OperatedPiece : public Piece {
    public:
-    OperatedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<const Stretch> stretch)
-        : piece_(std::move(piece)), stretch_(std::move(stretch)) {}
+    OperatedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<const Stretch> stretch, std::uint64_t number)
+        : piece_(std::move(piece)), stretch_(std::move(stretch)), number_(number << 20) {}
     Block read() override {
       Block block = piece_->read();
+      block.number = number_++;
       for (std::size_t i = 0; block.batch != nullptr && i < stretch_->operators.size(); ++i) {
-        block.batch = stretch_->operators[i]->apply(block);
+        stretch_->operators[i]->change(block);
       }
       return block;
     }
@@ -52,10 +55,12 @@ class StretchSource : public Source {
    private:
     std::unique_ptr<Piece> piece_;
     std::shared_ptr<const Stretch> stretch_;
+    std::uint64_t number_;
   };
 
   std::shared_ptr<Stretch> stretch_;
   std::shared_ptr<arrow::Schema> schema_;
+  std::uint64_t num_pieces_ = 0;
 };
 
 class UnionSource : public Source {
@@ -86,60 +91,37 @@ class UnionSource : public Source {
   std::size_t next_ = 0;
 };
 
-/// Passes the first rows on to another sink, through operators.
-class LimitSink : public Sink {
- public:
-  LimitSink(std::int64_t rows, std::vector<std::unique_ptr<BlockOperator>> operators, Sink& sink)
-      : left_(rows),
-        operators_(std::move(operators)),
-        sink_(sink),
-        description_(fmt::format("limit({}) | {}", rows, sink.describe())) {}
+}  // namespace
 
-  std::string describe() const override { return description_; }
-  void open(const std::shared_ptr<arrow::Schema>& schema) override {
-    auto output = schema;
-    for (const auto& op : operators_) output = op->bind(output);
-    sink_.open(output);
+void push_down(Stretch& stretch) {
+  // Filters that come first see the source's own columns; with() may have changed what stands behind it.
+  for (const auto& op : stretch.operators) {
+    const auto predicate = op->predicate();
+    if (predicate == nullptr) break;
+    stretch.source->push_filter(predicate);
   }
-  bool consume(std::unique_ptr<Prepared> prepared) override {
-    Block block = std::move(static_cast<PreparedBlock&>(*prepared).block);
-    if (block.batch->num_rows() > left_) block.batch = block.batch->Slice(0, left_);
-    left_ -= block.batch->num_rows();
-    for (const auto& op : operators_) block.batch = op->apply(block);
-    const std::int64_t rows = block.batch->num_rows();
-    if (rows == 0) return left_ > 0;
-    auto inner = sink_.prepare(std::move(block));
-    inner->rows = rows;
-    return sink_.consume(std::move(inner)) && left_ > 0;
+  std::vector<std::string> columns;
+  for (const auto& op : stretch.operators) {
+    const auto reads = op->reads();
+    if (!reads) return;
+    for (const std::string& column : *reads) {
+      if (std::find(columns.begin(), columns.end(), column) == columns.end()) columns.push_back(column);
+    }
+    if (op->narrows()) {
+      stretch.source->push_columns(columns);
+      return;
+    }
   }
-  void finish() override { sink_.finish(); }
+}
 
- private:
-  std::int64_t left_;
-  std::vector<std::unique_ptr<BlockOperator>> operators_;
-  Sink& sink_;
-  std::string description_;
-};
+namespace {
 
-/// Keeps blocks in memory.
-class CollectSink : public Sink {
- public:
-  std::string describe() const override { return "collect"; }
-  void open(const std::shared_ptr<arrow::Schema>& schema) override { schema_ = schema; }
-  bool consume(std::unique_ptr<Prepared> prepared) override {
-    blocks_.push_back(std::move(static_cast<PreparedBlock&>(*prepared).block));
-    return true;
-  }
-  std::unique_ptr<Source> result() { return open_blocks(schema_, std::move(blocks_)); }
-
- private:
-  std::shared_ptr<arrow::Schema> schema_;
-  std::vector<Block> blocks_;
-};
-
-void run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
-  context.stretches.push_back(std::make_unique<StretchStatistics>());
-  execute(*stretch.source, stretch.operators, sink, context.execute_options(), *context.stretches.back());
+std::int64_t run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
+  push_down(stretch);
+  StretchStatistics& statistics = context.statistics->add();
+  execute(*stretch.source, stretch.operators, sink, context.execute_options(), statistics);
+  context.statistics->note(statistics, stretch.source->note());
+  return statistics.operators.back()->rows;
 }
 
 }  // namespace
@@ -153,29 +135,28 @@ Stretch BarrierNode::prepare(PlanContext& context) const {
 
 Stretch UnionNode::prepare(PlanContext& context) const {
   std::vector<std::unique_ptr<Source>> sources;
-  for (const auto& input : inputs_) sources.push_back(std::make_unique<StretchSource>(input->prepare(context)));
+  for (const auto& input : inputs_) {
+    Stretch stretch = input->prepare(context);
+    push_down(stretch);
+    sources.push_back(std::make_unique<StretchSource>(std::move(stretch)));
+  }
   return {std::make_unique<UnionSource>(std::move(sources)), {}};
 }
 
-Stretch LimitNode::prepare(PlanContext& context) const {
-  CollectSink collect;
-  Stretch stretch = input_->prepare(context);
-  LimitSink limit(rows_, {}, collect);
-  run_stretch(stretch, limit, context);
-  return {collect.result(), {}};
+Stretch StageNode::prepare(PlanContext& context) const {
+  return {stage_source(input_->prepare(context), step_ == nullptr ? nullptr : step_(), context, num_threads_), {}};
 }
 
-void run_plan(const PlanNode& root, Sink& sink, PlanContext& context) {
+Stretch ZipNode::prepare(PlanContext& context) const {
+  auto left = stage_source(left_->prepare(context), nullptr, context, 0);
+  auto right = stage_source(right_->prepare(context), nullptr, context, 0);
+  return {zip_source(std::move(left), std::move(right)), {}};
+}
+
+std::int64_t run_plan(const PlanNode& root, Sink& sink, PlanContext& context) {
   initialize_arrow();
-  // A limit at the end holds nothing back: it stops the stretch before it.
-  if (const auto* limit = dynamic_cast<const LimitNode*>(&root)) {
-    Stretch stretch = limit->input()->prepare(context);
-    LimitSink limited(limit->rows(), {}, sink);
-    run_stretch(stretch, limited, context);
-    return;
-  }
   Stretch stretch = root.prepare(context);
-  run_stretch(stretch, sink, context);
+  return run_stretch(stretch, sink, context);
 }
 
 std::shared_ptr<arrow::Schema> schema_of(const PlanNode& root, PlanContext& context) {

@@ -9,17 +9,19 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/engine/executor.hpp"
 
 namespace mobula::data {
 
 /// What nodes may use while they are made ready.
 struct PlanContext {
-  std::uint64_t memory = std::uint64_t{256} << 20;            ///< of operators that hold rows back, in bytes
-  std::uint64_t disk = std::uint64_t{64} << 30;               ///< that spilled rows may take
-  std::filesystem::path spill_directory;                      ///< empty: the system's temporary folder
-  int num_threads = 0;                                        ///< 0: one a core
-  std::vector<std::unique_ptr<StretchStatistics>> stretches;  ///< of what ran so far
+  std::uint64_t memory = std::uint64_t{256} << 20;  ///< of operators that hold rows back, in bytes
+  std::uint64_t disk = std::uint64_t{64} << 30;     ///< that spilled rows may take
+  std::filesystem::path spill_directory;            ///< empty: the system's temporary folder
+  int num_threads = 0;                              ///< 0: one a core
+  std::shared_ptr<RunStatistics> statistics = std::make_shared<RunStatistics>();
+  std::shared_ptr<BadRows> bad_rows = std::make_shared<BadRows>(ErrorPolicy());
 
   ExecuteOptions execute_options() const { return {.num_threads = num_threads}; }
 };
@@ -44,29 +46,30 @@ class PlanNode {
 /// A source.
 class SourceNode : public PlanNode {
  public:
-  explicit SourceNode(std::function<std::unique_ptr<Source>()> open) : open_(std::move(open)) {}
-  Stretch prepare(PlanContext&) const override { return {open_(), {}}; }
+  explicit SourceNode(std::function<std::unique_ptr<Source>(const PlanContext&)> open) : open_(std::move(open)) {}
+  Stretch prepare(PlanContext& context) const override { return {open_(context), {}}; }
   std::string holds_back() const override { return {}; }
 
  private:
-  std::function<std::unique_ptr<Source>()> open_;
+  std::function<std::unique_ptr<Source>(const PlanContext&)> open_;
 };
 
 /// An operator on blocks.
 class OperatorNode : public PlanNode {
  public:
-  OperatorNode(std::shared_ptr<const PlanNode> input, std::function<std::unique_ptr<BlockOperator>()> make)
+  OperatorNode(std::shared_ptr<const PlanNode> input,
+               std::function<std::unique_ptr<BlockOperator>(const PlanContext&)> make)
       : input_(std::move(input)), make_(std::move(make)) {}
   Stretch prepare(PlanContext& context) const override {
     Stretch stretch = input_->prepare(context);
-    stretch.operators.push_back(make_());
+    stretch.operators.push_back(make_(context));
     return stretch;
   }
   std::string holds_back() const override { return input_->holds_back(); }
 
  private:
   std::shared_ptr<const PlanNode> input_;
-  std::function<std::unique_ptr<BlockOperator>()> make_;
+  std::function<std::unique_ptr<BlockOperator>(const PlanContext&)> make_;
 };
 
 /// A sink that gives back as a source what it took in: sort, shuffle, groupby.
@@ -102,22 +105,71 @@ class UnionNode : public PlanNode {
   std::vector<std::shared_ptr<const PlanNode>> inputs_;
 };
 
-/// The first rows of a node.
-class LimitNode : public PlanNode {
+/// What is done to blocks one after the other, in the order of the rows.
+class OrderedStep {
  public:
-  LimitNode(std::shared_ptr<const PlanNode> input, std::int64_t rows) : input_(std::move(input)), rows_(rows) {}
+  virtual ~OrderedStep() = default;
+  virtual std::string describe() const = 0;
+  /// Returns the columns that come out.
+  virtual std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) { return input; }
+  /// Changes a block; false ends the rows behind it.
+  virtual bool apply(Block& block) = 0;
+  /// Called once behind the last block, unless the rows were ended before. May throw.
+  virtual void finish() {}
+};
+
+/// A stage of its own: its operators run in threads of their own, beside what comes behind, and hold no more than a few
+/// blocks ahead of it. So each stage can be as parallel as its work wants, and what needs the order of rows gets it.
+class StageNode : public PlanNode {
+ public:
+  /// `num_threads` 0: as many as the run has. `step` may be null.
+  StageNode(std::shared_ptr<const PlanNode> input, std::string name, std::function<std::unique_ptr<OrderedStep>()> step,
+            int num_threads = 0)
+      : input_(std::move(input)), name_(std::move(name)), step_(std::move(step)), num_threads_(num_threads) {}
   Stretch prepare(PlanContext& context) const override;
-  std::string holds_back() const override { return "limit"; }
-  const std::shared_ptr<const PlanNode>& input() const { return input_; }
-  std::int64_t rows() const { return rows_; }
+  std::string holds_back() const override { return name_; }
+
+ private:
+  std::shared_ptr<const PlanNode> input_;
+  std::string name_;
+  std::function<std::unique_ptr<OrderedStep>()> step_;
+  int num_threads_;
+};
+
+/// The same rows in blocks of one size.
+class RepartitionNode : public PlanNode {
+ public:
+  RepartitionNode(std::shared_ptr<const PlanNode> input, std::int64_t rows) : input_(std::move(input)), rows_(rows) {}
+  Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "repartition"; }
 
  private:
   std::shared_ptr<const PlanNode> input_;
   std::int64_t rows_;
 };
 
-/// Runs the tree into the sink.
-void run_plan(const PlanNode& root, Sink& sink, PlanContext& context);
+/// The rows of two nodes side by side.
+class ZipNode : public PlanNode {
+ public:
+  ZipNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const PlanNode> right)
+      : left_(std::move(left)), right_(std::move(right)) {}
+  Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "zip"; }
+
+ private:
+  std::shared_ptr<const PlanNode> left_;
+  std::shared_ptr<const PlanNode> right_;
+};
+
+/// Makes a source of a stretch that runs in threads of its own, as StageNode does.
+std::unique_ptr<Source> stage_source(Stretch stretch, std::unique_ptr<OrderedStep> step, PlanContext& context,
+                                     int num_threads);
+
+/// Tells the stretch's source which rows and columns its first operators want.
+void push_down(Stretch& stretch);
+
+/// Runs the tree into the sink; returns the number of rows that it took.
+std::int64_t run_plan(const PlanNode& root, Sink& sink, PlanContext& context);
 
 /// Returns the columns of a node's rows.
 std::shared_ptr<arrow::Schema> schema_of(const PlanNode& root, PlanContext& context);

@@ -11,6 +11,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/engine/spill.hpp"
 #include "mobula/data/row_error.hpp"
 #include "mobula/data/sources/csv_columns.hpp"
 #include "mobula/data/sources/open_source.hpp"
@@ -26,18 +27,23 @@ struct CsvLayout {
   std::vector<int> picked;         ///< positions of those that are read
   std::shared_ptr<arrow::Schema> schema;
   ReadOptions options;
+  std::shared_ptr<BadRows> bad_rows;
 };
 
-/// Counts the data rows of a file before byte `offset`, for an error's message.
+/// Counts the data rows of a file before byte `offset`, for an error's message. Rows may be bad ones.
 std::int64_t rows_before(const std::string& file, std::uint64_t offset, const CsvLayout& layout) {
   TextPieces pieces({file}, std::size_t{4} << 20,
                     [&layout](std::string_view text) { return whole_csv_records(text, layout.dialect); });
   TextPiece piece;
-  CsvRecords records;
   std::int64_t rows = -1;  // the header is a record, too
   while (pieces.next(piece) && piece.offset < offset) {
-    records.scan(piece.text.substr(0, offset - piece.offset), layout.names.size(), layout.dialect);
-    rows += static_cast<std::int64_t>(records.num_rows());
+    std::string_view text = piece.text.substr(0, offset - piece.offset);
+    while (!text.empty()) {
+      const std::string_view record = text.substr(0, first_csv_record(text, layout.dialect));
+      text.remove_prefix(record.size());
+      const bool blank = record.find_first_not_of("\r\n") == std::string_view::npos;
+      if (!blank || layout.names.size() == 1) ++rows;
+    }
   }
   return std::max<std::int64_t>(rows, 0);
 }
@@ -63,6 +69,21 @@ void check_utf8(std::string_view text, const CsvRecords& records) {
   }
 }
 
+/// The rows of one piece of text.
+class CsvRows : public RowOrigin {
+ public:
+  CsvRows(std::shared_ptr<const std::string> file, std::uint64_t offset, std::shared_ptr<const CsvLayout> layout)
+      : file_(std::move(file)), offset_(offset), layout_(std::move(layout)) {}
+  std::string describe(std::int64_t row) const override {
+    return fmt::format("{}: row {}", *file_, rows_before(*file_, offset_, *layout_) + row + 1);
+  }
+
+ private:
+  std::shared_ptr<const std::string> file_;
+  std::uint64_t offset_;
+  std::shared_ptr<const CsvLayout> layout_;
+};
+
 class CsvPiece : public Piece {
  public:
   CsvPiece(TextPiece piece, std::shared_ptr<const CsvLayout> layout)
@@ -71,27 +92,54 @@ class CsvPiece : public Piece {
   Block read() override {
     if (done_) return {};
     done_ = true;
-    // Kept a thread, so that a piece does not start with growing the lists again.
-    thread_local CsvRecords records;
+    Block block{nullptr, piece_.file, std::make_shared<CsvRows>(piece_.file, piece_.offset, layout_)};
     try {
-      records.scan(piece_.text, layout_->names.size(), layout_->dialect);
-      check_utf8(piece_.text, records);
-      std::vector<std::shared_ptr<arrow::Array>> columns;
-      for (std::size_t i = 0; i < layout_->picked.size(); ++i) {
-        const auto position = static_cast<std::size_t>(layout_->picked[i]);
-        columns.push_back(convert_csv_column(records, position, layout_->names[position],
-                                             layout_->schema->field(static_cast<int>(i))->type()));
-      }
-      const auto rows = static_cast<std::int64_t>(records.num_rows());
-      Block block{arrow::RecordBatch::Make(layout_->schema, rows, std::move(columns)), piece_.file};
-      piece_.memory.reset();
-      return block;
+      block.batch = parse(piece_.text);
     } catch (const RowError& error) {
-      throw_row(error, *piece_.file, piece_.offset, *layout_);
+      if (!layout_->bad_rows->skips()) throw_row(error, *piece_.file, piece_.offset, *layout_);
+      parse_one_by_one(block);
     }
+    piece_.memory.reset();
+    return block;
   }
 
  private:
+  std::shared_ptr<arrow::RecordBatch> parse(std::string_view text) const {
+    // Kept a thread, so that a piece does not start with growing the lists again.
+    thread_local CsvRecords records;
+    records.scan(text, layout_->names.size(), layout_->dialect);
+    check_utf8(text, records);
+    std::vector<std::shared_ptr<arrow::Array>> columns;
+    for (std::size_t i = 0; i < layout_->picked.size(); ++i) {
+      const auto position = static_cast<std::size_t>(layout_->picked[i]);
+      columns.push_back(convert_csv_column(records, position, layout_->names[position],
+                                           layout_->schema->field(static_cast<int>(i))->type()));
+    }
+    return arrow::RecordBatch::Make(layout_->schema, static_cast<std::int64_t>(records.num_rows()), std::move(columns));
+  }
+  /// A piece with a bad row in it: each record for itself, the bad ones left out.
+  void parse_one_by_one(Block& block) const {
+    std::string_view text = piece_.text;
+    std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+    auto rows = std::make_shared<std::vector<std::int64_t>>();
+    std::int64_t row = 0;
+    while (!text.empty()) {
+      const std::string_view record = text.substr(0, first_csv_record(text, layout_->dialect));
+      text.remove_prefix(record.size());
+      try {
+        auto batch = parse(record);
+        if (batch->num_rows() == 0) continue;  // a blank line
+        batches.push_back(std::move(batch));
+        rows->push_back(row);
+      } catch (const RowError& error) {
+        layout_->bad_rows->skip(block.origin->describe(row), "csv", error.message, std::string(record));
+      }
+      ++row;
+    }
+    block.batch = combine_batches(batches, layout_->schema);
+    block.rows = std::move(rows);
+  }
+
   TextPiece piece_;
   std::shared_ptr<const CsvLayout> layout_;
   bool done_ = false;
@@ -99,7 +147,7 @@ class CsvPiece : public Piece {
 
 class CsvSource : public Source {
  public:
-  CsvSource(std::vector<std::string> files, ReadOptions options)
+  CsvSource(std::vector<std::string> files, ReadOptions options, std::shared_ptr<BadRows> bad_rows)
       : files_(std::move(files)),
         layout_(std::make_shared<CsvLayout>()),
         pieces_(files_, options.piece_bytes, [dialect = CsvDialect{options.delimiter}](std::string_view text) {
@@ -107,6 +155,7 @@ class CsvSource : public Source {
         }) {
     layout_->dialect.delimiter = options.delimiter;
     layout_->options = std::move(options);
+    layout_->bad_rows = std::move(bad_rows);
   }
 
   std::shared_ptr<arrow::Schema> schema() override {
@@ -235,7 +284,9 @@ class CsvSource : public Source {
       try {
         records.scan(piece.text, layout_->names.size(), layout_->dialect);
       } catch (const RowError& error) {
-        throw_row(error, *piece.file, piece.offset, *layout_);
+        if (!layout_->bad_rows->skips()) throw_row(error, *piece.file, piece.offset, *layout_);
+        guess_one_by_one(piece.text, guesses);
+        continue;
       }
       for (std::size_t i = 0; i < guesses.size(); ++i) {
         if (options.types.contains(layout_->names[static_cast<std::size_t>(layout_->picked[i])])) continue;
@@ -254,6 +305,22 @@ class CsvSource : public Source {
     layout_->schema = arrow::schema(std::move(fields));
   }
 
+  /// Looks at the records that can be read, where some can't.
+  void guess_one_by_one(std::string_view text, std::vector<CsvTypeGuess>& guesses) const {
+    CsvRecords records;
+    while (!text.empty()) {
+      const std::string_view record = text.substr(0, first_csv_record(text, layout_->dialect));
+      text.remove_prefix(record.size());
+      try {
+        records.scan(record, layout_->names.size(), layout_->dialect);
+      } catch (const RowError&) {
+        continue;  // noted when it is read
+      }
+      for (std::size_t i = 0; i < guesses.size() && records.num_rows() > 0; ++i)
+        guesses[i].see(records.field(0, static_cast<std::size_t>(layout_->picked[i])));
+    }
+  }
+
   std::vector<std::string> files_;
   std::shared_ptr<CsvLayout> layout_;
   TextPieces pieces_;
@@ -263,8 +330,9 @@ class CsvSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options) {
-  return std::make_unique<CsvSource>(std::move(files), std::move(options));
+std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options,
+                                 std::shared_ptr<BadRows> bad_rows) {
+  return std::make_unique<CsvSource>(std::move(files), std::move(options), std::move(bad_rows));
 }
 
 }  // namespace mobula::data

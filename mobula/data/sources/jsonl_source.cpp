@@ -8,6 +8,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/engine/spill.hpp"
 #include "mobula/data/row_error.hpp"
 #include "mobula/data/sources/byte_scan.hpp"
 #include "mobula/data/sources/json_columns.hpp"
@@ -32,25 +33,38 @@ void for_each_line(const TextPiece& piece, Use use) {
   }
 }
 
+/// Reads the objects of lines.
+class LineParser {
+ public:
+  LineParser() {
+    if (parser_.allocate(std::size_t{1} << 16, kMaxDepth) != simdjson::SUCCESS) throw std::bad_alloc();
+  }
+  /// Returns the line's object, until the next call. Throws RowError.
+  simdjson::dom::object parse(std::string_view line) {
+    simdjson::dom::element value;
+    if (const auto failure = parser_.parse(line.data(), line.size(), false).get(value)) {
+      throw RowError(0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
+                     failure == simdjson::DEPTH_ERROR ? fmt::format("at most {} levels are read", kMaxDepth)
+                                                      : "each line is one JSON object");
+    }
+    simdjson::dom::object object;
+    if (value.get(object) != simdjson::SUCCESS) throw RowError(0, "not a JSON object", "each line is one JSON object");
+    return object;
+  }
+
+ private:
+  simdjson::dom::parser parser_;
+};
+
 /// Calls `use` with the object of each line that isn't blank. Errors name file and row.
 template <class Use>
 void for_each_object(const TextPiece& piece, Use use) {
-  simdjson::dom::parser parser;
+  LineParser parser;
   const char* line_begin = piece.text.data();
   try {
-    if (parser.allocate(std::size_t{1} << 16, kMaxDepth) != simdjson::SUCCESS) throw std::bad_alloc();
     for_each_line(piece, [&](std::string_view line) {
       line_begin = line.data();
-      simdjson::dom::element value;
-      if (const auto failure = parser.parse(line.data(), line.size(), false).get(value)) {
-        throw RowError(0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
-                       failure == simdjson::DEPTH_ERROR ? fmt::format("at most {} levels are read", kMaxDepth)
-                                                        : "each line is one JSON object");
-      }
-      simdjson::dom::object object;
-      if (value.get(object) != simdjson::SUCCESS)
-        throw RowError(0, "not a JSON object", "each line is one JSON object");
-      use(object);
+      use(parser.parse(line));
     });
   } catch (const RowError& error) {
     const auto offset = piece.offset + static_cast<std::uint64_t>(line_begin - piece.text.data());
@@ -60,30 +74,87 @@ void for_each_object(const TextPiece& piece, Use use) {
   }
 }
 
+/// The rows of one piece of text: lines that aren't blank.
+class JsonlRows : public RowOrigin {
+ public:
+  explicit JsonlRows(const TextPiece& piece)
+      : file_(piece.file), begin_(piece.offset), end_(piece.offset + piece.text.size()) {}
+  std::string describe(std::int64_t row) const override {
+    const TextPiece piece = read_text_piece(*file_, begin_, end_);
+    std::uint64_t offset = begin_;
+    std::int64_t seen = 0;
+    for_each_line(piece, [&](std::string_view line) {
+      if (seen++ == row) offset = begin_ + static_cast<std::uint64_t>(line.data() - piece.text.data());
+    });
+    return fmt::format("{}: row {}", *file_, lines_before(*file_, offset) + 1);
+  }
+
+ private:
+  std::shared_ptr<const std::string> file_;
+  std::uint64_t begin_;
+  std::uint64_t end_;
+};
+
 class JsonlPiece : public Piece {
  public:
-  JsonlPiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool ignore_unknown)
-      : piece_(std::move(piece)), schema_(std::move(schema)), ignore_unknown_(ignore_unknown) {}
+  JsonlPiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool ignore_unknown,
+             std::shared_ptr<BadRows> bad_rows)
+      : piece_(std::move(piece)),
+        schema_(std::move(schema)),
+        ignore_unknown_(ignore_unknown),
+        bad_rows_(std::move(bad_rows)) {}
 
   Block read() override {
     if (done_) return {};
     done_ = true;
-    JsonColumns columns(schema_, ignore_unknown_);
-    for_each_object(piece_, [&columns](simdjson::dom::object object) { columns.append(object); });
-    return {columns.finish(), piece_.file};
+    Block block{nullptr, piece_.file, std::make_shared<JsonlRows>(piece_)};
+    try {
+      JsonColumns columns(schema_, ignore_unknown_);
+      for_each_object(piece_, [&columns](simdjson::dom::object object) { columns.append(object); });
+      block.batch = columns.finish();
+    } catch (const Error&) {
+      if (!bad_rows_->skips()) throw;
+      parse_one_by_one(block);
+    }
+    return block;
   }
 
  private:
+  /// A piece with a bad row in it: each line for itself, the bad ones left out.
+  void parse_one_by_one(Block& block) const {
+    LineParser parser;
+    std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+    auto rows = std::make_shared<std::vector<std::int64_t>>();
+    std::int64_t row = 0;
+    for_each_line(piece_, [&](std::string_view line) {
+      try {
+        JsonColumns columns(schema_, ignore_unknown_);
+        columns.append(parser.parse(line));
+        batches.push_back(columns.finish());
+        rows->push_back(row);
+      } catch (const RowError& error) {
+        bad_rows_->skip(block.origin->describe(row), "jsonl", error.message, std::string(line));
+      }
+      ++row;
+    });
+    block.batch = combine_batches(batches, schema_);
+    block.rows = std::move(rows);
+  }
+
   TextPiece piece_;
   std::shared_ptr<arrow::Schema> schema_;
   bool ignore_unknown_;
+  std::shared_ptr<BadRows> bad_rows_;
   bool done_ = false;
 };
 
 class JsonlSource : public Source {
  public:
-  JsonlSource(std::vector<std::string> files, ReadOptions options)
-      : files_(std::move(files)), options_(std::move(options)), pieces_(files_, options_.piece_bytes, whole_lines) {}
+  JsonlSource(std::vector<std::string> files, ReadOptions options, std::shared_ptr<BadRows> bad_rows)
+      : files_(std::move(files)),
+        options_(std::move(options)),
+        bad_rows_(std::move(bad_rows)),
+        pieces_(files_, options_.piece_bytes, whole_lines) {}
 
   std::shared_ptr<arrow::Schema> schema() override {
     if (schema_ == nullptr) infer();
@@ -93,7 +164,7 @@ class JsonlSource : public Source {
     schema();
     TextPiece piece;
     if (!pieces_.next(piece)) return nullptr;
-    return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty());
+    return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty(), bad_rows_);
   }
   std::string describe() const override { return fmt::format("jsonl({} files)", files_.size()); }
   std::vector<PiecePlace> places() override {
@@ -105,7 +176,7 @@ class JsonlSource : public Source {
   }
   std::unique_ptr<Piece> open(const PiecePlace& place) const override {
     return std::make_unique<JsonlPiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_,
-                                        !options_.columns.empty());
+                                        !options_.columns.empty(), bad_rows_);
   }
   std::vector<std::string> files() const override { return files_; }
 
@@ -115,8 +186,9 @@ class JsonlSource : public Source {
     TextPiece piece;
     JsonTypeGuess guess;
     std::vector<std::pair<std::string, JsonTypeGuess>> columns;
+    LineParser parser;
     while (pieces.next(piece)) {
-      for_each_object(piece, [&](simdjson::dom::object object) {
+      const auto see = [&](simdjson::dom::object object) {
         std::size_t expected = 0;
         for (const auto member : object) {
           if (expected >= columns.size() || columns[expected].first != member.key) {
@@ -130,7 +202,18 @@ class JsonlSource : public Source {
           }
           ++expected;
         }
-      });
+      };
+      if (bad_rows_->skips()) {
+        for_each_line(piece, [&](std::string_view line) {
+          try {
+            see(parser.parse(line));
+          } catch (const RowError&) {
+            return;  // noted when it is read
+          }
+        });
+      } else {
+        for_each_object(piece, see);
+      }
       if (!options_.infer_all) break;
     }
     for (const auto& [name, type] : options_.types) {  // a column that no row of the window has
@@ -151,14 +234,16 @@ class JsonlSource : public Source {
 
   std::vector<std::string> files_;
   ReadOptions options_;
+  std::shared_ptr<BadRows> bad_rows_;
   TextPieces pieces_;
   std::shared_ptr<arrow::Schema> schema_;
 };
 
 }  // namespace
 
-std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options) {
-  return std::make_unique<JsonlSource>(std::move(files), std::move(options));
+std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options,
+                                   std::shared_ptr<BadRows> bad_rows) {
+  return std::make_unique<JsonlSource>(std::move(files), std::move(options), std::move(bad_rows));
 }
 
 }  // namespace mobula::data

@@ -3,29 +3,57 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/formats.hpp"
+#include "mobula/data/sources/partitioned_source.hpp"
 
 namespace mobula::data {
 
+namespace {
+
+/// Opens files of rows, all of one format.
+std::unique_ptr<Source> open_files(const std::string& format, std::vector<std::string> files,
+                                   const ReadOptions& options, const std::shared_ptr<BadRows>& bad_rows) {
+  if (format == "csv") return open_csv(std::move(files), options, bad_rows);
+  if (format == "jsonl") return open_jsonl(std::move(files), options, bad_rows);
+  if (format == "text") return open_text(std::move(files), options);
+  if (format == "parquet") return open_parquet(std::move(files), options);
+  return open_ipc(std::move(files), options);
+}
+
+}  // namespace
+
 std::unique_ptr<Source> open_source(const std::string& format, const std::vector<std::string>& paths,
-                                    const ReadOptions& options) {
+                                    const ReadOptions& options, std::shared_ptr<BadRows> bad_rows) {
   const FormatInfo& info = format_named(format);
   if (format == "images") return open_images(paths, options);
   if (format == "hf") return open_hf(paths, options);
   if (format == "mds") return open_mds(paths, options);
   if (format == "delta") return open_delta(paths, options);
-  auto files = expand_files(paths, info.extensions.empty() ? "" : info.extensions.front());
-  if (format == "csv") return open_csv(std::move(files), options);
-  if (format == "jsonl") return open_jsonl(std::move(files), options);
-  if (format == "text") return open_text(std::move(files), options);
-  if (format == "parquet") return open_parquet(std::move(files), options);
+  const std::string extension = info.extensions.empty() ? "" : info.extensions.front();
+  std::vector<std::string> files;
+  std::vector<PartitionedFile> partitions;
+  for (const std::string& path : paths) {
+    const std::string base = base_folder(path);
+    for (std::string& file : expand_files({path}, extension)) {
+      partitions.push_back(parse_partitions(file, base));
+      files.push_back(std::move(file));
+    }
+  }
   if (format == "binary") return open_binary(std::move(files), options);
   if (format == "tar") return open_tar(std::move(files), options);
   if (format == "sqlite") return open_sqlite(std::move(files), options);
-  return open_ipc(std::move(files), options);
+  if (!options.hive || !are_partitioned(partitions)) return open_files(format, std::move(files), options, bad_rows);
+  return open_partitioned(
+      std::move(partitions), options.columns,
+      [format, options, bad_rows](std::vector<std::string> names, std::vector<std::string> columns) {
+        ReadOptions own = options;
+        own.columns = std::move(columns);
+        return open_files(format, std::move(names), own, bad_rows);
+      });
 }
 
 std::vector<int> pick_columns(const std::vector<std::string>& names, const ReadOptions& options,

@@ -5,19 +5,24 @@
 #include <string>
 #include <vector>
 
+#include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/sources/read_options.hpp"
 #include "mobula/data/sources/source.hpp"
 
 namespace mobula::data {
 
-/// Opens what paths, folders and patterns stand for in a format that can be read.
+/// Opens what paths, folders and patterns stand for in a format that can be read. Rows that can't be read go to `bad_rows`
+/// where the format is one of text.
 std::unique_ptr<Source> open_source(const std::string& format, const std::vector<std::string>& paths,
-                                    const ReadOptions& options);
+                                    const ReadOptions& options, std::shared_ptr<BadRows> bad_rows);
 
 /// CSV files with a header each, of the same columns. A file of 0 bytes is an error.
-std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options);
+/// Rows that can't be read go to `bad_rows`.
+std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options,
+                                 std::shared_ptr<BadRows> bad_rows);
 /// Files of one JSON object a line.
-std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options);
+std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options,
+                                   std::shared_ptr<BadRows> bad_rows);
 /// Files of lines that end at \n, as a column "text".
 std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options);
 /// Parquet files of one schema; nothing but the columns asked for is read.

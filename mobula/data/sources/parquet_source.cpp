@@ -10,12 +10,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/plain_types.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/sources/row_group_filter.hpp"
 
 namespace mobula::data {
 namespace {
@@ -100,8 +102,12 @@ class RowGroupReader {
       if (!valid.ok())
         throw_status(valid,
                      fmt::format("{}: rows {} to {}", *file_->name, first_row_ + 1, first_row_ + batch->num_rows()));
+      Block block{to_plain(take(batch->SelectColumns(order_), *file_->name), layout_->schema, *file_->name),
+                  file_->name};
+      block.origin = std::make_shared<NumberedRows>(file_->name);
+      block.first_row = first_row_;
       first_row_ += batch->num_rows();
-      return {to_plain(take(batch->SelectColumns(order_), *file_->name), layout_->schema, *file_->name), file_->name};
+      return block;
     });
   }
 
@@ -189,8 +195,13 @@ class ParquetSource : public Source {
       check(make_reader(*file_, 1)->GetSchema(&full), what(files_.front()));
       const auto plain = plain_schema(*full);
       arrow::FieldVector fields;
-      for (const int i : pick_columns(plain->field_names(), options_, files_.front()))
-        fields.push_back(plain->field(i));
+      for (const int i : pick_columns(plain->field_names(), options_, files_.front())) {
+        const bool of_use =
+            !wanted_ || std::find(wanted_->begin(), wanted_->end(), plain->field(i)->name()) != wanted_->end();
+        if (of_use) fields.push_back(plain->field(i));
+      }
+      if (fields.empty())
+        fields.push_back(plain->field(pick_columns(plain->field_names(), options_, files_.front()).front()));
       layout->schema = arrow::schema(std::move(fields));
       layout->columns = layout->schema->field_names();
     });
@@ -218,6 +229,17 @@ class ParquetSource : public Source {
         continue;
       }
       const auto metadata = file_->metadata->RowGroup(row_group_);
+      ++num_row_groups_;
+      const bool of_use = guarded(*file_->name, [&] {
+        return std::all_of(predicates_.begin(), predicates_.end(),
+                           [&](const auto& predicate) { return may_match(*predicate, *metadata); });
+      });
+      if (!of_use) {
+        ++num_skipped_;
+        ++row_group_;
+        first_row_ += metadata->num_rows();
+        continue;
+      }
       RowGroupReader reader(file_, layout_, row_group_, first_row_, options_.piece_bytes);
       ++row_group_;
       first_row_ += metadata->num_rows();
@@ -227,6 +249,11 @@ class ParquetSource : public Source {
   }
 
   std::string describe() const override { return fmt::format("parquet({} files)", files_.size()); }
+  void push_filter(const std::shared_ptr<const Expression>& predicate) override { predicates_.push_back(predicate); }
+  void push_columns(const std::vector<std::string>& columns) override { wanted_ = columns; }
+  std::string note() const override {
+    return num_skipped_ == 0 ? "" : fmt::format("{} of {} row groups skipped", num_skipped_, num_row_groups_);
+  }
   std::vector<PiecePlace> places() override {
     std::vector<PiecePlace> places;
     for (std::size_t i = 0; i < files_.size(); ++i) {
@@ -256,6 +283,10 @@ class ParquetSource : public Source {
  private:
   std::vector<std::string> files_;
   ReadOptions options_;
+  std::vector<std::shared_ptr<const Expression>> predicates_;
+  std::optional<std::vector<std::string>> wanted_;
+  std::int64_t num_row_groups_ = 0;
+  std::int64_t num_skipped_ = 0;
   std::shared_ptr<const ParquetLayout> layout_;
   std::size_t file_index_ = 0;
   std::shared_ptr<ParquetFile> file_;

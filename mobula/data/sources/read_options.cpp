@@ -36,6 +36,15 @@ void add_folder(const fs::path& folder, const std::string& extension, std::vecto
 
 }  // namespace
 
+std::string base_folder(const std::string& pattern) {
+  std::error_code ignored;
+  if (fs::is_directory(pattern, ignored)) return pattern;
+  const std::size_t wildcard = pattern.find_first_of("*?[");
+  if (wildcard == std::string::npos) return fs::path(pattern).parent_path().string();
+  const std::size_t slash = pattern.rfind('/', wildcard);
+  return slash == std::string::npos ? "." : pattern.substr(0, std::max<std::size_t>(slash, 1));
+}
+
 std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const std::string& extension) {
   std::vector<std::string> files;
   for (const std::string& pattern : patterns) {

@@ -23,7 +23,11 @@ struct ReadOptions {
   std::string query;          ///< SQLite: a table's name or a SELECT statement; empty: the only table
   std::string split;          ///< HF datasets: which part of a DatasetDict
   std::int64_t version = -1;  ///< Delta Lake: the table's version; -1: the newest
+  bool hive = true;           ///< reads folders key=value below a folder or a pattern as columns
 };
+
+/// Returns the folder below which a path's or a pattern's files lie: itself, or what stands before the first wildcard.
+std::string base_folder(const std::string& pattern);
 
 /// Returns the files that a path, a folder or a glob pattern stands for, sorted by name. A folder stands for the files in
 /// it and below that have `extension` (such as ".csv") and don't start with '.' or '_'. Throws Error(not_found).

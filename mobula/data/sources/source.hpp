@@ -7,14 +7,43 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "mobula/data/expressions/expression.hpp"
 
 namespace mobula::data {
 
-/// Rows that travel together, and where the first of them came from.
+/// Where the rows of a block came from.
+class RowOrigin {
+ public:
+  virtual ~RowOrigin() = default;
+  /// Names a row, counted from 0 within what was read: "in.csv: row 7". May read the file again to count: for errors.
+  virtual std::string describe(std::int64_t row) const = 0;
+};
+
+/// Rows whose numbers in their file are known.
+class NumberedRows : public RowOrigin {
+ public:
+  explicit NumberedRows(std::shared_ptr<const std::string> file) : file_(std::move(file)) {}
+  std::string describe(std::int64_t row) const override;
+
+ private:
+  std::shared_ptr<const std::string> file_;
+};
+
+/// Rows that travel together, and where they came from.
 struct Block {
   std::shared_ptr<arrow::RecordBatch> batch;
-  std::shared_ptr<const std::string> file;  ///< null for rows that no file holds
+  std::shared_ptr<const std::string> file = nullptr;  ///< null for rows that no file holds
+  std::shared_ptr<const RowOrigin> origin = nullptr;  ///< null where rows can't be told
+  /// Which of the origin's rows each row is; null: all, from first_row on.
+  std::shared_ptr<const std::vector<std::int64_t>> rows = nullptr;
+  std::int64_t first_row = 0;
+  std::uint64_t number = 0;  ///< of the block in its stretch: the same in every run over the same input
+
+  /// Names a row of the batch: "in.csv: row 7", or as much as is known.
+  std::string describe_row(std::int64_t row) const;
 };
 
 /// A part of a source, read by one thread, apart from the others.
@@ -53,6 +82,13 @@ class Source {
   virtual std::unique_ptr<Piece> open(const PiecePlace& place) const;
   /// Lists the files that rows come from; empty where there are none.
   virtual std::vector<std::string> files() const { return {}; }
+
+  /// Tells that rows for which the predicate is not true are of no use: they may be left out, unread. Before schema().
+  virtual void push_filter(const std::shared_ptr<const Expression>&) {}
+  /// Tells which columns are of use. The others may be left out. Before schema().
+  virtual void push_columns(const std::vector<std::string>&) {}
+  /// Tells what a run should know: what was skipped, for instance. Empty where there is nothing to tell.
+  virtual std::string note() const { return {}; }
 };
 
 }  // namespace mobula::data

@@ -1,0 +1,60 @@
+"""`mobula data` end to end: sample, shuffle, split, runs with bad rows, what limited a run."""
+import json
+import unittest
+
+from mobula_program import DATA, ProgramTest
+
+
+class DataTest(ProgramTest):
+    def write_rows(self, name, rows):
+        (self.folder / name).write_text("id,k,text\n" + "".join(f"{i},{i % 5},row {i}\n" for i in range(rows)))
+
+    def lines(self, name):
+        return (self.folder / name).read_text().splitlines()[1:]
+
+    def test_sample_shuffle_and_split_keep_rows_whole(self):
+        self.write_rows("in.csv", 1000)
+        self.mobula("data", "shuffle", "in.csv", "shuffled.csv", "--seed", 3)
+        self.assertEqual(sorted(self.lines("shuffled.csv")), sorted(self.lines("in.csv")))
+        self.assertNotEqual(self.lines("shuffled.csv"), self.lines("in.csv"))
+        result = self.mobula_json("data", "sample", "in.csv", "sampled.csv", "--fraction", 0.2)
+        self.assertEqual(result["rows"], len(self.lines("sampled.csv")))
+        self.assertTrue(set(self.lines("sampled.csv")) < set(self.lines("in.csv")))
+        self.mobula("data", "split", "in.csv", "--train", "train.csv", "--test", "test.csv", "--fraction", 0.25, "--stratify", "k")
+        self.assertEqual(len(self.lines("test.csv")), 250)
+        self.assertEqual(sorted(self.lines("train.csv") + self.lines("test.csv")), sorted(self.lines("in.csv")))
+        self.assertEqual({k: sum(line.split(",")[1] == k for line in self.lines("test.csv")) for k in "01234"},
+                         dict.fromkeys("01234", 50))
+
+    def test_the_classes_of_a_real_data_set_are_split_by_their_share(self):
+        self.mobula("data", "split", DATA / "madewithml" / "dataset.csv", "--train", "train.jsonl", "--test", "test.jsonl",
+                    "--fraction", 0.2, "--stratify", "tag")
+        train = [json.loads(line)["tag"] for line in (self.folder / "train.jsonl").read_text().splitlines()]
+        test = [json.loads(line)["tag"] for line in (self.folder / "test.jsonl").read_text().splitlines()]
+        self.assertEqual(len(train) + len(test), 764)
+        for tag in set(train):
+            self.assertLess(abs(test.count(tag) - 0.2 * (train + test).count(tag)), 1)
+
+    def test_bad_rows_are_skipped_up_to_a_limit_and_written_down(self):
+        (self.folder / "in.jsonl").write_text('{"id": 1}\n{"id": "x"}\nnot json\n{"id": 4}\n')
+        pipeline = "source: {jsonl: in.jsonl, types: {id: int64}}\nsink: {csv: out.csv}\non_error: {skip: %d, dead_letter: dead.jsonl}\n"
+        (self.folder / "p.yaml").write_text(pipeline % 2)
+        result = self.mobula_json("data", "run", "p.yaml")
+        self.assertEqual((result["rows"], result["skipped"]), (2, 2))
+        dead = [json.loads(line) for line in (self.folder / "dead.jsonl").read_text().splitlines()]
+        self.assertEqual([line["where"] for line in dead], ["in.jsonl: row 2", "in.jsonl: row 3"])
+        (self.folder / "p.yaml").write_text(pipeline % 1)
+        self.fails("data", "run", "p.yaml", code=1, error="in.jsonl: row 3", hint="on_error.skip")
+
+    def test_a_run_tells_what_limited_it(self):
+        (self.folder / "p.yaml").write_text("source: {range: 3000000}\nsteps:\n  - with: {x: \"pow(id, 3) % 7\"}\n  - sort: x\n")
+        result = self.mobula_json("data", "run", "p.yaml")
+        self.assertEqual(result["rows"], 3000000)
+        self.assertTrue(result["limited_by"])
+        for stage in result["stages"]:
+            self.assertEqual(len(stage["blocked"]), 2)
+            self.assertTrue(all(op["busy_s"] >= 0 for op in stage["operators"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
