@@ -100,6 +100,23 @@ void add_data_command(CommandLine& line) {
                command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
                add_reading_options(command, options);
              });
+  add_action(line, group, DataOptions::Action::dedup, "dedup", "Write the rows whose text was not there before",
+             "  mobula data dedup in.jsonl out.jsonl --column text --near 0.8 --report dropped.json",
+             [&](CLI::App& command, DataOptions& options) {
+               command.add_option("--column", options.column, "texts that are compared (default: text)");
+               command.add_option("--near", options.near,
+                                  "also drop texts about as similar as this, such as 0.8 (MinHash)");
+               command.add_option("--report", options.report, "file that tells what was dropped, with examples");
+               add_conversion(command, options);
+             });
+  add_action(line, group, DataOptions::Action::diff, "diff", "Compare two versions of a dataset",
+             "  mobula data diff old.parquet new.parquet --key id --json", [](CLI::App& command, DataOptions& options) {
+               command.add_option("old", options.input, "file, folder or pattern")->required();
+               command.add_option("new", options.output, "file, folder or pattern")->required();
+               command.add_option("--key", options.keys, "columns that tell which row is which, such as id or a,b")
+                   ->required();
+               add_reading_options(command, options);
+             });
   add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
              "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json",
              [](CLI::App& command, DataOptions& options) {

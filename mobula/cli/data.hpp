@@ -7,7 +7,7 @@
 namespace mobula::cli {
 
 struct DataOptions {
-  enum class Action { convert, head, schema, stats, run, sample, shuffle, split };
+  enum class Action { convert, head, schema, stats, run, sample, shuffle, split, dedup, diff };
   Action action = Action::head;
   std::string input;   ///< a file, folder or pattern; for `run` the pipeline
   std::string output;  ///< convert
@@ -25,8 +25,12 @@ struct DataOptions {
   std::int64_t rows = 10;     ///< head
   double fraction = 0.1;      ///< sample; split: of the test part
   std::uint64_t seed = 0;
-  std::string stratify;  ///< split: a column
-  std::string test;      ///< split: the test part's file; `output` is the train part's
+  std::string stratify;         ///< split: a column
+  std::string column = "text";  ///< dedup
+  double near = 0;              ///< dedup: similarity of near duplicates; 0: exact ones only
+  std::string report;           ///< dedup: a file
+  std::string keys;             ///< diff: "a,b"
+  std::string test;             ///< split: the test part's file; `output` is the train part's
   bool overwrite = false;
 };
 

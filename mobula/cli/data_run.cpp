@@ -13,6 +13,7 @@
 #include "mobula/cli/data.hpp"
 #include "mobula/data/blocks/process_memory.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/content/content_rules.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/formats.hpp"
@@ -157,6 +158,33 @@ void split(const DataOptions& options, const GlobalOptions& globals) {
   write_result(test, options.test, options, globals);
 }
 
+void dedup(const DataOptions& options, const GlobalOptions& globals) {
+  data::ContentRules rules;
+  rules.column = options.column;
+  rules.exact_duplicates = true;
+  rules.near_duplicates = options.near;
+  write_result(data::keep_content(open_input(options), rules, nullptr, options.report), options.output, options,
+               globals);
+}
+
+void diff(const DataOptions& options, const GlobalOptions& globals) {
+  DataOptions other = options;
+  other.input = options.output;
+  const Json result =
+      data::compare_datasets(open_input(options), open_input(other), split_names(options.keys), run_options(globals));
+  if (globals.json) {
+    fmt::print("{}\n", to_line(result));
+    return;
+  }
+  fmt::print("{} rows -> {} rows: {} added, {} removed, {} changed, {} the same\n",
+             result["rows"][0].get<std::int64_t>(), result["rows"][1].get<std::int64_t>(),
+             result["added"].get<std::int64_t>(), result["removed"].get<std::int64_t>(),
+             result["changed"].get<std::int64_t>(), result["same"].get<std::int64_t>());
+  for (const char* what : {"added", "removed", "retyped"}) {
+    for (const Json& column : result["columns"][what]) fmt::print("column {}: {}\n", what, column.get<std::string>());
+  }
+}
+
 void head(const DataOptions& options, const GlobalOptions& globals) {
   const auto rows = open_input(options).limit(options.rows);
   if (globals.json) {
@@ -263,6 +291,12 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
       break;
     case DataOptions::Action::split:
       split(options, globals);
+      break;
+    case DataOptions::Action::dedup:
+      dedup(options, globals);
+      break;
+    case DataOptions::Action::diff:
+      diff(options, globals);
       break;
   }
   return 0;

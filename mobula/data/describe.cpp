@@ -176,6 +176,51 @@ Json column_statistics(const Dataset& dataset, const RunOptions& options) {
   return {{"rows", result.rows}, {"columns", std::move(columns)}};
 }
 
+Json compare_datasets(const Dataset& a, const Dataset& b, const std::vector<std::string>& keys,
+                      const RunOptions& options) {
+  if (keys.empty()) throw_invalid("diff: no key columns", "name the columns that tell which row is which");
+  const auto a_schema = a.schema(options);
+  const auto b_schema = b.schema(options);
+  Json added = Json::array();
+  Json removed = Json::array();
+  Json retyped = Json::array();
+  std::vector<std::pair<std::string, std::string>> renamed;
+  std::string same;
+  std::vector<std::string> kept = keys;
+  for (const auto& field : b_schema->fields()) {
+    if (a_schema->GetFieldIndex(field->name()) < 0) added.push_back(field->name());
+  }
+  for (const auto& field : a_schema->fields()) {
+    const std::string& name = field->name();
+    if (std::find(keys.begin(), keys.end(), name) != keys.end()) continue;
+    const int position = b_schema->GetFieldIndex(name);
+    if (position < 0) {
+      removed.push_back(name);
+      continue;
+    }
+    if (!b_schema->field(position)->type()->Equals(*field->type())) {
+      retyped.push_back(name);
+      continue;
+    }
+    kept.push_back(name);
+    renamed.emplace_back(name, "other " + name);
+    // Two nulls are the same value; a null and a value are not.
+    same += fmt::format("{}coalesce(`{}` == `other {}`, `{}` is null and `other {}` is null)",
+                        same.empty() ? "" : " and ", name, name, name, name);
+  }
+  const auto own = a.select(kept);
+  const auto other = renamed.empty() ? b.select(kept) : b.select(kept).rename(renamed);
+  const auto both = own.join(other, keys);
+  const std::int64_t num_both = both.count(options).rows;
+  const std::int64_t num_same = same.empty() ? num_both : both.filter(same).count(options).rows;
+  return {{"rows", {a.count(options).rows, b.count(options).rows}},
+          {"added", b.select(keys).join(a.select(keys), keys, "anti").count(options).rows},
+          {"removed", a.select(keys).join(b.select(keys), keys, "anti").count(options).rows},
+          {"changed", num_both - num_same},
+          {"same", num_same},
+          {"columns", {{"added", std::move(added)}, {"removed", std::move(removed)}, {"retyped", std::move(retyped)}}}};
+}
+
 std::string slowest_operator(const Json& statistics) {
   std::string slowest;
   double greatest = 0;

@@ -29,6 +29,12 @@ std::vector<std::vector<std::string>> rows_as_text(const Dataset& dataset);
 /// numbers only, `min` and `max` with what has an order.
 Json column_statistics(const Dataset& dataset, const RunOptions& options = {});
 
+/// Compares two versions of a dataset by key columns: {"rows": [a, b], "added", "removed", "changed", "same", "columns": {"added",
+/// "removed", "retyped"}}. A row is changed where a column that both have differs; rows of one key are compared pair by pair.
+/// Throws Error(invalid_argument) for a key that one of them lacks or that has other types.
+Json compare_datasets(const Dataset& a, const Dataset& b, const std::vector<std::string>& keys,
+                      const RunOptions& options = {});
+
 /// Names what a run (or one under way) was limited by: the operator that kept its threads busy for the greatest share of
 /// their time. Empty where nothing has begun.
 std::string slowest_operator(const Json& statistics);

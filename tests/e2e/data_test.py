@@ -46,6 +46,26 @@ class DataTest(ProgramTest):
         (self.folder / "p.yaml").write_text(pipeline % 1)
         self.fails("data", "run", "p.yaml", code=1, error="in.jsonl: row 3", hint="on_error.skip")
 
+    def test_dedup_keeps_the_first_of_each_text_and_reports_the_rest(self):
+        text = " ".join(f"word{i}" for i in range(60))
+        rows = [text, "another", text, text + " more", "another"]
+        (self.folder / "in.jsonl").write_text("".join(json.dumps({"id": i, "text": t}) + "\n" for i, t in enumerate(rows)))
+        self.mobula("data", "dedup", "in.jsonl", "out.jsonl", "--near", 0.8, "--report", "report.json")
+        kept = [json.loads(line)["id"] for line in (self.folder / "out.jsonl").read_text().splitlines()]
+        self.assertEqual(kept, [0, 1])
+        report = json.loads((self.folder / "report.json").read_text())
+        self.assertEqual(report["dropped"], {"exact duplicate": 2, "near duplicate": 1})
+        self.assertIn("in.jsonl: row 3", [example["where"] for example in report["examples"]])
+
+    def test_diff_counts_rows_and_columns_that_differ(self):
+        (self.folder / "a.csv").write_text("id,x,y\n1,a,1\n2,b,\n3,c,3\n4,d,4\n")
+        (self.folder / "b.csv").write_text("id,x,z\n1,a,1\n2,B,1\n4,,1\n5,e,1\n")
+        result = self.mobula_json("data", "diff", "a.csv", "b.csv", "--key", "id")
+        self.assertEqual(result, {"rows": [4, 4], "added": 1, "removed": 1, "changed": 2, "same": 1,
+                                  "columns": {"added": ["z"], "removed": ["y"], "retyped": []}})
+        self.assertIn("1 added, 1 removed, 2 changed, 1 the same", self.mobula("data", "diff", "a.csv", "b.csv", "--key", "id"))
+        self.fails("data", "diff", "a.csv", "b.csv", "--key", "idd", error="idd")
+
     def test_a_run_tells_what_limited_it(self):
         (self.folder / "p.yaml").write_text("source: {range: 3000000}\nsteps:\n  - with: {x: \"pow(id, 3) % 7\"}\n  - sort: x\n")
         result = self.mobula_json("data", "run", "p.yaml")

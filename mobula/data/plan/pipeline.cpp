@@ -13,6 +13,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/data/blocks/type_names.hpp"
+#include "mobula/data/content/content_rules.hpp"
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
 
@@ -263,6 +264,25 @@ class PipelineReader {
              r.fail(v, "join: `right` and `on` are needed", "such as {right: {csv: b.csv}, on: id}");
            return d.join(r.source(v["right"]), r.texts(v["on"], "join.on"),
                          v["how"] ? r.text(v["how"], "join.how") : "inner");
+         }},
+        {"keep_content",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "keep_content",
+                        {"column", "min_length", "max_length", "matches", "not_matches", "banned", "languages",
+                         "exact_duplicates", "near_duplicates", "report"});
+           ContentRules rules;
+           if (v["column"]) rules.column = r.text(v["column"], "keep_content.column");
+           if (v["min_length"]) rules.min_length = r.integer(v["min_length"], "keep_content.min_length");
+           if (v["max_length"]) rules.max_length = r.integer(v["max_length"], "keep_content.max_length");
+           if (v["matches"]) rules.matches = r.texts(v["matches"], "keep_content.matches");
+           if (v["not_matches"]) rules.not_matches = r.texts(v["not_matches"], "keep_content.not_matches");
+           if (v["banned"]) rules.banned = r.texts(v["banned"], "keep_content.banned");
+           if (v["languages"]) rules.languages = r.texts(v["languages"], "keep_content.languages");
+           if (v["exact_duplicates"])
+             rules.exact_duplicates = r.truth(v["exact_duplicates"], "keep_content.exact_duplicates");
+           if (v["near_duplicates"])
+             rules.near_duplicates = r.number(v["near_duplicates"], "keep_content.near_duplicates");
+           return keep_content(d, rules, nullptr, v["report"] ? r.text(v["report"], "keep_content.report") : "");
          }},
         {"zip", [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.zip(r.source(v)); }},
         {"union",

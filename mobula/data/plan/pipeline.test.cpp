@@ -34,6 +34,9 @@ TEST(Pipeline, KnowsEveryStepThatItsDocumentationNames) {
   EXPECT_EQ(rows("  - join: {right: {range: 5}, on: id, how: anti}").size(), 15u);
   EXPECT_EQ(rows("  - union: {range: 3}\n  - repartition: 5\n  - stage: {threads: 1}").size(), 23u);
   EXPECT_LT(rows("  - sample: {fraction: 0.5, seed: 1}").size(), 20u);
+  EXPECT_EQ(
+      rows("  - with: {text: \"concat('t', id % 4)\"}\n  - keep_content: {exact_duplicates: true, banned: t2}").size(),
+      3u);
   EXPECT_EQ(rows("  - rename: {id: a}\n  - zip: {range: 20}").at(3), R"({"a":3,"id":3})");
 }
 
