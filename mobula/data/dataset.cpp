@@ -193,8 +193,8 @@ Dataset Dataset::rename(std::vector<std::pair<std::string, std::string>> names) 
 
 Dataset Dataset::decode_image(DecodeImageOptions options) const {
   options.validate();
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [options = std::move(options)] { return decode_image_operator(options); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [options = std::move(options)](const PlanContext&) { return decode_image_operator(options); }));
 }
 
 Dataset Dataset::map_batches(std::function<RecordBatchPointer(const RecordBatchPointer&)> function,

@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
-#include "mobula/data/operators/decode_image.hpp"
 #include "mobula/data/engine/bad_rows.hpp"
+#include "mobula/data/operators/decode_image.hpp"
 #include "mobula/data/sinks/write_options.hpp"
 #include "mobula/data/sources/read_options.hpp"
 

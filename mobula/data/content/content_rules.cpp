@@ -184,7 +184,7 @@ Json ContentReport::to_json() const {
 Dataset keep_content(const Dataset& dataset, const ContentRules& rules, std::shared_ptr<ContentReport> report,
                      const std::filesystem::path& report_file) {
   if (report == nullptr) report = std::make_shared<ContentReport>();
-  KeepContent(rules, report, report_file);  // what is wrong with the rules is said here, not when they run
+  const KeepContent tried(rules, report, report_file);  // what is wrong with the rules is said here, not when they run
   return Dataset(std::make_shared<StageNode>(dataset.plan(), "keep_content", [rules, report, report_file] {
     return std::make_unique<KeepContent>(rules, report, report_file);
   }));

@@ -17,6 +17,7 @@
 #include "mobula/data/feed/batch_iterator.hpp"
 #include "mobula/data/rows/tensor_view.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
+#include "mobula/data/testing/property_seeds.hpp"
 
 namespace mobula::data {
 namespace {
@@ -76,7 +77,8 @@ bool step(std::vector<Feed>& feeds, std::vector<std::int64_t>& got, int column =
 }
 
 TEST_F(FeedTest, GivesOneOrderOnAnyNumberOfWorkersThroughKillsAndResumes) {
-  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+  const PropertySeeds seeds = property_seeds(24);
+  for (std::uint64_t seed = seeds.begin; seed < seeds.end; ++seed) {
     Random random(seed);
     const char* formats[] = {"parquet", "ipc", "csv", "jsonl", "text"};
     std::vector<FeedSource> sources;
@@ -123,7 +125,8 @@ TEST_F(FeedTest, GivesOneOrderOnAnyNumberOfWorkersThroughKillsAndResumes) {
 }
 
 TEST_F(FeedTest, PacksDocumentsAlikeOnAnyNumberOfWorkersThroughKillsAndResumes) {
-  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+  const PropertySeeds seeds = property_seeds(12);
+  for (std::uint64_t seed = seeds.begin; seed < seeds.end; ++seed) {
     Random random(seed);
     std::vector<FeedSource> sources;
     for (std::uint64_t source = 0; source < 2; ++source) {

@@ -158,7 +158,8 @@ class Sort : public Barrier {
       columns_.push_back(find_key_columns(*schema, {key.column}, "sort").front());
       columns_.back().descending = key.descending;
     }
-    RowKeys(*take(arrow::RecordBatch::MakeEmpty(schema), "sort"), columns_, "sort");  // refuses types without order
+    // Refuses types without order.
+    const RowKeys tried(*take(arrow::RecordBatch::MakeEmpty(schema), "sort"), columns_, "sort");
     run_schema_ = take(schema->AddField(schema->num_fields(), arrow::field("key", arrow::large_binary())), "sort");
   }
   bool consume(std::unique_ptr<Prepared> prepared) override {

@@ -216,10 +216,9 @@ class JsonlSource : public Source {
       }
       if (!options_.infer_all) break;
     }
-    for (const auto& [name, type] : options_.types) {  // a column that no row of the window has
-      if (std::none_of(columns.begin(), columns.end(), [&name](const auto& column) { return column.first == name; })) {
-        columns.emplace_back(name, JsonTypeGuess());
-      }
+    for (const auto& fixed : options_.types) {  // a column that no row of the window has
+      const auto is_it = [&fixed](const auto& column) { return column.first == fixed.first; };
+      if (std::none_of(columns.begin(), columns.end(), is_it)) columns.emplace_back(fixed.first, JsonTypeGuess());
     }
     std::vector<std::string> names;
     for (const auto& [name, column] : columns) names.push_back(name);
