@@ -20,6 +20,7 @@ if(MOBULA_BUNDLE)
     install(DIRECTORY ${MOBULA_TORCH_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mobula/third_party/torch)
   endif()
   if(MOBULA_WITH_ARROW)
-    install(FILES ${arrow_libraries} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    file(GLOB arrow_s3 ${MOBULA_ARROW_DIR}/libarrow_s3.so.*)  # loaded where s3:// is read or written
+    install(FILES ${arrow_libraries} ${arrow_s3} DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
 endif()

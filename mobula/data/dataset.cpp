@@ -27,6 +27,7 @@
 #include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -374,7 +375,7 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
     return run_into(*sink, options);
   }
   const bool folder =
-      path.ends_with('/') || fs::is_directory(path) || !fs::path(path).has_extension() || !write.partition_by.empty();
+      path.ends_with('/') || look_at(path).folder || !fs::path(path).has_extension() || !write.partition_by.empty();
   if (!folder) return write_file(path, format, write, options);
   const auto sink = folder_sink(path, format, write);
   return run_into(*sink, options);

@@ -7,6 +7,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/data/storage/remote_path.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -55,8 +57,9 @@ const FormatInfo& format_named(const std::string& name) {
   throw_invalid(fmt::format("unknown format '{}'", name), suggest(name, readable_formats()));
 }
 
-std::string format_of_path(const fs::path& path) {
-  std::string extension = path.extension().string();
+std::string format_of_path(const std::string& path) {
+  const fs::path file(without_query(path));
+  std::string extension = file.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const FormatInfo& format : formats()) {
@@ -64,10 +67,10 @@ std::string format_of_path(const fs::path& path) {
       return format.name;
     }
   }
-  std::error_code ignored;
-  if (fs::is_directory(path / "_delta_log", ignored)) return "delta";
-  if (fs::exists(path / "state.json", ignored) || fs::exists(path / "dataset_dict.json", ignored)) return "hf";
-  if (fs::exists(path / "index.json", ignored)) return "mds";
+  const auto holds = [&file](const char* name) { return look_at((file / name).string()).exists; };
+  if (holds("_delta_log")) return "delta";
+  if (holds("state.json") || holds("dataset_dict.json")) return "hf";
+  if (holds("index.json")) return "mds";
   return {};
 }
 

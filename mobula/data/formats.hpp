@@ -1,7 +1,6 @@
 /// The formats that datasets are read from and written to, by name.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -25,6 +24,6 @@ std::vector<std::string> writable_formats();
 /// Returns a format. Throws Error(invalid_argument) with the nearest name.
 const FormatInfo& format_named(const std::string& name);
 /// Returns the name of the format that a file's extension, or what lies in a folder, tells; empty where it tells nothing.
-std::string format_of_path(const std::filesystem::path& path);
+std::string format_of_path(const std::string& path);
 
 }  // namespace mobula::data

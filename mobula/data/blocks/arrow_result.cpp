@@ -10,8 +10,35 @@
 #include "mobula/base/error.hpp"
 
 namespace mobula::data {
+namespace {
+
+class CarriedError : public arrow::StatusDetail {
+ public:
+  explicit CarriedError(Error error) : error_(std::move(error)) {}
+  const char* type_id() const override { return kTypeId; }
+  std::string ToString() const override { return error_.message(); }
+  const Error& error() const { return error_; }
+
+  static constexpr const char* kTypeId = "mobula::data::CarriedError";
+
+ private:
+  Error error_;
+};
+
+}  // namespace
+
+arrow::Status carrying(const Error& error) {
+  return {arrow::StatusCode::IOError, error.message(), std::make_shared<CarriedError>(error)};
+}
+
+void rethrow_carried(const arrow::Status& status) {
+  const auto& detail = status.detail();
+  if (detail != nullptr && detail->type_id() == std::string_view(CarriedError::kTypeId))
+    throw Error(static_cast<const CarriedError&>(*detail).error());
+}
 
 void throw_status(const arrow::Status& status, std::string_view what) {
+  rethrow_carried(status);
   // Arrow appends lines of its own source to some messages; the first line is for people.
   const std::string text = status.message();
   const std::string message = fmt::format("{}: {}", what, text.substr(0, text.find('\n')));

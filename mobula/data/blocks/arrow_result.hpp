@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "mobula/base/error.hpp"
+
 namespace mobula::data {
 
 /// Throws the Error that stands for a failed status; `what` (a file, an operator) leads its message.
@@ -26,6 +28,11 @@ T take(arrow::Result<T> result, std::string_view what) {
     throw_status(result.status(), what);
   return std::move(result).ValueUnsafe();
 }
+
+/// Returns a status that carries an Error through Arrow's code; throw_status gives it back.
+arrow::Status carrying(const Error& error);
+/// Throws the Error that a status carries, if it does.
+void rethrow_carried(const arrow::Status& status);
 
 /// Makes Arrow's compute kernels known, once a process. Thread-safe.
 void initialize_arrow();

@@ -18,6 +18,7 @@
 #include "mobula/data/blocks/take_rows.hpp"
 #include "mobula/data/engine/spill.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -29,10 +30,8 @@ constexpr std::size_t kMaxIndexBytes = std::size_t{1} << 30;
 Json fingerprint(const std::vector<std::string>& files) {
   Json list = Json::array();
   for (const std::string& file : files) {
-    std::error_code ignored;
-    const auto size = fs::file_size(file, ignored);
-    const auto changed = fs::last_write_time(file, ignored).time_since_epoch().count();
-    list.push_back({file, size, static_cast<std::int64_t>(changed)});
+    const StoredInfo info = look_at(file);
+    list.push_back({file, info.bytes, info.version});
   }
   return list;
 }

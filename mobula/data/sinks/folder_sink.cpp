@@ -6,21 +6,20 @@
 #include <arrow/scalar.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
+#include <optional>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
+#include "mobula/data/sinks/output_folder.hpp"
 #include "mobula/data/sinks/value_text.hpp"
 
 namespace mobula::data {
-namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMaxPartitions = 1024;  ///< open at once
@@ -53,22 +52,11 @@ class FolderSink : public Sink {
       : path_(path.ends_with('/') && path.size() > 1 ? path.substr(0, path.size() - 1) : std::move(path)),
         format_name_(std::move(format)),
         options_(std::move(options)) {}
-  ~FolderSink() override {
-    parts_.clear();
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-  }
 
   std::string describe() const override { return fmt::format("{}({}/)", format_name_, path_); }
 
   void open(const std::shared_ptr<arrow::Schema>& schema) override {
-    if (fs::exists(path_) && !fs::is_directory(path_)) {
-      throw Error(ErrorCode::already_exists, fmt::format("{}: is a file, not a folder", path_));
-    }
-    if (fs::exists(path_) && !fs::is_empty(path_) && !options_.overwrite) {
-      throw Error(ErrorCode::already_exists, fmt::format("{}: the folder holds something", path_),
-                  "name another one, or set overwrite: true");
-    }
+    folder_.emplace(path_, options_.overwrite);
     arrow::FieldVector kept;
     for (const std::string& key : options_.partition_by) {
       const int position = schema->GetFieldIndex(key);
@@ -86,12 +74,6 @@ class FolderSink : public Sink {
     }
     if (kept.empty() && !keys_.empty()) throw_invalid("partition_by: no column is left for the files");
     format_ = make_format(format_name_, arrow::schema(kept), options_);
-    const fs::path target(path_);
-    temporary_ = (target.has_parent_path() ? target.parent_path() : fs::path(".")) /
-                 fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid());
-    std::error_code failure;
-    fs::create_directories(temporary_, failure);
-    if (failure) throw_io(temporary_.string(), failure.value());
   }
 
   std::unique_ptr<Prepared> prepare(Block block) override {
@@ -150,18 +132,7 @@ class FolderSink : public Sink {
       if (part.writer != nullptr) part.writer->commit();
     }
     parts_.clear();
-    std::error_code failure;
-    fs::path replaced;
-    if (fs::exists(path_) && !fs::is_empty(path_)) {  // open() saw that it may go
-      replaced = temporary_;
-      replaced += ".old";
-      fs::rename(path_, replaced, failure);
-      if (failure) throw_io(path_, failure.value());
-    }
-    fs::rename(temporary_, path_, failure);
-    if (failure) throw_io(path_, failure.value());
-    temporary_.clear();
-    if (!replaced.empty()) fs::remove_all(replaced, failure);
+    folder_->commit();
   }
 
  private:
@@ -179,8 +150,9 @@ class FolderSink : public Sink {
     prepared->rows = rows;
     return prepared;
   }
-  std::string file_of(const std::string& folder, int number) const {
-    return (temporary_ / folder / fmt::format("part-{:05}{}", number, format_->extension())).string();
+  std::string file_of(const std::string& folder, int number) {
+    return folder_->place(fmt::format("{}{}part-{:05}{}{}", folder, folder.empty() ? "" : "/", number, folder_->tag(),
+                                      format_->extension()));
   }
 
   std::string path_;
@@ -189,8 +161,8 @@ class FolderSink : public Sink {
   std::vector<int> keys_;
   std::vector<int> kept_;
   std::unique_ptr<Format> format_;
-  fs::path temporary_;
-  std::map<std::string, Part> parts_;
+  std::optional<OutputFolder> folder_;
+  std::map<std::string, Part> parts_;  ///< destroyed before the folder: open files lie in it
   std::int64_t num_rows_ = 0;
 };
 

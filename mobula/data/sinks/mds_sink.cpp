@@ -3,20 +3,19 @@
 #include <arrow/type.h>
 #include <arrow/util/compression.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <filesystem>
+#include <optional>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/row_error.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
+#include "mobula/data/sinks/output_folder.hpp"
 #include "mobula/data/sources/mds_format.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
-namespace fs = std::filesystem;
 namespace {
 
 /// Offsets in a shard are 32 bits wide, and mosaicml-streaming reads shards whole.
@@ -34,18 +33,11 @@ class MdsSink : public Sink {
     }
     if (!options_.partition_by.empty()) throw_invalid("mds: partition_by is of no use: shards have no folders");
   }
-  ~MdsSink() override {
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-  }
 
   std::string describe() const override { return fmt::format("mds({}/)", path_); }
 
   void open(const std::shared_ptr<arrow::Schema>& schema) override {
-    if (fs::exists(path_) && (!fs::is_directory(path_) || (!fs::is_empty(path_) && !options_.overwrite))) {
-      throw Error(ErrorCode::already_exists, fmt::format("{}: is there already", path_),
-                  "name another folder, or set overwrite: true");
-    }
+    folder_.emplace(path_, options_.overwrite);
     for (const auto& field : schema->fields()) {
       auto [encoding, size] = mds_encoding(*field->type());
       if (encoding.empty()) {
@@ -56,12 +48,6 @@ class MdsSink : public Sink {
       }
       columns_.push_back({field->name(), std::move(encoding), size});
     }
-    const fs::path target(path_);
-    temporary_ = (target.has_parent_path() ? target.parent_path() : fs::path(".")) /
-                 fmt::format(".{}.{}.tmp", target.filename().string(), ::getpid());
-    std::error_code failure;
-    fs::create_directories(temporary_, failure);
-    if (failure) throw_io(temporary_.string(), failure.value());
     Json names = Json::array();
     Json encodings = Json::array();
     Json sizes = Json::array();
@@ -118,12 +104,8 @@ class MdsSink : public Sink {
 
   void finish() override {
     if (!ends_.empty() || shards_.empty()) flush();
-    write_file_atomic(temporary_ / "index.json", to_line(Json{{"shards", std::move(shards_)}, {"version", 2}}));
-    std::error_code failure;
-    if (fs::exists(path_)) fs::remove_all(path_, failure);  // open() saw that it may go
-    if (!failure) fs::rename(temporary_, path_, failure);
-    if (failure) throw_io(path_, failure.value());
-    temporary_.clear();
+    write_stored(folder_->place("index.json"), to_line(Json{{"shards", std::move(shards_)}, {"version", 2}}));
+    folder_->commit();
   }
 
  private:
@@ -196,7 +178,7 @@ class MdsSink : public Sink {
     shard += config_text_;
     shard += body_;
 
-    const std::string name = fmt::format("shard.{:05}.mds", shards_.size());
+    const std::string name = fmt::format("shard.{:05}{}.mds", shards_.size(), folder_->tag());
     Json entry = config_;
     entry["raw_data"] = file_entry(name, shard);
     entry["samples"] = ends_.size();
@@ -212,9 +194,9 @@ class MdsSink : public Sink {
                           static_cast<std::int64_t>(zipped.size()), reinterpret_cast<std::uint8_t*>(zipped.data())),
           path_)));
       entry["zip_data"] = file_entry(name + ".zstd", zipped);
-      write_file_atomic(temporary_ / (name + ".zstd"), zipped);
+      write_stored(folder_->place(name + ".zstd"), zipped);
     } else {
-      write_file_atomic(temporary_ / name, shard);
+      write_stored(folder_->place(name), shard);
     }
     shards_.push_back(std::move(entry));
     body_.clear();
@@ -227,7 +209,7 @@ class MdsSink : public Sink {
   std::vector<MdsColumn> columns_;
   Json config_;
   std::string config_text_;
-  fs::path temporary_;
+  std::optional<OutputFolder> folder_;
   Json shards_ = Json::array();
   std::string body_;
   std::vector<std::size_t> ends_;  ///< of samples in body_

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,10 +15,12 @@
 
 namespace mobula::data {
 
-/// Buffers small writes. Not thread-safe.
+/// Buffers small writes. A remote file is sent as it is written where the store can take that back (s3://), else it waits in
+/// a temporary folder until commit(). Not thread-safe.
 class OutputFile : public arrow::io::OutputStream {
  public:
   explicit OutputFile(const std::string& path);
+  ~OutputFile() override;
 
   arrow::Status Close() override;
   bool closed() const override { return closed_; }
@@ -35,10 +38,13 @@ class OutputFile : public arrow::io::OutputStream {
   const std::string& path() const { return path_; }
 
  private:
+  void write(std::string_view bytes);
   void flush();
 
   std::string path_;
-  AtomicFile file_;
+  std::unique_ptr<TemporaryDirectory> staged_;       ///< holds a remote file until it is whole
+  std::optional<AtomicFile> file_;                   ///< local or staged
+  std::shared_ptr<arrow::io::OutputStream> stream_;  ///< of a remote file
   std::string buffer_;
   std::int64_t position_ = 0;
   bool closed_ = false;

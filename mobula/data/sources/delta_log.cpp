@@ -1,7 +1,7 @@
 #include "mobula/data/sources/delta_log.hpp"
 
 #include <arrow/array.h>
-#include <arrow/io/file.h>
+#include <arrow/io/interfaces.h>
 #include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <arrow/type.h>
@@ -15,9 +15,10 @@
 #include <string_view>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/value_parsing.hpp"
+#include "mobula/data/storage/remote_path.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -39,14 +40,16 @@ struct LogFiles {
 
 LogFiles list_log(const fs::path& folder) {
   const fs::path log = folder / "_delta_log";
-  if (!fs::is_directory(log)) {
+  if (!look_at(log.string()).folder) {
     throw Error(ErrorCode::not_found,
                 fmt::format("{}: no Delta Lake table: it has no folder _delta_log", folder.string()));
   }
   LogFiles files;
   std::map<std::int64_t, std::size_t> num_parts;
-  for (const auto& entry : fs::directory_iterator(log)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& file : files_below(log.string())) {
+    const fs::path path(file);
+    const std::string name = path.filename().string();
+    if (path.parent_path() != log) continue;
     std::int64_t version = 0;
     // 20 digits are one more than a version can have.
     if (name.size() < kVersionDigits || name.front() != '0' ||
@@ -54,9 +57,9 @@ LogFiles list_log(const fs::path& folder) {
       continue;
     }
     const std::string_view rest = std::string_view(name).substr(kVersionDigits);
-    if (rest == ".json") files.commits[version] = entry.path();
+    if (rest == ".json") files.commits[version] = path;
     if (rest == ".checkpoint.parquet") {
-      files.checkpoints[version] = {entry.path()};
+      files.checkpoints[version] = {path};
       num_parts[version] = 1;
     }
     // N.checkpoint.PART.PARTS.parquet
@@ -64,7 +67,7 @@ LogFiles list_log(const fs::path& folder) {
     constexpr std::size_t kPrefix = 12, kPart = 10;
     if (rest.starts_with(".checkpoint.") && rest.size() == kPrefix + kPart + 1 + kPart + 8 &&
         parse_int64(rest.substr(kPrefix + kPart + 1, kPart), parts) && num_parts[version] != 1) {
-      files.checkpoints[version].push_back(entry.path());
+      files.checkpoints[version].push_back(path);
       num_parts[version] = static_cast<std::size_t>(parts);
     }
   }
@@ -207,7 +210,8 @@ class Replay {
   std::string located(const std::string& path, const std::string& place) const {
     std::string decoded = percent_decoded(path);
     if (decoded.starts_with("file://")) decoded = decoded.substr(7);
-    if (decoded.find("://") != std::string::npos) {
+    if (is_remote(decoded)) {
+      if (is_remote(folder_.string()) && decoded.starts_with((folder_ / "").string())) return decoded;
       throw Error(ErrorCode::unsupported, fmt::format("{}: the file {} is on another system", place, path));
     }
     const fs::path file(decoded);
@@ -232,7 +236,7 @@ std::string text_of(const Json& object, const char* key, const std::string& plac
 }
 
 void replay_commit(const fs::path& file, Replay& replay) {
-  const std::string content = read_file(file, kMaxCommitBytes);
+  const std::string content = read_stored(file.string(), kMaxCommitBytes);
   std::string_view rest = content;
   for (int line = 1; !rest.empty(); ++line) {
     const std::string_view text = rest.substr(0, rest.find('\n'));
@@ -326,7 +330,7 @@ class Actions {
 
 void replay_checkpoint(const fs::path& file, Replay& replay) {
   const std::string place = file.string();
-  const auto input = take(arrow::io::ReadableFile::Open(place), place);
+  const auto input = open_stored(place);
   std::shared_ptr<arrow::Table> table;
   try {
     auto reader = take(parquet::arrow::OpenFile(input, arrow::default_memory_pool()), place);

@@ -3,10 +3,10 @@
 #include <filesystem>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -17,11 +17,11 @@ constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 20;
 /// Returns the folder of one split: the folder itself, or the part of a DatasetDict that is asked for.
 fs::path split_folder(const fs::path& folder, const std::string& split) {
   const fs::path file = folder / "dataset_dict.json";
-  if (!fs::exists(file)) {
+  if (!look_at(file.string()).exists) {
     if (split.empty()) return folder;
     throw_invalid(fmt::format("{}: holds one dataset, no splits", folder.string()), "leave the split out");
   }
-  const Json document = parse_json(read_file(file, kMaxJsonBytes), file.string());
+  const Json document = parse_json(read_stored(file.string(), kMaxJsonBytes), file.string());
   std::vector<std::string> splits;
   if (document.is_object() && document.contains("splits") && document["splits"].is_array()) {
     for (const Json& name : document["splits"]) {
@@ -42,11 +42,11 @@ fs::path split_folder(const fs::path& folder, const std::string& split) {
 /// Adds the Arrow files of a folder, in the order of its state.json.
 void add_files(const fs::path& folder, std::vector<std::string>& files) {
   const fs::path file = folder / "state.json";
-  if (!fs::exists(file)) {
+  if (!look_at(file.string()).exists) {
     throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file.string()),
                 "a folder that datasets' save_to_disk wrote is expected");
   }
-  const Json state = parse_json(read_file(file, kMaxJsonBytes), file.string());
+  const Json state = parse_json(read_stored(file.string(), kMaxJsonBytes), file.string());
   if (!state.is_object() || !state.contains("_data_files") || !state["_data_files"].is_array()) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: no list _data_files", file.string()));
   }

@@ -4,12 +4,12 @@
 #include <arrow/type.h>
 #include <fmt/format.h>
 
-#include <filesystem>
-
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/plain_types.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/remote_path.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
@@ -44,7 +44,12 @@ class IpcPiece : public Piece {
 
 /// Maps a file of record batches; a batch's rows are counted without reading its columns.
 std::shared_ptr<arrow::ipc::RecordBatchFileReader> open_mapped(const std::string& file) {
-  const auto input = take(arrow::io::MemoryMappedFile::Open(file, arrow::io::FileMode::READ), file);
+  std::shared_ptr<arrow::io::RandomAccessFile> input;
+  if (is_remote(file)) {
+    input = open_stored(file);
+  } else {
+    input = take(arrow::io::MemoryMappedFile::Open(file, arrow::io::FileMode::READ), file);
+  }
   std::string magic(6, '\0');
   if (take(input->ReadAt(0, 6, magic.data()), file) != 6 || magic != "ARROW1") {
     throw Error(ErrorCode::unsupported, fmt::format("{}: a stream of record batches can't be read by row number", file),
@@ -119,11 +124,7 @@ class IpcSource : public Source {
  private:
   void open() {
     const std::string& file = files_[file_index_];
-    if (!std::filesystem::exists(file)) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file));
-    if (std::filesystem::is_regular_file(file) && std::filesystem::file_size(file) == 0) {
-      throw Error(ErrorCode::corrupt, fmt::format("{}: empty (0 bytes), not an Arrow file", file));
-    }
-    auto input = take(arrow::io::ReadableFile::Open(file), file);
+    auto input = open_stored(file, "an Arrow file");
     std::string magic(6, '\0');
     const auto got = take(input->ReadAt(0, 6, magic.data()), file);
     check(input->Seek(0), file);

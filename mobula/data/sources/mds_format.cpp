@@ -10,9 +10,9 @@
 #include <filesystem>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/data/sources/value_parsing.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
@@ -111,7 +111,7 @@ std::shared_ptr<arrow::DataType> scalar_type(std::string_view name) {
 std::vector<MdsShard> read_mds_index(const std::string& directory) {
   const std::string file = (std::filesystem::path(directory) / "index.json").string();
   const IndexReader reader(file);
-  const Json document = parse_json(read_file(file, kMaxIndexBytes), file);
+  const Json document = parse_json(read_stored(file, kMaxIndexBytes), file);
   const Json& entries = reader.member(document, "shards");
   if (!entries.is_array()) reader.fail("'shards' is no list");
   std::vector<MdsShard> shards;

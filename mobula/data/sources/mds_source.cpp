@@ -11,12 +11,14 @@
 #include <cstring>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/mds_format.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -53,10 +55,11 @@ class ShardBytes {
       throw Error(ErrorCode::corrupt,
                   fmt::format("{}: index.json says {} bytes, more than 4 GiB", path_, shard.raw.bytes));
     }
-    if (!fs::exists(path_) && !shard.zipped.name.empty()) {
+    if (!shard.zipped.name.empty() && !look_at(path_).exists) {
       unzip((directory / shard.zipped.name).string(), shard);
     } else {
-      mapped_ = MappedFile(path_);
+      copy_.emplace(path_);
+      mapped_ = MappedFile(copy_->path());
       text_ = mapped_.text();
     }
     check_file(path_, text_, shard.raw);
@@ -72,7 +75,8 @@ class ShardBytes {
   std::uint32_t offset(std::int64_t index) const { return uint32_at(text_.data() + 4 + index * 4); }
 
   void unzip(const std::string& zipped, const MdsShard& shard) {
-    const MappedFile file(zipped);
+    const LocalCopy copy(zipped);
+    const MappedFile file(copy.path());
     check_file(zipped, file.text(), shard.zipped);
     const std::string name = shard.compression.substr(0, shard.compression.find(':'));
     const auto type = name == "zstd"     ? arrow::Compression::ZSTD
@@ -112,6 +116,7 @@ class ShardBytes {
   }
 
   std::string path_;
+  std::optional<LocalCopy> copy_;
   MappedFile mapped_;
   std::string unzipped_;
   std::string_view text_;

@@ -1,4 +1,4 @@
-#include <arrow/io/file.h>
+#include <arrow/io/interfaces.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <fmt/format.h>
@@ -9,7 +9,6 @@
 #include <parquet/properties.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include "mobula/base/error.hpp"
@@ -18,6 +17,8 @@
 #include "mobula/data/blocks/plain_types.hpp"
 #include "mobula/data/sources/open_source.hpp"
 #include "mobula/data/sources/row_group_filter.hpp"
+#include "mobula/data/storage/remote_path.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
@@ -32,6 +33,9 @@ auto guarded(const std::string& file, Body body) {
     return body();
   } catch (const Error&) {
     throw;
+  } catch (const parquet::ParquetStatusException& error) {
+    rethrow_carried(error.status());
+    throw_status(error.status(), fmt::format("{}: not a readable Parquet file", file));
   } catch (const std::exception& error) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: not a readable Parquet file: {}", file, error.what()),
                 "the file may be truncated or of another format");
@@ -45,19 +49,15 @@ std::string what(const std::string& file) {
 /// One open file.
 struct ParquetFile {
   std::shared_ptr<const std::string> name;
-  std::shared_ptr<arrow::io::ReadableFile> input;
+  std::shared_ptr<arrow::io::RandomAccessFile> input;
   std::shared_ptr<parquet::FileMetaData> metadata;
 };
 
 std::shared_ptr<ParquetFile> open_file(const std::string& name) {
-  if (!std::filesystem::exists(name)) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", name));
-  if (std::filesystem::is_regular_file(name) && std::filesystem::file_size(name) == 0) {
-    throw Error(ErrorCode::corrupt, fmt::format("{}: empty (0 bytes), not a Parquet file", name));
-  }
   auto file = std::make_shared<ParquetFile>();
   file->name = std::make_shared<const std::string>(name);
   guarded(name, [&] {
-    file->input = take(arrow::io::ReadableFile::Open(name), name);
+    file->input = open_stored(name, "a Parquet file");
     file->metadata = parquet::ReadMetaData(file->input);
   });
   return file;
@@ -65,10 +65,14 @@ std::shared_ptr<ParquetFile> open_file(const std::string& name) {
 
 std::unique_ptr<parquet::arrow::FileReader> make_reader(const ParquetFile& file, std::int64_t rows_per_batch) {
   parquet::ReaderProperties properties;
-  properties.enable_buffered_stream();
-  properties.set_buffer_size(1 << 18);
   parquet::ArrowReaderProperties arrow_properties(false);
-  arrow_properties.set_pre_buffer(false);
+  // From afar, the row group's columns come in few large requests; a local file is read in small steps, as it is decoded.
+  const bool remote = is_remote(*file.name);
+  arrow_properties.set_pre_buffer(remote);
+  if (!remote) {
+    properties.enable_buffered_stream();
+    properties.set_buffer_size(1 << 18);
+  }
   arrow_properties.set_batch_size(rows_per_batch);
   auto reader = parquet::ParquetFileReader::Open(file.input, properties, file.metadata);
   return take(parquet::arrow::FileReader::Make(arrow::default_memory_pool(), std::move(reader), arrow_properties),

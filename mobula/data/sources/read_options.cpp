@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <glob.h>
 
 #include <algorithm>
@@ -6,6 +7,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/sources/read_options.hpp"
+#include "mobula/data/storage/remote_path.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -14,6 +17,44 @@ namespace {
 bool hidden(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.starts_with('.') || name.starts_with('_');
+}
+
+/// Adds those of a remote folder's files that `keep` takes, apart from hidden ones.
+template <class Keep>
+void add_remote(const std::string& folder, Keep keep, std::vector<std::string>& files) {
+  const std::size_t begin = folder.size() + (folder.ends_with('/') ? 0 : 1);
+  for (std::string& file : files_below(folder)) {
+    const fs::path below(file.size() > begin ? file.substr(begin) : "");
+    if (!std::any_of(below.begin(), below.end(), hidden) && keep(file)) files.push_back(std::move(file));
+  }
+}
+
+/// Expands a remote folder or pattern. Web servers have neither.
+void expand_remote(const std::string& pattern, const std::string& extension, std::vector<std::string>& files) {
+  const RemotePath parsed = parse_remote_path(pattern);
+  const std::size_t wildcard = pattern.find_first_of("*?[", pattern.find("://") + 3);
+  if (parsed.scheme.starts_with("http") || wildcard == std::string::npos) {
+    const StoredInfo info = look_at(pattern);
+    if (!info.exists) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", pattern));
+    if (!info.folder) {
+      files.push_back(pattern);
+      return;
+    }
+    const std::size_t before = files.size();
+    add_remote(
+        pattern, [&](const std::string& file) { return extension.empty() || file.ends_with(extension); }, files);
+    if (files.size() == before)
+      throw Error(ErrorCode::not_found, fmt::format("{}: no {} files in this folder", pattern, extension));
+    return;
+  }
+  const std::size_t slash = pattern.rfind('/', wildcard);
+  if (slash < pattern.find("://") + 3) throw_invalid(fmt::format("{}: the bucket's name can't be a pattern", pattern));
+  const std::size_t before = files.size();
+  const auto matches = [&pattern](const std::string& file) {
+    return ::fnmatch(pattern.c_str(), file.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0;
+  };
+  if (look_at(pattern.substr(0, slash)).folder) add_remote(pattern.substr(0, slash), matches, files);
+  if (files.size() == before) throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern));
 }
 
 void add_folder(const fs::path& folder, const std::string& extension, std::vector<std::string>& files) {
@@ -38,7 +79,8 @@ void add_folder(const fs::path& folder, const std::string& extension, std::vecto
 
 std::string base_folder(const std::string& pattern) {
   std::error_code ignored;
-  if (fs::is_directory(pattern, ignored)) return pattern;
+  if (is_remote(pattern) ? !pattern.starts_with("http") && look_at(pattern).folder : fs::is_directory(pattern, ignored))
+    return pattern;
   const std::size_t wildcard = pattern.find_first_of("*?[");
   if (wildcard == std::string::npos) return fs::path(pattern).parent_path().string();
   const std::size_t slash = pattern.rfind('/', wildcard);
@@ -49,7 +91,9 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns, 
   std::vector<std::string> files;
   for (const std::string& pattern : patterns) {
     std::error_code ignored;
-    if (fs::is_directory(pattern, ignored)) {
+    if (is_remote(pattern)) {
+      expand_remote(pattern, extension, files);
+    } else if (fs::is_directory(pattern, ignored)) {
       add_folder(pattern, extension, files);
     } else if (fs::exists(pattern, ignored) || pattern.find_first_of("*?[") == std::string::npos) {
       if (!fs::exists(pattern, ignored)) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", pattern));

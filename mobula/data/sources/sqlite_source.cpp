@@ -16,6 +16,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
@@ -28,9 +29,10 @@ using Statement = std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)>;
 /// A database that is only read.
 class Database {
  public:
-  explicit Database(std::string file) : file_(std::move(file)), handle_(nullptr, &sqlite3_close_v2) {
+  explicit Database(std::string file) : file_(std::move(file)), copy_(file_), handle_(nullptr, &sqlite3_close_v2) {
     sqlite3* handle = nullptr;
-    const int result = sqlite3_open_v2(file_.c_str(), &handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+    const int result =
+        sqlite3_open_v2(copy_.path().c_str(), &handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
     handle_.reset(handle);
     if (result != SQLITE_OK) fail("");
     sqlite3_busy_timeout(handle, 10'000);
@@ -78,6 +80,7 @@ class Database {
   }
 
   std::string file_;
+  LocalCopy copy_;
   std::unique_ptr<sqlite3, int (*)(sqlite3*)> handle_;
 };
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <map>
 #include <optional>
 
@@ -17,6 +18,7 @@
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/open_source.hpp"
 #include "mobula/data/sources/value_parsing.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
@@ -35,12 +37,16 @@ struct TarSample {
 /// Reads an archive's samples one after the other. Not thread-safe.
 class TarReader {
  public:
-  explicit TarReader(std::string file) : file_(std::move(file)), archive_(archive_read_new(), &archive_read_free) {
+  explicit TarReader(std::string file)
+      : file_(std::move(file)),
+        stream_(file_),
+        piece_(std::size_t{1} << 20, '\0'),
+        archive_(archive_read_new(), &archive_read_free) {
     archive_read_support_filter_gzip(archive_.get());
     archive_read_support_filter_zstd(archive_.get());
     archive_read_support_format_tar(archive_.get());
     archive_read_support_format_empty(archive_.get());
-    if (archive_read_open_filename(archive_.get(), file_.c_str(), std::size_t{1} << 20) != ARCHIVE_OK) fail();
+    if (archive_read_open(archive_.get(), this, nullptr, &TarReader::read_piece, nullptr) != ARCHIVE_OK) fail();
   }
 
   /// Returns the next sample, or nothing at the archive's end. Throws Error(corrupt) naming file and member.
@@ -75,6 +81,17 @@ class TarReader {
   }
 
  private:
+  /// Gives libarchive the file's next bytes; exceptions can't cross its C frames.
+  static la_ssize_t read_piece(archive*, void* self, const void** bytes) {
+    auto& reader = *static_cast<TarReader*>(self);
+    try {
+      *bytes = reader.piece_.data();
+      return static_cast<la_ssize_t>(reader.stream_.read(reader.piece_.data(), reader.piece_.size()));
+    } catch (...) {
+      reader.failure_ = std::current_exception();
+      return ARCHIVE_FATAL;
+    }
+  }
   bool next_entry() {
     if (ended_) return false;
     const int result = archive_read_next_header(archive_.get(), &entry_);
@@ -102,12 +119,16 @@ class TarReader {
     return content;
   }
   [[noreturn]] void fail() const {
+    if (failure_) std::rethrow_exception(failure_);
     const char* const reason = archive_error_string(archive_.get());
     throw Error(ErrorCode::corrupt,
                 fmt::format("{}: not a readable tar file: {}", file_, reason == nullptr ? "unknown reason" : reason));
   }
 
   std::string file_;
+  StoredStream stream_;
+  std::string piece_;
+  std::exception_ptr failure_;
   std::unique_ptr<archive, int (*)(archive*)> archive_;
   archive_entry* entry_ = nullptr;
   TarSample begun_;  ///< by the member that ended the sample before

@@ -1,38 +1,20 @@
 #include "mobula/data/sources/text_pieces.hpp"
 
 #include <arrow/buffer.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
 
 constexpr std::size_t kMaxRecord = std::size_t{1} << 30;
-
-/// Reads until `size` bytes are there or the file ends; returns how many came.
-std::size_t read_fully(int descriptor, std::uint8_t* to, std::size_t size, const std::string& name) {
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t got = ::read(descriptor, to + done, size - done);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      throw_io(name, errno);
-    }
-    if (got == 0) break;
-    done += static_cast<std::size_t>(got);
-  }
-  return done;
-}
 
 }  // namespace
 
@@ -84,40 +66,29 @@ std::shared_ptr<arrow::Buffer> PieceMemory::get(std::size_t capacity) {
 TextPieces::TextPieces(std::vector<std::string> files, std::size_t piece_bytes, WholeRecords whole_records)
     : files_(std::move(files)), piece_bytes_(piece_bytes), whole_records_(std::move(whole_records)) {}
 
-TextPieces::~TextPieces() {
-  close();
-}
+TextPieces::~TextPieces() = default;
 
 void TextPieces::open() {
   name_ = std::make_shared<const std::string>(files_[file_index_]);
-  descriptor_ = ::open(name_->c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0) {
-    if (errno == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", *name_));
-    throw_io(*name_, errno);
-  }
+  stream_ = std::make_unique<StoredStream>(*name_);
   offset_ = 0;
   rest_.clear();
 }
 
-void TextPieces::close() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  descriptor_ = -1;
-}
-
 void TextPieces::rewind(std::size_t file_index) {
-  close();
+  stream_.reset();
   file_index_ = file_index;
 }
 
 bool TextPieces::next(TextPiece& piece) {
   while (file_index_ < files_.size()) {
-    if (descriptor_ < 0) open();
+    if (stream_ == nullptr) open();
     std::size_t capacity = rest_.size() + piece_bytes_;
     std::shared_ptr<arrow::Buffer> buffer = memory_.get(capacity + kTextPadding);
     std::memcpy(buffer->mutable_data(), rest_.data(), rest_.size());
     std::size_t filled = rest_.size();
     while (true) {
-      filled += read_fully(descriptor_, buffer->mutable_data() + filled, capacity - filled, *name_);
+      filled += stream_->read(buffer->mutable_data() + filled, capacity - filled);
       const bool ended = filled < capacity;
       const char* const data = reinterpret_cast<const char*>(buffer->data());
       std::string_view text(data, filled);
@@ -144,7 +115,7 @@ bool TextPieces::next(TextPiece& piece) {
       rest_.assign(text.substr(whole));
       offset_ += mark + whole;
       if (ended) {
-        close();
+        stream_.reset();
         ++file_index_;
       }
       if (whole > 0) return true;
@@ -155,23 +126,10 @@ bool TextPieces::next(TextPiece& piece) {
 }
 
 TextPiece read_text_piece(const std::string& file, std::uint64_t begin, std::uint64_t end) {
-  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) {
-    if (errno == ENOENT) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", file));
-    throw_io(file, errno);
-  }
   TextPiece piece;
   const auto size = static_cast<std::size_t>(end - begin);
-  std::size_t got = 0;
-  try {
-    if (::lseek(descriptor, static_cast<off_t>(begin), SEEK_SET) < 0) throw_io(file, errno);
-    piece.memory = PieceMemory().get(size + kTextPadding);
-    got = read_fully(descriptor, piece.memory->mutable_data(), size, file);
-  } catch (...) {
-    ::close(descriptor);
-    throw;
-  }
-  ::close(descriptor);
+  piece.memory = PieceMemory().get(size + kTextPadding);
+  const std::size_t got = StoredStream(file, begin).read(piece.memory->mutable_data(), size);
   if (got < size) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: ends at byte {}, but had {} bytes before", file, begin + got, end),
                 "the file has changed since it was indexed");

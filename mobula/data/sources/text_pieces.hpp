@@ -17,6 +17,8 @@ class Buffer;
 
 namespace mobula::data {
 
+class StoredStream;
+
 /// Some whole records of one file.
 struct TextPiece {
   std::shared_ptr<arrow::Buffer> memory;  ///< owns the text; holds kTextPadding more bytes behind it
@@ -60,13 +62,12 @@ class TextPieces {
 
  private:
   void open();
-  void close();
 
   std::vector<std::string> files_;
   std::size_t piece_bytes_;
   WholeRecords whole_records_;
   std::size_t file_index_ = 0;
-  int descriptor_ = -1;
+  std::unique_ptr<StoredStream> stream_;
   std::uint64_t offset_ = 0;
   std::shared_ptr<const std::string> name_;
   PieceMemory memory_;

@@ -8,9 +8,9 @@
 #include <filesystem>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -52,7 +52,7 @@ class WholeFilePiece : public Piece {
   }
   std::shared_ptr<arrow::Array> bytes() const {
     arrow::BinaryBuilder builder;
-    for (const File& file : files_) check(builder.Append(read_file(file.path, kMaxFileBytes)), file.path);
+    for (const File& file : files_) check(builder.Append(read_stored(file.path, kMaxFileBytes)), file.path);
     return take(builder.Finish(), files_.front().path);
   }
 
@@ -79,9 +79,9 @@ class WholeFileSource : public Source {
     std::uint64_t bytes = 0;
     while (next_ < files_.size() && files.size() < kMaxFilesPerPiece && bytes < piece_bytes_) {
       if (reads_bytes_) {
-        std::error_code failure;
-        const std::uint64_t size = fs::file_size(files_[next_].path, failure);
-        if (failure) throw_io(files_[next_].path, failure.value());
+        const StoredInfo info = look_at(files_[next_].path);
+        if (!info.exists) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", files_[next_].path));
+        const std::uint64_t size = info.bytes;
         if (!files.empty() && bytes + size > kMaxFileBytes) break;
         bytes += size;
       }
@@ -131,7 +131,7 @@ std::unique_ptr<Source> open_binary(std::vector<std::string> files, ReadOptions 
 std::unique_ptr<Source> open_images(const std::vector<std::string>& folders, ReadOptions options) {
   std::vector<File> named;
   for (const std::string& folder : folders) {
-    const bool is_folder = fs::is_directory(folder);
+    const bool is_folder = look_at(folder).folder;
     for (std::string& file : expand_files({folder}, "")) {
       if (!is_image(file)) continue;
       std::string label = is_folder ? label_of(file, folder) : std::string();
