@@ -9,13 +9,17 @@ namespace mobula::cli {
 namespace {
 
 void add_reading_options(CLI::App& command, DataOptions& options) {
-  command.add_option("--from", options.from,
-                     "format of the input: csv, jsonl, text, parquet, ipc, tar, mds, hf, delta, sqlite, images, binary "
-                     "(default: by extension, or by what a folder holds)");
+  command.add_option(
+      "--from", options.from,
+      "format of the input: csv, jsonl, text, parquet, ipc, tar, mds, hf, delta, sqlite, database, images, "
+      "binary "
+      "(default: by extension, or by what a folder holds)");
   command.add_option("--types", options.types, "fix column types, such as a=string,b=int64 (CSV, JSONL)");
   command.add_option("--infer", options.infer, "infer types over `all` rows, or over a size such as 8MB (default 1MB)");
   command.add_option("--columns", options.columns, "read only these columns, such as a,b");
-  command.add_option("--query", options.query, "SQLite: a table's name or a SELECT (default: the only table)");
+  command.add_option("--query", options.query,
+                     "SQLite, databases: a table's name or a SELECT (SQLite's default: the only table)");
+  command.add_option("--driver", options.driver, "databases: the ADBC driver (default: by the address)");
   command.add_option("--split", options.split, "HF datasets: which part of a DatasetDict");
   command.add_option("--table-version", options.version,
                      "Delta Lake: which version of the table (default: the newest)");

@@ -19,7 +19,8 @@ struct DataOptions {
   std::string compression = "snappy";
   std::string columns;  ///< "a,b"
   std::string delimiter = ",";
-  std::string query;          ///< SQLite: a table or a SELECT
+  std::string query;          ///< SQLite, databases: a table or a SELECT
+  std::string driver;         ///< databases: the ADBC driver
   std::string split;          ///< HF datasets: the part of a DatasetDict
   std::int64_t version = -1;  ///< Delta Lake; -1: the newest
   std::int64_t rows = 10;     ///< head

@@ -48,6 +48,7 @@ data::Dataset open_input(const DataOptions& options) {
     throw_invalid(fmt::format("--delimiter '{}': one byte is expected", options.delimiter));
   read.delimiter = options.delimiter[0];
   read.query = options.query;
+  read.driver = options.driver;
   read.split = options.split;
   read.version = options.version;
   return data::Dataset::read(options.input, options.from, read);

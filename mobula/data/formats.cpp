@@ -36,6 +36,7 @@ const std::vector<FormatInfo>& formats() {
       {.name = "hf", .extensions = {}, .writes = false, .whole_folder = true},
       {.name = "delta", .extensions = {}, .writes = false, .whole_folder = true},
       {.name = "sqlite", .extensions = {".sqlite", ".sqlite3", ".db"}, .writes = false},
+      {.name = "database", .extensions = {}, .writes = false},
       {.name = "images", .extensions = {}, .writes = false},
       {.name = "binary", .extensions = {}, .writes = false},
   };
@@ -58,6 +59,9 @@ const FormatInfo& format_named(const std::string& name) {
 }
 
 std::string format_of_path(const std::string& path) {
+  for (const char* scheme : {"postgresql://", "postgres://", "snowflake://"}) {
+    if (path.starts_with(scheme)) return "database";
+  }
   const fs::path file(without_query(path));
   std::string extension = file.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),

@@ -102,9 +102,9 @@ class PipelineReader {
   }
 
   Dataset source(const YAML::Node& node) const {
-    const std::string format =
-        format_key(node, "source", readable_formats(),
-                   {"range", "types", "infer", "columns", "delimiter", "query", "split", "version", "hive"});
+    const std::string format = format_key(node, "source", readable_formats(),
+                                          {"range", "types", "infer", "columns", "delimiter", "query", "split",
+                                           "version", "hive", "driver", "driver_options"});
     if (format == "range") return Dataset::range(integer(node["range"], "source.range"));
     ReadOptions options;
     if (const YAML::Node types = node["types"]) {
@@ -123,6 +123,10 @@ class PipelineReader {
       options.delimiter = value[0];
     }
     if (const YAML::Node query = node["query"]) options.query = text(query, "source.query");
+    if (const YAML::Node driver = node["driver"]) options.driver = text(driver, "source.driver");
+    if (const YAML::Node given = node["driver_options"]) {
+      for (const auto& [key, value] : pairs(given, "source.driver_options")) options.driver_options.emplace(key, value);
+    }
     if (const YAML::Node split = node["split"]) options.split = text(split, "source.split");
     if (const YAML::Node version = node["version"]) options.version = integer(version, "source.version");
     return Dataset::read(texts(node[format], "source." + format), format, options);

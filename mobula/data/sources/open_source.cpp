@@ -33,6 +33,7 @@ std::unique_ptr<Source> open_source(const std::string& format, const std::vector
   if (format == "hf") return open_hf(paths, options);
   if (format == "mds") return open_mds(paths, options);
   if (format == "delta") return open_delta(paths, options);
+  if (format == "database") return open_database(paths, options);
   const std::string extension = info.extensions.empty() ? "" : info.extensions.front();
   std::vector<std::string> files;
   std::vector<PartitionedFile> partitions;

@@ -45,6 +45,8 @@ std::unique_ptr<Source> open_mds(const std::vector<std::string>& folders, ReadOp
 std::unique_ptr<Source> open_delta(const std::vector<std::string>& folders, ReadOptions options);
 /// SQLite databases: a table or a query's rows (options.query). Types are those declared and those of the first 1,000 rows.
 std::unique_ptr<Source> open_sqlite(std::vector<std::string> files, ReadOptions options);
+/// A query's rows out of a database that an ADBC driver knows, by its address (postgresql://user@host/database).
+std::unique_ptr<Source> open_database(const std::vector<std::string>& addresses, ReadOptions options);
 /// The whole numbers from 0 to `rows`, as a column "id".
 std::unique_ptr<Source> open_range(std::int64_t rows, std::int64_t rows_per_block = 1 << 17);
 /// Blocks in memory, all of `schema`.

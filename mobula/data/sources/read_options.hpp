@@ -20,10 +20,12 @@ struct ReadOptions {
   /// Text read at a time by each thread (CSV, JSONL, text), and decoded bytes aimed at elsewhere.
   std::size_t piece_bytes = std::size_t{2} << 20;
   char delimiter = ',';
-  std::string query;          ///< SQLite: a table's name or a SELECT statement; empty: the only table
-  std::string split;          ///< HF datasets: which part of a DatasetDict
-  std::int64_t version = -1;  ///< Delta Lake: the table's version; -1: the newest
-  bool hive = true;           ///< reads folders key=value below a folder or a pattern as columns
+  std::string query;   ///< SQLite, databases: a table's name or a SELECT statement; SQLite, empty: the only table
+  std::string driver;  ///< databases: the ADBC driver's name or its library's path; empty: by the address
+  std::map<std::string, std::string> driver_options;  ///< databases: what the driver takes besides the address
+  std::string split;                                  ///< HF datasets: which part of a DatasetDict
+  std::int64_t version = -1;                          ///< Delta Lake: the table's version; -1: the newest
+  bool hive = true;  ///< reads folders key=value below a folder or a pattern as columns
 };
 
 /// Returns the folder below which a path's or a pattern's files lie: itself, or what stands before the first wildcard.
