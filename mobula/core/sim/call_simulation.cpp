@@ -547,7 +547,7 @@ void Simulation::wake(LaneId lane) {
   }
   if (idle.empty()) return;
   const WorkerId id = idle[static_cast<std::size_t>(random_.below(idle.size()))];
-  events_.after(1, [this, id] { look_for_work(id); });
+  events_.after(up_to(10), [this, id] { look_for_work(id); });
 }
 
 void Simulation::look_for_work(WorkerId id) {
@@ -630,10 +630,13 @@ void Simulation::finish(WorkerId id, std::uint32_t turn, int incarnation) {
     events_.after(delay(), [this, lane_id, slot, turn, incarnation] { report(lane_id, slot, turn, incarnation); });
   }
   if (chance(f_.dies_idle)) {
-    die(id, "after a call");
-  } else {
-    events_.after(1, [this, id] { look_for_work(id); });
+    // At once, or while it sleeps: then it may be the one that is being woken.
+    events_.after(chance(0.5) ? 0 : up_to(50), [this, id] {
+      const auto idle = workers_.find(id);
+      if (idle != workers_.end() && idle->second.alive && !idle->second.turn) die(id, "after a call");
+    });
   }
+  events_.after(1, [this, id] { look_for_work(id); });
 }
 
 /// The driver learns of an end. In shared memory it takes all that has ended.

@@ -1,13 +1,13 @@
 // simulate_scale [--tasks N] [--json | --svg]: the embedded scheduler's decisions for up to 1,000 simulated workers, in
 // virtual time: what a decision costs on this machine's processor, what it needs in memory, how good the schedule is.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <deque>
-#include <fstream>
 #include <queue>
 #include <string>
 #include <string_view>
@@ -35,18 +35,16 @@ struct Figures {
   int workers = 0;
   int tasks = 0;
   double decision_ns = 0;     ///< measured processor time of the scheduler, a task
-  double bytes_per_task = 0;  ///< resident, with all tasks queued
+  double bytes_per_task = 0;  ///< allocated, with all tasks queued
   double makespan_s = 0;      ///< virtual
   double over_ideal = 0;      ///< makespan over total work / workers
   double fairness = 0;        ///< Jain's index over the work done by each worker
   std::size_t longest_queue = 0;
 };
 
-double resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  long pages = 0, resident = 0;
-  file >> pages >> resident;
-  return static_cast<double>(resident) * 4096;
+double allocated_bytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<double>(info.uordblks + info.hblkhd);
 }
 
 /// Runs tasks of one processor each through the scheduler of worker processes. `busy_driver`: the decisions' own time
@@ -100,7 +98,7 @@ Figures run_tasks(int workers, int tasks, Nanoseconds mean, bool busy_driver) {
       running.push({now + 2 * kMessage + duration, worker, ready.slot, ready.turn});
     }
   };
-  const double before = resident_bytes();
+  const double before = allocated_bytes();
   // All at once, as a loop over remote() does. The decisions are carried out as they come.
   for (int task = 0; task < tasks; ++task) {
     const auto start = Clock::now();
@@ -111,7 +109,7 @@ Figures run_tasks(int workers, int tasks, Nanoseconds mean, bool busy_driver) {
     if (!todo.empty()) carry_out();
   }
   figures.longest_queue = scheduler.num_waiting(lane);
-  figures.bytes_per_task = (resident_bytes() - before) / tasks;
+  figures.bytes_per_task = (allocated_bytes() - before) / tasks;
   while (!running.empty()) {
     const End end = running.top();
     running.pop();
@@ -165,7 +163,7 @@ Figures run_resources(int workers, int tasks) {
   ResourceScheduler scheduler(
       total, [](int) {}, [](int) {});
   Clock::duration deciding{0};
-  const double before = resident_bytes();
+  const double before = allocated_bytes();
   for (int task = 0; task < tasks; ++task) {
     // One in a thousand is a big one.
     const std::size_t need = random.below(1000) == 0 ? 5 : static_cast<std::size_t>(random.below(5));
@@ -181,7 +179,7 @@ Figures run_resources(int workers, int tasks) {
     deciding += Clock::now() - start;
   }
   figures.longest_queue = waiting;
-  figures.bytes_per_task = (resident_bytes() - before) / tasks;
+  figures.bytes_per_task = (allocated_bytes() - before) / tasks;
   while (!running.empty()) {
     const End end = running.top();
     running.pop();
