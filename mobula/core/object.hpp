@@ -52,12 +52,15 @@ class StoredBytes {
 /// Encoded bytes on this process's heap.
 class HeapBytes final : public StoredBytes {
  public:
-  explicit HeapBytes(std::string bytes) : bytes_(std::make_shared<const std::string>(std::move(bytes))) {}
+  /// `keeper` keeps what handles in the bytes stand for; may be null.
+  explicit HeapBytes(std::string bytes, std::shared_ptr<const void> keeper = nullptr)
+      : bytes_(std::make_shared<const std::string>(std::move(bytes))), keeper_(std::move(keeper)) {}
   PinnedBytes pin() const override { return {*bytes_, bytes_}; }
   std::size_t size() const noexcept override { return bytes_->size(); }
 
  private:
   std::shared_ptr<const std::string> bytes_;
+  std::shared_ptr<const void> keeper_;
 };
 
 /// Counts the runtimes this process has had, so that a Ref of an earlier one is told from one of the present.

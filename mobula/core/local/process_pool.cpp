@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 
 #include "mobula/base/log.hpp"
 #include "mobula/core/errors.hpp"
@@ -113,9 +114,9 @@ void ProcessPool::State::watch() {
       [[maybe_unused]] const ssize_t got = read(wake.get(), &count, sizeof count);
     }
     std::vector<CallEnd> ends;
-    std::vector<std::shared_ptr<WorkerSession>> talking;
+    std::map<std::shared_ptr<WorkerSession>, std::uint64_t> talking;  // and how many of its frames to act on
     std::vector<std::shared_ptr<WorkerSession>> gone;
-    std::vector<HandleResult> results;
+    std::vector<LateResult> results;
     {
       std::lock_guard poll_lock(poll_mutex);
       std::lock_guard lock(mutex);
@@ -130,16 +131,20 @@ void ProcessPool::State::watch() {
           if ((polled[i].revents & POLLOUT) != 0) worker.session->flush();
           if ((polled[i].revents & POLLIN) == 0) continue;
           worker.session->read();
-          // What it showed before it wrote this comes first: it may hold what this lets go of.
-          collect(worker.lane, ends);
-          talking.push_back(worker.session);
         } else {
           worker.stderr_open = worker.standard_error.forward(polled[i].fd);
         }
       }
+      for (auto& [id, worker] : workers) {
+        if (worker.session->num_read() == worker.session->num_acted()) continue;
+        // What it showed before it wrote these is taken first: it may hold what these let go of.
+        talking[worker.session] = worker.session->num_read();
+        collect(worker.lane, ends);
+      }
       for (const WorkerId id : ended) {
         workers.at(id).session->read();
         gone.push_back(worker_ended(id, ends));
+        talking[gone.back()] = gone.back()->num_read();
       }
       for (const auto& [id, why] : std::exchange(not_started, {})) {
         const WorkerDeath death{{}, {}, why};
@@ -148,17 +153,19 @@ void ProcessPool::State::watch() {
       }
       scheduler.tick(now(), todo);
       carry_out(ends);
-      results = std::exchange(handle_results, {});
-      for (const HandleResult& result : results) {
-        if (!result.session->read()) continue;
-        talking.push_back(result.session);
-      }
+      results = std::exchange(late_results, {});
+      for (const LateResult& result : results) result.session->read();
     }
-    for (const auto& session : talking) session->act();
-    for (const auto& session : gone) session->act();
-    for (HandleResult& result : results) {
+    std::stable_sort(results.begin(), results.end(),
+                     [](const LateResult& a, const LateResult& b) { return a.num_frames < b.num_frames; });
+    for (LateResult& result : results) {
       complete(result);
       ends.push_back(std::move(result.end));
+    }
+    for (const auto& [session, num_frames] : talking) {
+      session->act(num_frames);
+      // What was read after the results were taken waits for the next ones.
+      if (session->num_read() > num_frames) wake_monitor();
     }
     for (const auto& session : gone) session->close();
     end_all(ends);

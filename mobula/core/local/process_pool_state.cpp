@@ -193,6 +193,7 @@ void ProcessPool::State::place(const Decision& decision, std::vector<CallEnd>& e
   slot.offset = 0;
   slot.result_offset.store(0, std::memory_order_relaxed);
   slot.begin.store(0, std::memory_order_relaxed);
+  slot.num_frames = 0;
   slot.handles_offset.store(0, std::memory_order_relaxed);
   slot.id.store(call.id, std::memory_order_relaxed);
   if (call.arguments.size() <= TaskSlot::kInlineBytes) {
@@ -259,22 +260,25 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   const std::uint64_t offset = slot.result_offset.load(std::memory_order_relaxed);
   const std::uint64_t size = slot.result_size.load(std::memory_order_relaxed);
   const bool failed = TaskSlot::kind_of(state) == SlotState::failed;
-  HandleResult with_handles;
+  LateResult late;
+  if (slot.num_frames != 0) {
+    late.session = workers.at(TaskSlot::worker_of(state)).session;
+    late.num_frames = slot.num_frames;
+  }
   if (const std::uint64_t at = slot.handles_offset.load(std::memory_order_acquire); at != 0) {
+    late.session = workers.at(TaskSlot::worker_of(state)).session;
     const auto* ids = reinterpret_cast<const std::uint64_t*>(store->arena().at(at));
-    const PoolWorker& worker = workers.at(TaskSlot::worker_of(state));
-    for (std::uint32_t i = 0; i < slot.num_borrowed; ++i) {
-      worker.session->borrow(ids[i] & ~kPinnedHandle, (ids[i] & kPinnedHandle) != 0);
-    }
-    with_handles.session = worker.session;
-    with_handles.ids.assign(ids + slot.num_borrowed, ids + slot.num_borrowed + slot.num_inner);
-    with_handles.inner = std::make_shared<HeldHandles>(handles);
+    late.borrowed.assign(ids, ids + slot.num_borrowed);
+    late.ids.assign(ids + slot.num_borrowed, ids + slot.num_borrowed + slot.num_inner);
+    late.inner = std::make_shared<HeldHandles>(handles);
     store->free(at, sizeof(std::uint64_t) * (slot.num_borrowed + slot.num_inner));
   }
+  const bool is_late =
+      late.inner != nullptr || (late.session != nullptr && late.session->num_acted() < late.num_frames);
   std::string result;
   std::shared_ptr<const StoredObject> stored;
   if (offset != 0) {
-    stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed), with_handles.inner);
+    stored = store->adopt(offset, size, slot.result_reserved.load(std::memory_order_relaxed), late.inner);
   } else {
     result.assign(slot.bytes, size);
   }
@@ -293,46 +297,48 @@ void ProcessPool::State::collect_slot(LaneId lane, std::uint32_t index, std::vec
   }
   CallEnd end;
   if (id != kNoCall) end.call = std::exchange(calls[id], {});
-  if (!with_handles.ids.empty() && !failed) {
-    with_handles.end = std::move(end);
-    with_handles.bytes = std::move(result);
-    with_handles.stored = std::move(stored);
-    handle_results.push_back(std::move(with_handles));
+  if (is_late) {
+    late.end = std::move(end);
+    late.failed = failed;
+    late.bytes = std::move(result);
+    late.stored = std::move(stored);
+    late_results.push_back(std::move(late));
     wake_monitor();
     return;
   }
   if (id == kNoCall) return;
-  if (failed) {
-    end.failure = stored != nullptr ? decode_error(stored->pin().bytes()) : decode_error(result);
-  } else if (end.call.task != nullptr) {
-    try {
-      if (stored != nullptr) {
-        end.call.task->take_stored(std::move(stored));
-      } else {
-        end.call.task->take_bytes(result);
-      }
-    } catch (...) {
-      end.failure = capture_task_failure();
-    }
-  }
+  take_result(end, failed, result, std::move(stored));
   ends.push_back(std::move(end));
 }
 
-void ProcessPool::State::complete(HandleResult& result) {
-  for (const std::uint64_t id : result.ids) {
-    if (result.session->hand_over(id)) result.inner->adopt(id);
+void ProcessPool::State::take_result(CallEnd& end, bool failed, const std::string& bytes,
+                                     std::shared_ptr<const StoredObject> stored) {
+  if (failed) {
+    end.failure = stored != nullptr ? decode_error(stored->pin().bytes()) : decode_error(bytes);
+    return;
   }
-  Task* task = result.end.call.task;
+  Task* task = end.call.task;
   if (task == nullptr) return;
   try {
-    if (result.stored != nullptr) {
-      task->take_stored(std::move(result.stored));
+    if (stored != nullptr) {
+      task->take_stored(std::move(stored));
     } else {
-      task->take_bytes(result.bytes);
+      task->take_bytes(bytes);
     }
   } catch (...) {
-    result.end.failure = capture_task_failure();
+    end.failure = capture_task_failure();
   }
+}
+
+void ProcessPool::State::complete(LateResult& late) {
+  late.session->act(late.num_frames);
+  for (const std::uint64_t id : late.borrowed) {
+    late.session->borrow(id & ~kPinnedHandle, (id & kPinnedHandle) != 0);
+  }
+  for (const std::uint64_t id : late.ids) {
+    if (late.session->hand_over(id)) late.inner->adopt(id);
+  }
+  take_result(late.end, late.failed, late.bytes, std::move(late.stored));
 }
 
 void ProcessPool::State::start_worker(const Decision& decision) {

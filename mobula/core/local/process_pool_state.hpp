@@ -73,12 +73,15 @@ struct WorkerDeath {
   std::string not_started;  ///< why it could not even be started
 };
 
-/// A result with handles in it: what they stand for may have been told over the socket, and not been read yet.
-struct HandleResult {
+/// A result that the worker showed after it had sent frames that are not acted on yet, or with handles.
+struct LateResult {
   CallEnd end;
   std::shared_ptr<WorkerSession> session;
-  std::vector<std::uint64_t> ids;
-  std::shared_ptr<HeldHandles> inner;  ///< takes them
+  std::uint64_t num_frames = 0;         ///< to be acted on before
+  std::vector<std::uint64_t> borrowed;  ///< handles that the worker keeps
+  std::vector<std::uint64_t> ids;       ///< handles in the result
+  std::shared_ptr<HeldHandles> inner;   ///< takes those
+  bool failed = false;
   std::string bytes;
   std::shared_ptr<const StoredObject> stored;  ///< null: `bytes`
 };
@@ -102,7 +105,7 @@ struct ProcessPool::State {
   std::unordered_map<const FunctionEntry*, std::uint32_t> functions;
   LaneId tasks = 0;
   std::uint32_t next_serial = 1;
-  std::vector<HandleResult> handle_results;                   ///< the monitor completes them
+  std::vector<LateResult> late_results;                       ///< the monitor completes them
   std::vector<std::pair<WorkerId, std::string>> not_started;  ///< and why; the scheduler is to be told
 
   std::mutex poll_mutex;  ///< taken before `mutex` by who takes results
@@ -144,8 +147,10 @@ struct ProcessPool::State {
   void start_worker(const Decision& decision);
   void kill(WorkerId worker) const;
   std::exception_ptr failure(const Decision& decision, const WorkerDeath* death);
-  /// Puts a result in place once the worker's messages have been acted on; the monitor, without a mutex.
-  static void complete(HandleResult& result);
+  /// Acts on a worker's frames up to a result, and puts that in place; the monitor, without a mutex.
+  static void complete(LateResult& late);
+  static void take_result(CallEnd& end, bool failed, const std::string& bytes,
+                          std::shared_ptr<const StoredObject> stored);
   /// Takes over the session of a dead worker, to be closed outside the mutexes.
   std::shared_ptr<WorkerSession> worker_ended(WorkerId id, std::vector<CallEnd>& ends);
   /// A worker's task waits, or goes on: another works meanwhile. Without a mutex.

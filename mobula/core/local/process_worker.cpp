@@ -119,12 +119,14 @@ class ResultWriter final : public WireWriter, private HandleWriter {
     put(error);
   }
 
+  /// Counts one holder more for each handle in the result, which that takes over.
+  void hold_handles() {
+    for (const std::uint64_t id : inner_) engine_.send_id(FromWorker::hold, id);
+  }
   /// Shows it which handles the worker keeps, and which are in the result.
   void show_handles(const std::vector<std::uint64_t>& borrowed) {
     const std::size_t count = borrowed.size() + inner_.size();
     if (count == 0) return;
-    // One holder more for each, which the result takes over.
-    for (const std::uint64_t id : inner_) engine_.send_id(FromWorker::hold, id);
     // A few numbers, which must arrive: they may go over the budget.
     const std::uint64_t offset = arena_.try_allocate(count * sizeof(std::uint64_t), true);
     if (offset == 0) throw_internal("the shared address space is used up");
@@ -313,7 +315,8 @@ class Worker {
     if (several_ && constructing) object_made();
     for (const std::string& name : names) unsetenv(name.c_str());
     if (recorded) slot.end.store(Recorder::now(), std::memory_order_relaxed);
-    std::vector<std::uint64_t> borrowed = engine_->report_call(notes);
+    result.hold_handles();
+    std::vector<std::uint64_t> borrowed = engine_->report_call(notes, slot.num_frames);
     arguments.report(borrowed);
     result.show_handles(borrowed);
     running_slot = outer_slot;

@@ -14,7 +14,7 @@ enum class SlotState : std::uint16_t { free, ready, running, succeeded, failed }
 
 /// One call. The driver writes it while it is free, the worker that claimed it while it runs.
 struct alignas(64) TaskSlot {
-  static constexpr std::size_t kInlineBytes = 416;
+  static constexpr std::size_t kInlineBytes = 408;
 
   /// Turn number (upper half), worker (next 16 bits), SlotState (lowest).
   std::atomic<std::uint64_t> state;
@@ -28,6 +28,7 @@ struct alignas(64) TaskSlot {
   std::atomic<std::int64_t> begin;  ///< when it began and ended to run, where calls are recorded; else 0
   std::atomic<std::int64_t> end;
   std::atomic<std::uint64_t> id;              ///< by which workers know the call; 0: they don't
+  std::uint64_t num_frames;                   ///< that the worker had sent when the call ended: it stands on those
   std::atomic<std::uint64_t> handles_offset;  ///< in the arena: numbers of handles; 0: there are none
   std::uint32_t num_borrowed;                 ///< of them, first: those that the worker keeps
   std::uint32_t num_inner;                    ///< then: those in the result

@@ -130,6 +130,7 @@ void WorkerEngine::send(FromWorker kind, const WireWriter& payload) {
   std::lock_guard lock(send_mutex_);
   // Without the main process there is nothing to do: the kernel ends us with it.
   if (!write_fully(site_.socket, frame)) _exit(1);
+  num_sent_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void WorkerEngine::send_id(FromWorker kind, std::uint64_t id) noexcept {
@@ -431,7 +432,7 @@ WorkerEngine::CallNotes WorkerEngine::begin_call() {
   return std::exchange(notes_, {});
 }
 
-std::vector<std::uint64_t> WorkerEngine::report_call(CallNotes& notes) {
+std::vector<std::uint64_t> WorkerEngine::report_call(CallNotes& notes, std::uint64_t& num_frames) {
   in_arguments_ = false;
   std::lock_guard lock(mutex_);
   std::vector<std::uint64_t> borrowed = notes_.actor_ids;
@@ -442,6 +443,12 @@ std::vector<std::uint64_t> WorkerEngine::report_call(CallNotes& notes) {
     borrowed.push_back(id);
   }
   std::swap(notes, notes_);
+  // What goes away from here on is told in a later frame.
+  num_frames = num_sent_.load(std::memory_order_relaxed);
+  if (num_frames != 0) {
+    std::lock_guard send_lock(send_mutex_);  // what is counted is written
+    num_frames = num_sent_.load(std::memory_order_relaxed);
+  }
   return borrowed;
 }
 

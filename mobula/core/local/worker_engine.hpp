@@ -2,6 +2,7 @@
 /// process asks.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -75,9 +76,9 @@ class WorkerEngine final : public Engine, public HandleReader {
   /// around it.
   static CallNotes begin_call();
   static void end_arguments() noexcept { in_arguments_ = false; }
-  /// Returns the handles that outlive the call, to be told to the main process with its result. `notes`: those of the
-  /// call around it, exchanged for those of this one.
-  std::vector<std::uint64_t> report_call(CallNotes& notes);
+  /// Returns the handles that outlive the call, to be told to the main process with its result, which stands on the
+  /// `num_frames` sent so far. `notes`: those of the call around it, exchanged for those of this one.
+  std::vector<std::uint64_t> report_call(CallNotes& notes, std::uint64_t& num_frames);
   /// After the result has been shown.
   static void end_call(const CallNotes& notes) noexcept;
 
@@ -116,7 +117,8 @@ class WorkerEngine final : public Engine, public HandleReader {
 
   const WorkerSite& site_;
   std::mutex send_mutex_;
-  mutable std::mutex mutex_;  ///< guards what follows
+  std::atomic<std::uint64_t> num_sent_{0};  ///< frames; written under send_mutex_
+  mutable std::mutex mutex_;                ///< guards what follows
   std::condition_variable changed_;
   std::unordered_map<std::uint64_t, Known> known_;
   std::unordered_map<const Object*, std::uint64_t> ids_;

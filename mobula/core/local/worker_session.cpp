@@ -21,23 +21,34 @@ struct WorkerSession::Want : Waiter {
   Object* object = nullptr;  ///< counted
 };
 
-bool WorkerSession::read() {
-  if (socket_ < 0) return false;
+void WorkerSession::read() {
+  if (socket_ < 0) return;
   // Everything that was written so far: what a result stands on is among it.
   char next = 0;
-  do {
-    if (!reader_.fill(socket_, false)) return false;
-  } while (recv(socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT) == 1);
-  return true;
+  while (reader_.fill(socket_, false) && recv(socket_, &next, 1, MSG_PEEK | MSG_DONTWAIT) == 1) {
+  }
+  std::lock_guard lock(frames_mutex_);
+  while (auto frame = reader_.next()) {
+    frames_.push_back(std::move(*frame));
+    num_read_.fetch_add(1, std::memory_order_release);
+  }
 }
 
-void WorkerSession::act() {
-  while (const auto frame = reader_.next()) {
+void WorkerSession::act(std::uint64_t num_frames) {
+  while (num_acted() < num_frames) {
+    Frame frame;
+    {
+      std::lock_guard lock(frames_mutex_);
+      if (frames_.empty()) return;
+      frame = std::move(frames_.front());
+      frames_.pop_front();
+    }
     try {
-      act(*frame);
+      act(frame);
     } catch (const std::exception& error) {
       log_error("what a worker process asked for could not be done: {}", error.what());
     }
+    num_acted_.fetch_add(1, std::memory_order_release);
   }
 }
 
@@ -214,15 +225,13 @@ void WorkerSession::put(WireReader& in) {
     reserved_.erase(message.offset);
     stored = host_.store->adopt(message.offset, message.size, message.size, std::move(inner));
   } else {
-    stored = std::make_shared<const HeapBytes>(std::string(message.bytes));
+    stored = std::make_shared<const HeapBytes>(std::string(message.bytes), std::move(inner));
   }
   auto* object = new UntypedObject(host_.engine, stored);
   host_.handles->name(message.id, *object);
   object->release();
   std::lock_guard lock(holds_mutex_);
-  Hold& hold = holds_[message.id];
-  hold.count = 1;
-  hold.inner = std::move(inner);
+  holds_[message.id].count = 1;
 }
 
 void WorkerSession::fail(std::uint64_t id, std::exception_ptr error) {

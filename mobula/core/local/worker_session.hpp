@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -17,7 +18,10 @@
 
 namespace mobula {
 
-/// Frames are taken by one thread; the rest by any.
+/// A worker says some things in the slots of its calls and others over its socket; a result tells after how many frames it
+/// was shown, so that everything is acted on in the order in which the worker did it.
+///
+/// Frames are acted on by one thread; the rest is done by any.
 class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
  public:
   /// What a session asks of its pool.
@@ -35,10 +39,15 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   WorkerSession(const WorkerSession&) = delete;
   WorkerSession& operator=(const WorkerSession&) = delete;
 
-  /// Reads what has come. Returns false at the stream's end.
-  bool read();
-  /// Acts on what was read, after the results that the worker had shown before were taken.
-  void act();
+  /// Reads what has come; one thread at a time.
+  void read();
+  /// Counts the frames that were read.
+  std::uint64_t num_read() const noexcept { return num_read_.load(std::memory_order_acquire); }
+  /// Counts the frames that were acted on.
+  std::uint64_t num_acted() const noexcept { return num_acted_.load(std::memory_order_acquire); }
+  /// Acts on frames that were read, up to so many since the session's start; after the results that the worker had shown
+  /// before those were taken.
+  void act(std::uint64_t num_frames);
   /// Sends what could not be sent at once.
   void flush();
   bool output_waiting() const;
@@ -76,6 +85,10 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   Host host_;
   int socket_;  ///< -1 after close(); under send_mutex_
   FrameReader reader_;
+  std::mutex frames_mutex_;
+  std::deque<Frame> frames_;  ///< read and not acted on
+  std::atomic<std::uint64_t> num_read_{0};
+  std::atomic<std::uint64_t> num_acted_{0};
   mutable std::mutex send_mutex_;
   std::string waiting_output_;
   std::mutex holds_mutex_;
