@@ -1,6 +1,12 @@
 #include "mobula/text/chat_template.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+#include <random>
+#include <set>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
@@ -36,6 +42,54 @@ TEST(ChatTemplate, GivesTheTextOfTransformersOnEveryFeature) {
     } else {
       EXPECT_THROW(render(source, example["context"]), Error) << source << "\n" << example["error"];
     }
+  }
+}
+
+/// Compares with what jinja2 makes, under transformers' settings, of conversations drawn anew in every run and of small
+/// programs, which are new where MOBULA_TEST_SEED is given. MOBULA_TEST_TEMPLATES=FOLDER adds the templates of models at
+/// hand, MOBULA_TEST_TEXTS=N draws more.
+TEST(ChatTemplate, GivesTheTextOfTransformersOnWhatIsDrawn) {
+  if (without_python()) GTEST_SKIP();
+  const char* given = std::getenv("MOBULA_TEST_SEED");
+  const char* count = std::getenv("MOBULA_TEST_TEXTS");
+  const char* folder = std::getenv("MOBULA_TEST_TEMPLATES");
+  const std::string seed = given != nullptr ? given : std::to_string(std::random_device{}() % 1000000);
+  std::printf("MOBULA_TEST_SEED=%s\n", seed.c_str());
+  std::vector<std::string> arguments{seed, given != nullptr ? given : "1", count != nullptr ? count : "60"};
+  if (folder != nullptr) arguments.emplace_back(folder);
+  Json shared;
+  int num_failures = 0;
+  std::set<std::string> failed;
+  for (const Json& example : run_reference("drawn_chat_cases.py", arguments)) {
+    if (!example.contains("template")) {
+      shared = example["shared"];
+      continue;
+    }
+    const std::string source = example["template"].get<std::string>();
+    const std::string name = example.value("name", "drawn");
+    if (name != "drawn" && failed.contains(name)) continue;  // one failure of a template tells enough
+    const std::string where = fmt::format("{} {}", name, name == "drawn" ? source : example["context"].dump());
+    std::optional<std::string> text;
+    std::string message;
+    try {
+      text = render(source, example.contains("context") ? example["context"] : shared);
+    } catch (const Error& error) {
+      message = error.message();
+    }
+    bool right = true;
+    if (example.contains("error")) {
+      EXPECT_FALSE(right = text.has_value()) << where << "\nis refused: " << example["error"];
+      right = !right;
+    } else {
+      EXPECT_TRUE(right = text.has_value()) << where << "\n" << message << "\nbut gives " << example["expected"];
+      if (text) {
+        EXPECT_EQ(*text, example["expected"].get<std::string>()) << where;
+        right = *text == example["expected"].get<std::string>();
+      }
+    }
+    if (right) continue;
+    failed.insert(name);
+    if (++num_failures > 100) break;
   }
 }
 

@@ -34,6 +34,12 @@ Value integer_power(std::int64_t base, std::int64_t exponent) {
   return Value(result);
 }
 
+Value real_power(double base, double exponent) {
+  if (base == 0 && exponent < 0) throw Failure{"0.0 cannot be raised to a negative power"};
+  if (base < 0 && exponent != std::floor(exponent)) throw Failure{"the power is a complex number"};
+  return Value(std::pow(base, exponent));
+}
+
 bool contains(const Value& container, const Value& item) {
   if (container.is_string()) {
     if (!item.is_string()) {
@@ -43,10 +49,16 @@ bool contains(const Value& container, const Value& item) {
     return container.string().find(item.string()) != std::string::npos;
   }
   if (container.is_list()) {
-    const auto& items = container.items().items;
-    return std::any_of(items.begin(), items.end(), [&](const Value& each) { return equal(each, item); });
+    auto& items = container.items().items;
+    const auto found = std::find_if(items.begin(), items.end(), [&](const Value& each) { return equal(each, item); });
+    const bool there = found != items.end();
+    if (container.items().kind == SeriesKind::generator) items.erase(items.begin(), there ? found + 1 : found);
+    return there;
   }
-  if (container.is_dict() && !container.dict().is_namespace) return container.dict().find(item) != nullptr;
+  if (container.is_dict() && !container.dict().is_namespace) {
+    if (!hashable(item)) throw Failure{fmt::format("unhashable type: '{}'", item.type_name())};
+    return container.dict().find(item) != nullptr;
+  }
   if (container.is_undefined()) return false;
   throw Failure{fmt::format("argument of type '{}' is not iterable", container.type_name())};
 }
@@ -83,13 +95,14 @@ Value Interpreter::evaluate(const Expression& expression) {
     case ExpressionKind::tuple: {
       std::vector<Value> items;
       for (const auto& each : expression.operands) items.push_back(evaluate(*each));
-      return Value::list(std::move(items), expression.kind == ExpressionKind::tuple);
+      return Value::list(std::move(items),
+                         expression.kind == ExpressionKind::tuple ? SeriesKind::tuple : SeriesKind::list);
     }
     case ExpressionKind::dict: {
       auto dict = std::make_shared<Dict>();
       for (std::size_t i = 0; i < expression.operands.size(); i += 2) {
         const Value key = operand(i);
-        if (key.is_list() || key.is_dict()) throw Failure{fmt::format("unhashable type: '{}'", key.type_name())};
+        if (!hashable(key)) throw Failure{fmt::format("unhashable type: '{}'", key.type_name())};
         dict->set(key, operand(i + 1));
       }
       return Value(std::move(dict));
@@ -212,7 +225,8 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
   expect_defined(object);
   if (object.is_dict()) {
     if (const Value* found = object.dict().find(key)) return *found;
-  } else if ((object.is_list() || object.is_string()) && (key.is_integer() || key.is_bool())) {
+  } else if (((object.is_list() && object.items().indexed()) || object.is_string()) &&
+             (key.is_integer() || key.is_bool())) {
     const auto count =
         static_cast<std::int64_t>(object.is_list() ? object.items().items.size() : count_code_points(object.string()));
     std::int64_t index = key.integer();
@@ -236,8 +250,8 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
 Value Interpreter::evaluate_slice(const Expression& expression) {
   const Value object = evaluate(*expression.operands[0]);
   expect_defined(object);
-  if (!object.is_list() && !object.is_string()) {
-    return Value(Undefined{fmt::format("'{}' object can't be sliced", object.type_name())});
+  if (!(object.is_list() && object.items().indexed()) && !object.is_string()) {
+    throw Failure{fmt::format("'{}' object can't be sliced", object.type_name())};
   }
   const auto part = [&](std::size_t index) -> std::optional<std::int64_t> {
     if (!expression.operands[index]) return std::nullopt;
@@ -271,7 +285,7 @@ Value Interpreter::evaluate_slice(const Expression& expression) {
     taken.push_back(items[static_cast<std::size_t>(i)]);
     if (step > 0 ? end - i <= step : i - end <= -step) break;
   }
-  if (object.is_list()) return Value::list(std::move(taken), object.items().tuple);
+  if (object.is_list()) return Value::list(std::move(taken), object.items().kind);
   std::string joined;
   for (const Value& each : taken) joined += each.string();
   return text(std::move(joined));
@@ -315,10 +329,11 @@ Value Interpreter::arithmetic(const std::string& sign, const Value& left, const 
       if (sign == "+") return Value(a + b);
       if (sign == "-") return Value(a - b);
       if (sign == "*") return Value(a * b);
-      if (sign == "**") return Value(std::pow(a, b));
+      if (sign == "**") return real_power(a, b);
       if (b == 0) throw Failure{sign == "%" ? "float modulo" : "float floor division by zero"};
       if (sign == "//") return Value(std::floor(a / b));
       const double rest = std::fmod(a, b);
+      if (rest == 0) return Value(std::copysign(0.0, b));
       return Value(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
     }
     const std::int64_t a = left.integer();
@@ -326,8 +341,7 @@ Value Interpreter::arithmetic(const std::string& sign, const Value& left, const 
     if (sign == "+") return checked([&](std::int64_t* r) { return __builtin_add_overflow(a, b, r); });
     if (sign == "-") return checked([&](std::int64_t* r) { return __builtin_sub_overflow(a, b, r); });
     if (sign == "*") return checked([&](std::int64_t* r) { return __builtin_mul_overflow(a, b, r); });
-    if (sign == "**")
-      return b < 0 ? Value(std::pow(static_cast<double>(a), static_cast<double>(b))) : integer_power(a, b);
+    if (sign == "**") return b < 0 ? real_power(static_cast<double>(a), static_cast<double>(b)) : integer_power(a, b);
     if (b == 0) throw Failure{"integer division or modulo by zero"};
     if (b == -1)
       return sign == "%" ? Value(std::int64_t{0})
@@ -336,21 +350,27 @@ Value Interpreter::arithmetic(const std::string& sign, const Value& left, const 
     return Value(sign == "//" ? a / b - down : a % b + (down ? b : 0));
   }
   if (sign == "%" && left.is_string()) {
-    if (right.is_list() && right.items().tuple)
+    if (right.is_list() && right.items().kind == SeriesKind::tuple)
       return text(percent_format(left.string(), right.items().items, nullptr));
-    return text(percent_format(left.string(), {right}, right.is_dict() ? &right : nullptr));
+    // What could be indexed by names, as a list could, may go unused.
+    const bool indexed = right.is_dict() || right.is_list() || right.is_undefined();
+    return text(percent_format(left.string(), {right}, indexed ? &right : nullptr));
   }
   if (sign == "+" && left.is_string() && right.is_string()) return text(left.string() + right.string());
-  if (sign == "+" && left.is_list() && right.is_list() && left.items().tuple == right.items().tuple) {
+  if (sign == "+" && left.is_list() && right.is_list() && left.items().plain() &&
+      left.items().kind == right.items().kind) {
     std::vector<Value> items = left.items().items;
     items.insert(items.end(), right.items().items.begin(), right.items().items.end());
     charge(items.size());
-    return Value::list(std::move(items), left.items().tuple);
+    return Value::list(std::move(items), left.items().kind);
   }
   if (sign == "*") {
-    const Value& series = left.is_string() || left.is_list() ? left : right;
+    const auto repeats = [](const Value& value) {
+      return value.is_string() || (value.is_list() && value.items().plain());
+    };
+    const Value& series = repeats(left) ? left : right;
     const Value& times = &series == &left ? right : left;
-    if ((series.is_string() || series.is_list()) && (times.is_integer() || times.is_bool())) {
+    if (repeats(series) && (times.is_integer() || times.is_bool())) {
       const auto count = static_cast<std::size_t>(std::max<std::int64_t>(times.integer(), 0));
       const std::size_t size = series.is_string() ? series.string().size() : series.items().items.size();
       constexpr std::size_t kEverything = ~std::size_t{0};
@@ -364,7 +384,7 @@ Value Interpreter::arithmetic(const std::string& sign, const Value& left, const 
       std::vector<Value> items;
       for (std::size_t i = 0; i < count; ++i)
         items.insert(items.end(), series.items().items.begin(), series.items().items.end());
-      return Value::list(std::move(items), series.items().tuple);
+      return Value::list(std::move(items), series.items().kind);
     }
   }
   unsupported_operands(sign, left, right);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "mobula/text/unicode/utf8.hpp"
 
@@ -25,13 +26,6 @@ const std::string& expect_string(const Value& value, std::string_view what) {
   expect_defined(value);
   if (!value.is_string()) throw Failure{fmt::format("{} must be a string, not {}", what, value.type_name())};
   return value.string();
-}
-
-void expect_defined(const Value& value) {
-  if (value.is_undefined()) {
-    const std::string& name = value.undefined().name;
-    throw Failure{name.find(' ') == std::string::npos ? fmt::format("'{}' is undefined", name) : name};
-  }
 }
 
 Value* Interpreter::Scope::find(std::string_view name) {
@@ -199,10 +193,6 @@ Interpreter::Flow Interpreter::run_loop(const Statement& statement, const std::v
   } else {
     loop->items = values;
   }
-  if (loop->items.empty()) {
-    const ScopeGuard guard(*this, scope_);
-    return execute(statement.otherwise, out);
-  }
   if (statement.recursive) {
     Scope* const scope = scope_;
     loop->recurse = std::make_shared<Function>();
@@ -218,15 +208,21 @@ Interpreter::Flow Interpreter::run_loop(const Statement& statement, const std::v
       return self.text(std::move(inner));
     };
   }
+  bool completed = false;
   for (; loop->index < loop->items.size(); ++loop->index) {
     charge(1);
     const ScopeGuard guard(*this, scope_);
     scope_->set("loop", Value(loop));
     assign(*statement.target, loop->items[loop->index]);
-    if (execute(statement.body, out) == Flow::break_loop) break;
+    const Flow flow = execute(statement.body, out);
+    completed = completed || flow == Flow::next;
+    if (flow == Flow::break_loop) break;
   }
   loop->last_changed.reset();  // it may hold the loop itself
-  return Flow::next;
+  if (completed) return Flow::next;
+  // Jinja's else also runs where every round ended early, by continue or break.
+  const ScopeGuard guard(*this, scope_);
+  return execute(statement.otherwise, out);
 }
 
 Value Interpreter::make_macro(const Statement& statement, std::string name) {
@@ -253,6 +249,12 @@ Value Interpreter::make_macro(const Statement& statement, std::string name) {
         throw Failure{fmt::format("macro '{}' got several values for '{}'", name, key)};
       }
     }
+    if (caller && !statement.takes_caller) throw Failure{fmt::format("macro '{}' never names its caller", name)};
+    if (!rest.empty() && !statement.takes_kwargs)
+      throw Failure{fmt::format("macro '{}' takes no argument '{}'", name, rest.front().first)};
+    if (given.positional.size() > statement.parameters.size() && !statement.takes_varargs) {
+      throw Failure{fmt::format("macro '{}' takes at most {} arguments", name, statement.parameters.size())};
+    }
     for (std::size_t i = 0; i < statement.parameters.size(); ++i) {
       const Parameter& parameter = statement.parameters[i];
       std::optional<Value> value = given.get(i, parameter.name);
@@ -264,7 +266,7 @@ Value Interpreter::make_macro(const Statement& statement, std::string name) {
     std::vector<Value> more;
     for (std::size_t i = statement.parameters.size(); i < given.positional.size(); ++i)
       more.push_back(given.positional[i]);
-    self.scope_->set("varargs", Value::list(std::move(more), true));
+    self.scope_->set("varargs", Value::tuple(std::move(more)));
     auto named = std::make_shared<Dict>();
     for (auto& [key, value] : rest) named->set(Value(key), value);
     self.scope_->set("kwargs", Value(std::move(named)));
@@ -326,6 +328,7 @@ Value Interpreter::apply_filters(const Expression* chain, Value input) {
 std::vector<Value> Interpreter::iterate(const Value& value) {
   if (value.is_list()) {
     charge(value.items().items.size());
+    if (value.items().kind == SeriesKind::generator) return std::exchange(value.items().items, {});
     return value.items().items;
   }
   std::vector<Value> items;

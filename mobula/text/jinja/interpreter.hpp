@@ -107,7 +107,5 @@ std::string brace_format(Interpreter& interpreter, const std::string& format, co
 std::int64_t expect_integer(const Value& value, std::string_view what);
 /// Returns a string argument; throws Failure where it is of another type.
 const std::string& expect_string(const Value& value, std::string_view what);
-/// Throws Failure "'x' is undefined" for an undefined value.
-void expect_defined(const Value& value);
 
 }  // namespace mobula::text::jinja

@@ -67,12 +67,43 @@ Value split_method(Interpreter& self, const Value& object, const Arguments& give
   return list_of(right ? split_at_right(object.string(), at, most) : split_at(object.string(), at, most));
 }
 
+/// A part of a text, from code points `start` to `end` of a method's arguments.
+struct Window {
+  std::string_view text;
+  std::size_t bytes_before = 0;
+  bool empty = false;  ///< start lies behind end, where not even "" is found
+};
+
+Window window(const Value& object, const Arguments& given) {
+  const std::string& text = object.string();
+  if (given.positional.size() < 2) return {text, 0, false};
+  const auto count = static_cast<std::int64_t>(count_code_points(text));
+  const auto bound = [&](std::size_t index, std::int64_t otherwise) {
+    const std::int64_t at = integer_argument(given, index, "", otherwise);
+    return at < 0 ? std::max<std::int64_t>(at + count, 0) : at;
+  };
+  const std::int64_t start = bound(1, 0);
+  const std::int64_t end = std::min(bound(2, count), count);
+  if (start > end) return {{}, 0, true};
+  const auto byte_of = [&](std::int64_t code_point) {
+    std::size_t at = 0;
+    for (; code_point > 0; --code_point) at += utf8_length(text[at]);
+    return at;
+  };
+  const std::size_t from = byte_of(start);
+  return {std::string_view(text).substr(from, byte_of(end) - from), from, false};
+}
+
 // startswith and endswith take one text or a tuple of them.
 template <class Holds>
-Value any_affix(const Arguments& given, Holds&& holds) {
+Value any_affix(const Value& object, const Arguments& given, Holds&& with) {
   const auto affix = given.get(0, "prefix");
   if (!affix) throw Failure{"an argument is missing"};
+  const Window part = window(object, given);
+  const auto holds = [&](const std::string& each) { return !part.empty && with(part.text, each); };
   if (!affix->is_list()) return Value(holds(expect_string(*affix, "argument")));
+  if (affix->items().kind != SeriesKind::tuple)
+    throw Failure{"the first argument must be a string or a tuple of strings"};
   for (const Value& each : affix->items().items) {
     if (holds(expect_string(each, "argument"))) return Value(true);
   }
@@ -81,7 +112,9 @@ Value any_affix(const Arguments& given, Holds&& holds) {
 
 Value find_method(const Value& object, const Arguments& given, bool right, bool must) {
   const std::string needle = text_argument(given, 0, "sub");
-  const std::size_t found = right ? object.string().rfind(needle) : object.string().find(needle);
+  const Window part = window(object, given);
+  std::size_t found = part.empty ? std::string::npos : right ? part.text.rfind(needle) : part.text.find(needle);
+  if (found != std::string::npos) found += part.bytes_before;
   if (found == std::string::npos) {
     if (must) throw Failure{"substring not found"};
     return Value(std::int64_t{-1});
@@ -133,11 +166,9 @@ Value partition(const Value& object, const Arguments& given, bool right) {
   const std::string& text = object.string();
   const std::size_t found = right ? text.rfind(separator) : text.find(separator);
   if (found == std::string::npos) {
-    return right ? Value::list({Value(""), Value(""), object}, true)
-                 : Value::list({object, Value(""), Value("")}, true);
+    return right ? Value::tuple({Value(""), Value(""), object}) : Value::tuple({object, Value(""), Value("")});
   }
-  return Value::list({Value(text.substr(0, found)), Value(separator), Value(text.substr(found + separator.size()))},
-                     true);
+  return Value::tuple({Value(text.substr(0, found)), Value(separator), Value(text.substr(found + separator.size()))});
 }
 
 Value swap_case(Interpreter& self, const Value& object) {
@@ -149,6 +180,41 @@ Value swap_case(Interpreter& self, const Value& object) {
     out += is_upper ? lower(text.substr(begin, at - begin)) : upper(text.substr(begin, at - begin));
   }
   return self.text(std::move(out));
+}
+
+Value expand_tabs(Interpreter& self, const Value& object, const Arguments& given) {
+  const std::int64_t size = std::clamp<std::int64_t>(integer_argument(given, 0, "tabsize", 8), 0, 1000);
+  std::string out;
+  std::int64_t column = 0;
+  const std::string& text = object.string();
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = utf8_length(text[at]);
+    if (text[at] == '\t') {
+      const std::int64_t spaces = size == 0 ? 0 : size - column % size;
+      self.charge(static_cast<std::size_t>(spaces));
+      out.append(static_cast<std::size_t>(spaces), ' ');
+      column += spaces;
+    } else {
+      out.append(text, at, length);
+      column = text[at] == '\n' || text[at] == '\r' ? 0 : column + 1;
+    }
+    at += length;
+  }
+  return self.text(std::move(out));
+}
+
+Value is_title(const Value& object) {
+  bool any = false;
+  bool inside = false;
+  const std::string& text = object.string();
+  for (std::size_t at = 0; at < text.size();) {
+    const Category k = category(next_code_point(text, at));
+    const bool begins = k == Category::Lu || k == Category::Lt;
+    if (begins ? inside : k == Category::Ll && !inside) return Value(false);
+    inside = begins || k == Category::Ll;
+    any = any || inside;
+  }
+  return Value(any);
 }
 
 std::string title(const std::string& text) {
@@ -182,11 +248,12 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
        }},
       {"startswith",
        [](I&, V& v, A& a) {
-         return any_affix(a, [&](const std::string& affix) { return v.string().starts_with(affix); });
+         return any_affix(v, a,
+                          [](std::string_view text, const std::string& affix) { return text.starts_with(affix); });
        }},
       {"endswith",
        [](I&, V& v, A& a) {
-         return any_affix(a, [&](const std::string& affix) { return v.string().ends_with(affix); });
+         return any_affix(v, a, [](std::string_view text, const std::string& affix) { return text.ends_with(affix); });
        }},
       {"removeprefix",
        [](I& self, V& v, A& a) {
@@ -200,7 +267,7 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
        }},
       {"upper", [](I& self, V& v, A&) { return self.text(upper(v.string())); }},
       {"lower", [](I& self, V& v, A&) { return self.text(lower(v.string())); }},
-      {"casefold", [](I& self, V& v, A&) { return self.text(lower(v.string())); }},
+      {"casefold", [](I& self, V& v, A&) { return self.text(fold_case(v.string())); }},
       {"capitalize", [](I& self, V& v, A&) { return self.text(capitalize(v.string())); }},
       {"title", [](I& self, V& v, A&) { return self.text(title(v.string())); }},
       {"swapcase", [](I& self, V& v, A&) { return swap_case(self, v); }},
@@ -217,8 +284,10 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
        [](I& self, V& v, A& a) {
          self.charge(v.string().size());
          const std::string needle = text_argument(a, 0, "sub");
-         if (needle.empty()) return Value(static_cast<std::int64_t>(count_code_points(v.string()) + 1));
-         return Value(static_cast<std::int64_t>(split_at(v.string(), needle, -1).size() - 1));
+         const Window part = window(v, a);
+         if (part.empty) return Value(std::int64_t{0});
+         if (needle.empty()) return Value(static_cast<std::int64_t>(count_code_points(part.text) + 1));
+         return Value(static_cast<std::int64_t>(split_at(part.text, needle, -1).size() - 1));
        }},
       {"join",
        [](I& self, V& v, A& a) {
@@ -253,6 +322,8 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
        }},
       {"isupper", [](I&, V& v, A&) { return cased(v, Category::Lu, Category::Ll); }},
       {"islower", [](I&, V& v, A&) { return cased(v, Category::Ll, Category::Lu); }},
+      {"istitle", [](I&, V& v, A&) { return is_title(v); }},
+      {"expandtabs", expand_tabs},
       {"center", [](I& self, V& v, A& a) { return justify(self, v, a, true, true); }},
       {"ljust", [](I& self, V& v, A& a) { return justify(self, v, a, true, false); }},
       {"rjust", [](I& self, V& v, A& a) { return justify(self, v, a, false, true); }},
@@ -287,16 +358,16 @@ const std::map<std::string, Method, std::less<>>& dict_methods() {
        [](I& self, V& v, A&) {
          std::vector<Value> items;
          self.charge(v.dict().entries.size());
-         for (const auto& [key, value] : v.dict().entries) items.push_back(Value::list({key, value}, true));
-         return Value::list(std::move(items));
+         for (const auto& [key, value] : v.dict().entries) items.push_back(Value::tuple({key, value}));
+         return Value::list(std::move(items), SeriesKind::items);
        }},
-      {"keys", [](I& self, V& v, A&) { return Value::list(self.iterate(v)); }},
+      {"keys", [](I& self, V& v, A&) { return Value::list(self.iterate(v), SeriesKind::keys); }},
       {"values",
        [](I& self, V& v, A&) {
          std::vector<Value> items;
          self.charge(v.dict().entries.size());
          for (const auto& entry : v.dict().entries) items.push_back(entry.second);
-         return Value::list(std::move(items));
+         return Value::list(std::move(items), SeriesKind::values);
        }},
       {"copy",
        [](I& self, V& v, A&) {
@@ -342,7 +413,7 @@ bool is_mutating(const Value& object, std::string_view name) {
   static constexpr std::string_view kList[] = {"append", "clear",  "extend",  "insert",
                                                "pop",    "remove", "reverse", "sort"};
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  if (object.is_list() && !object.items().tuple)
+  if (object.is_list() && object.items().kind == SeriesKind::list)
     return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
   return object.is_dict() && !object.dict().is_namespace &&
          std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
@@ -350,7 +421,7 @@ bool is_mutating(const Value& object, std::string_view name) {
 
 const std::map<std::string, Method, std::less<>>* methods_of(const Value& object) {
   if (object.is_string()) return &string_methods();
-  if (object.is_list()) return &list_methods();
+  if (object.is_list() && object.items().indexed()) return &list_methods();
   if (object.is_dict() && !object.dict().is_namespace) return &dict_methods();
   return nullptr;
 }
@@ -370,7 +441,7 @@ Value call_method(Interpreter& interpreter, const Value& object, const std::stri
       if (given.positional.empty()) throw Failure{"no items for cycling given"};
       return given.positional[loop.index % given.positional.size()];
     }
-    const Value now = Value::list(given.positional, true);
+    const Value now = Value::tuple(given.positional);
     const bool changed = !loop.last_changed || !equal(*loop.last_changed, now);
     loop.last_changed = std::make_shared<Value>(now);
     return Value(changed);

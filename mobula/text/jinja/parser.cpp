@@ -134,6 +134,21 @@ class Parser {
     return body;
   }
 
+  // The same for a macro, which accepts what its body names.
+  Block macro_body(Statement& macro, std::string_view end) {
+    macros_.push_back(&macro);
+    Block body = body_until(end);
+    macros_.pop_back();
+    return body;
+  }
+  void note_use(std::string_view name) {
+    for (Statement* macro : macros_) {
+      macro->takes_varargs = macro->takes_varargs || name == "varargs";
+      macro->takes_kwargs = macro->takes_kwargs || name == "kwargs";
+      macro->takes_caller = macro->takes_caller || name == "caller";
+    }
+  }
+
   std::unique_ptr<Statement> tag_statement() {
     const std::string tag = name();
     if (tag == "if") return condition();
@@ -143,7 +158,7 @@ class Parser {
       auto made = statement(StatementKind::macro);
       made->text = name();
       parameters(*made);
-      made->body = body_until("endmacro");
+      made->body = macro_body(*made, "endmacro");
       expect_block_end();
       return made;
     }
@@ -152,7 +167,7 @@ class Parser {
       if (peek().is_sign("(")) parameters(*made);
       made->expression = expression();
       if (made->expression->kind != ExpressionKind::call) fail("expected a call");
-      made->body = body_until("endcall");
+      made->body = macro_body(*made, "endcall");
       expect_block_end();
       return made;
     }
@@ -421,6 +436,7 @@ class Parser {
         } else {
           made->kind = ExpressionKind::variable;
           made->name = token.text;
+          note_use(made->name);
         }
         return made;
       case TokenKind::string: {
@@ -582,6 +598,7 @@ class Parser {
   std::size_t at_ = 0;
   int depth_ = 0;
   int loops_ = 0;
+  std::vector<Statement*> macros_;  // around what is read
 };
 
 }  // namespace

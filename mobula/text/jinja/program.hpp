@@ -75,6 +75,10 @@ struct Statement {
   ExpressionPtr expression;
   ExpressionPtr filter;
   bool recursive = false;
+  // Macros: what their bodies name, and so accept beyond their parameters.
+  bool takes_varargs = false;
+  bool takes_kwargs = false;
+  bool takes_caller = false;
   std::vector<Parameter> parameters;
   std::vector<std::pair<ExpressionPtr, ExpressionPtr>> assignments;
   Block body;

@@ -47,6 +47,15 @@ bool is_line_break(char32_t c) {
 
 }  // namespace
 
+std::string fold_case(std::string_view text) {
+  return map_characters(text, [](char32_t c, std::string& out) {
+    utf8proc_int32_t folded[8];
+    int last = 0;
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, 8, UTF8PROC_CASEFOLD, &last);
+    for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(out, static_cast<char32_t>(folded[i]));
+  });
+}
+
 std::string lower(std::string_view text) {
   std::string out;
   out.reserve(text.size());

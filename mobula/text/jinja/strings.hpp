@@ -9,6 +9,8 @@ namespace mobula::text::jinja {
 
 std::string lower(std::string_view text);
 std::string upper(std::string_view text);
+/// Unicode's full case folding, for comparisons.
+std::string fold_case(std::string_view text);
 /// First character in upper case, the others in lower case.
 std::string capitalize(std::string_view text);
 /// Strips characters of `characters` (white space where empty) from the left, right or both sides.

@@ -16,15 +16,26 @@ Value argument(const Arguments& given) {
   return *value;
 }
 
-bool is_sequence(const Value& value) {
+Value remainder(Interpreter& self, const Value& value, const Value& divisor) {
+  expect_defined(value);
+  if (!value.is_number()) throw Failure{fmt::format("the value must be a number, not {}", value.type_name())};
+  return self.arithmetic("%", value, divisor);
+}
+
+bool is_iterable(const Value& value) {
   return value.is_string() || value.is_list() || (value.is_dict() && !value.dict().is_namespace) ||
          value.is_undefined();
+}
+
+bool is_sequence(const Value& value) {
+  return is_iterable(value) && (!value.is_list() || value.items().indexed());
 }
 
 const std::map<std::string, Test, std::less<>>& tests() {
   using I = Interpreter;
   using V = const Value;
   using A = const Arguments;
+  static const Value kTwo(std::int64_t{2});
   static const Test kEqual = [](I&, V& v, A& a) { return equal(v, argument(a)); };
   static const Test kUnequal = [](I&, V& v, A& a) { return !equal(v, argument(a)); };
   static const Test kGreater = [](I&, V& v, A& a) { return compare(v, argument(a)) > 0; };
@@ -32,14 +43,9 @@ const std::map<std::string, Test, std::less<>>& tests() {
   static const Test kLess = [](I&, V& v, A& a) { return compare(v, argument(a)) < 0; };
   static const Test kLessEqual = [](I&, V& v, A& a) { return compare(v, argument(a)) <= 0; };
   static const std::map<std::string, Test, std::less<>> kTests = {
-      {"odd", [](I&, V& v, A&) { return expect_integer(v, "the value") % 2 != 0; }},
-      {"even", [](I&, V& v, A&) { return expect_integer(v, "the value") % 2 == 0; }},
-      {"divisibleby",
-       [](I&, V& v, A& a) {
-         const std::int64_t by = expect_integer(argument(a), "the divisor");
-         if (by == 0) throw Failure{"integer modulo by zero"};
-         return by == -1 || expect_integer(v, "the value") % by == 0;
-       }},
+      {"odd", [](I& self, V& v, A&) { return equal(remainder(self, v, kTwo), Value(std::int64_t{1})); }},
+      {"even", [](I& self, V& v, A&) { return !remainder(self, v, kTwo).truthy(); }},
+      {"divisibleby", [](I& self, V& v, A& a) { return !remainder(self, v, argument(a)).truthy(); }},
       {"defined", [](I&, V& v, A&) { return !v.is_undefined(); }},
       {"undefined", [](I&, V& v, A&) { return v.is_undefined(); }},
       {"filter", [](I&, V& v, A&) { return v.is_string() && has_filter(v.string()); }},
@@ -56,8 +62,8 @@ const std::map<std::string, Test, std::less<>>& tests() {
       {"mapping", [](I&, V& v, A&) { return v.is_dict() && !v.dict().is_namespace; }},
       {"number", [](I&, V& v, A&) { return v.is_number(); }},
       {"sequence", [](I&, V& v, A&) { return is_sequence(v); }},
-      {"iterable", [](I&, V& v, A&) { return is_sequence(v); }},
-      {"callable", [](I&, V& v, A&) { return v.is_function() || v.is_loop(); }},
+      {"iterable", [](I&, V& v, A&) { return is_iterable(v); }},
+      {"callable", [](I&, V& v, A&) { return v.is_function() || v.is_loop() || v.is_undefined(); }},
       {"sameas", [](I&, V& v, A& a) { return v.same(argument(a)); }},
       {"escaped", [](I&, V&, A&) { return false; }},
       {"in",

@@ -53,6 +53,15 @@ std::string repr_string(const std::string& text) {
   return out + quote;
 }
 
+std::string repr_range(const List& list) {
+  const auto& items = list.items;
+  if (items.empty()) return "range(0, 0)";
+  const std::int64_t first = items.front().integer();
+  const std::int64_t step = items.size() > 1 ? items[1].integer() - first : 1;
+  std::string out = fmt::format("range({}, {}", first, items.back().integer() + step);
+  return out + (step == 1 ? ")" : fmt::format(", {})", step));
+}
+
 std::string repr(const Value& value, int depth) {
   check_depth(depth);
   if (value.is_string()) return repr_string(value.string());
@@ -63,13 +72,20 @@ std::string repr(const Value& value, int depth) {
   if (value.is_real()) return format_real(value.real());
   if (value.is_list()) {
     const List& list = value.items();
-    std::string out(1, list.tuple ? '(' : '[');
+    if (list.kind == SeriesKind::generator) return "<generator object>";
+    if (list.kind == SeriesKind::range) return repr_range(list);
+    const bool tuple = list.kind == SeriesKind::tuple;
+    std::string out = list.kind == SeriesKind::keys     ? "dict_keys(["
+                      : list.kind == SeriesKind::values ? "dict_values(["
+                      : list.kind == SeriesKind::items  ? "dict_items(["
+                      : tuple                           ? "("
+                                                        : "[";
     for (std::size_t i = 0; i < list.items.size(); ++i) {
       if (i > 0) out += ", ";
       out += repr(list.items[i], depth + 1);
     }
-    if (list.tuple && list.items.size() == 1) out += ',';
-    return out + (list.tuple ? ')' : ']');
+    if (tuple && list.items.size() == 1) out += ',';
+    return out + (tuple ? ")" : list.plain() ? "]" : "])");
   }
   if (value.is_dict()) {
     if (value.dict().is_namespace) {
@@ -97,8 +113,9 @@ bool equal_at(const Value& left, const Value& right, int depth) {
   if (left.is_list() && right.is_list()) {
     const List& a = left.items();
     const List& b = right.items();
-    return a.tuple == b.tuple && std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
-                                            [&](const Value& x, const Value& y) { return equal_at(x, y, depth + 1); });
+    if (a.kind == SeriesKind::generator || a.kind == SeriesKind::values) return &a == &b;
+    return a.kind == b.kind && std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
+                                          [&](const Value& x, const Value& y) { return equal_at(x, y, depth + 1); });
   }
   if (left.is_dict() && right.is_dict()) {
     if (left.dict().entries.size() != right.dict().entries.size()) return false;
@@ -178,7 +195,7 @@ class JsonWriter {
       out += std::to_string(value.integer());
     } else if (value.is_real()) {
       out += real(value.real());
-    } else if (value.is_list()) {
+    } else if (value.is_list() && value.items().plain()) {
       const auto& items = value.items().items;
       if (items.empty()) {
         out += "[]";
@@ -275,10 +292,10 @@ std::optional<Value> Arguments::get(std::size_t index, std::string_view name) co
   return std::nullopt;
 }
 
-Value Value::list(std::vector<Value> items, bool tuple) {
+Value Value::list(std::vector<Value> items, SeriesKind kind) {
   auto list = std::make_shared<List>();
   list->items = std::move(items);
-  list->tuple = tuple;
+  list->kind = kind;
   return Value(std::move(list));
 }
 
@@ -334,7 +351,11 @@ std::string_view Value::type_name() const {
   if (is_integer()) return "int";
   if (is_real()) return "float";
   if (is_string()) return "str";
-  if (is_list()) return items().tuple ? "tuple" : "list";
+  if (is_list()) {
+    static constexpr std::string_view kNames[] = {"list",        "tuple",      "range",    "dict_keys",
+                                                  "dict_values", "dict_items", "generator"};
+    return kNames[static_cast<std::size_t>(items().kind)];
+  }
   if (is_dict()) return dict().is_namespace ? "Namespace" : "dict";
   return is_loop() ? "LoopContext" : "function";
 }
@@ -345,9 +366,21 @@ bool Value::truthy() const {
   if (is_integer()) return integer() != 0;
   if (is_real()) return real() != 0;
   if (is_string()) return !string().empty();
-  if (is_list()) return !items().items.empty();
+  if (is_list()) return items().kind == SeriesKind::generator || !items().items.empty();
   if (is_dict()) return dict().is_namespace || !dict().entries.empty();
   return true;
+}
+
+void expect_defined(const Value& value) {
+  if (value.is_undefined()) {
+    const std::string& name = value.undefined().name;
+    throw Failure{name.find(' ') == std::string::npos ? fmt::format("'{}' is undefined", name) : name};
+  }
+}
+
+bool hashable(const Value& value) {
+  if (value.is_dict()) return value.dict().is_namespace;
+  return !value.is_list() || value.items().kind != SeriesKind::list;
 }
 
 bool equal(const Value& left, const Value& right) {
@@ -362,7 +395,7 @@ int compare(const Value& left, const Value& right) {
     return left.real() < right.real() ? -1 : left.real() > right.real();
   }
   if (left.is_string() && right.is_string()) return left.string().compare(right.string());
-  if (left.is_list() && right.is_list() && left.items().tuple == right.items().tuple) {
+  if (left.is_list() && right.is_list() && left.items().plain() && left.items().kind == right.items().kind) {
     const auto& a = left.items().items;
     const auto& b = right.items().items;
     for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
@@ -371,7 +404,7 @@ int compare(const Value& left, const Value& right) {
     return a.size() < b.size() ? -1 : a.size() > b.size();
   }
   for (const Value* value : {&left, &right}) {
-    if (value->is_undefined()) throw Failure{fmt::format("'{}' is undefined", value->undefined().name)};
+    if (value->is_undefined()) expect_defined(*value);
   }
   throw Failure{
       fmt::format("'<' not supported between instances of '{}' and '{}'", left.type_name(), right.type_name())};

@@ -23,9 +23,24 @@ struct Undefined {
   std::string name;
 };
 struct None {};
+/// What Python would have made: it decides how a series prints, and what can be done with it.
+enum class SeriesKind {
+  list,
+  tuple,
+  range,
+  keys,  ///< of a dictionary, as are values and items: without indices
+  values,
+  items,
+  generator,  ///< made by map, select ...: has no length, and iterating over it empties it
+};
 struct List {
   std::vector<Value> items;
-  bool tuple = false;
+  SeriesKind kind = SeriesKind::list;
+
+  /// Tells whether items can be taken by index.
+  bool indexed() const { return kind <= SeriesKind::range; }
+  /// Tells whether it is a list or tuple, which can be added, repeated, ordered and written as JSON.
+  bool plain() const { return kind <= SeriesKind::tuple; }
 };
 /// Keys in the order they came.
 struct Dict {
@@ -72,7 +87,9 @@ class Value {
   Value(std::shared_ptr<Function> value) : data_(std::move(value)) {}
   Value(std::shared_ptr<Loop> value) : data_(std::move(value)) {}
 
-  static Value list(std::vector<Value> items, bool tuple = false);
+  static Value list(std::vector<Value> items, SeriesKind kind = SeriesKind::list);
+  static Value tuple(std::vector<Value> items) { return list(std::move(items), SeriesKind::tuple); }
+  static Value generator(std::vector<Value> items) { return list(std::move(items), SeriesKind::generator); }
   static Value from_json(const Json& json);
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
@@ -116,6 +133,11 @@ struct Failure {
   std::string message;
 };
 
+/// Throws Failure "'x' is undefined" for an undefined value.
+void expect_defined(const Value& value);
+
+/// Tells whether a value may be a dictionary's key.
+bool hashable(const Value& value);
 /// Compares as Python's ==.
 bool equal(const Value& left, const Value& right);
 /// Compares as Python's <: negative, 0, positive. Throws Failure for types without an order.
