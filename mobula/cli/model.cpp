@@ -42,6 +42,20 @@ void add_convert(CommandLine& line, CLI::App& group) {
   command.add_option("--dtype", options->dtype, "fp32, fp16 or bf16 (default: as it is)");
 }
 
+void add_quantize(CommandLine& line, CLI::App& group) {
+  auto options = std::make_shared<ModelQuantizeOptions>();
+  CLI::App& command = line.add(
+      &group, "quantize", "Write a language model with its matrices in 8 or 4 bits",
+      "  mobula model quantize DIR out --dtype int8\n"
+      "  mobula model quantize DIR out --dtype int4      # transformers reads both with compressed-tensors\n"
+      "  mobula model quantize DIR base --dtype nf4      # a base for QLoRA, as bitsandbytes writes it",
+      [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_model_quantize", *options, line.globals()); });
+  command.add_option("model", options->model, "Folder of a checkpoint, or a file .gguf")->required();
+  command.add_option("out", options->out, "Folder to write")->required();
+  command.add_option("--dtype", options->dtype, "int8, int4 or nf4")->capture_default_str();
+  command.add_option("--shard-size", options->shard_size, "Largest file, such as 2GB")->capture_default_str();
+}
+
 void add_merge(CommandLine& line, CLI::App& group) {
   auto options = std::make_shared<ModelWriteOptions>();
   CLI::App& command = add_writer(line, group, options, "merge",
@@ -74,9 +88,10 @@ void add_diff(CommandLine& line, CLI::App& group) {
 }  // namespace
 
 void add_model_commands(CommandLine& line) {
-  CLI::App& group = line.add_group("model", "Look at checkpoints, convert, merge and compare them");
+  CLI::App& group = line.add_group("model", "Look at checkpoints, convert, quantize, merge and compare them");
   add_info(line, group);
   add_convert(line, group);
+  add_quantize(line, group);
   add_merge(line, group);
   add_diff(line, group);
 }

@@ -1,4 +1,4 @@
-/// Options of `mobula model info|convert|merge|diff`.
+/// Options of `mobula model info|convert|quantize|merge|diff`.
 #pragma once
 
 #include <string>
@@ -20,6 +20,13 @@ struct ModelWriteOptions {
   std::vector<std::string> adapters;
   std::vector<double> weights;  ///< of the models, when several are merged; empty: all alike
   bool undo = false;            ///< take the adapters out instead
+};
+
+struct ModelQuantizeOptions {
+  std::string model;
+  std::string out;
+  std::string dtype = "int4";
+  std::string shard_size = "5GB";
 };
 
 struct ModelDiffOptions {

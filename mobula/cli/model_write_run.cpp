@@ -1,12 +1,9 @@
 // Checkpoints out of checkpoints: converted, with adapters merged, or the mean of several.
-#include <ATen/ops/abs.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/mul.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,10 +13,10 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/cli/checkpoint_source.hpp"
+#include "mobula/cli/checkpoint_target.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/model.hpp"
 #include "mobula/nn/adapters/adapter.hpp"
-#include "mobula/nn/safetensors.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -40,83 +37,6 @@ const Type* find_type(const std::string& dtype) {
   if (found == std::end(kTypes))
     throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32, fp16 or bf16");
   return found;
-}
-
-at::Tensor converted(const nn::NamedTensor& named, const Type* type) {
-  if (type == nullptr || !named.tensor.is_floating_point()) return named.tensor;
-  if (type->type == at::kHalf && named.tensor.numel() > 0) {
-    const double largest = at::abs(named.tensor.to(at::kFloat)).max().item<double>();
-    if (std::isfinite(largest) && largest > 65504.0) {
-      throw_invalid(fmt::format("tensor '{}' holds {:g}, more than fp16 can", named.name, largest), "use bf16 or fp32");
-    }
-  }
-  return named.tensor.to(type->type);
-}
-
-// A folder that appears under its name when it is complete.
-class NewFolder {
- public:
-  explicit NewFolder(const fs::path& path) : path_(path) {
-    if (fs::exists(path)) {
-      throw Error(ErrorCode::already_exists, fmt::format("{} is in the way", path.string()), "name another folder");
-    }
-    temporary_ = path;
-    temporary_ += fmt::format(".partial-{}", ::getpid());
-    fs::create_directories(temporary_);
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-  ~NewFolder() {
-    std::error_code ignored;
-    if (!done_) fs::remove_all(temporary_, ignored);
-  }
-  const fs::path& path() const { return temporary_; }
-  void commit() {
-    sync_directory(temporary_);
-    fs::rename(temporary_, path_);
-    done_ = true;
-  }
-
- private:
-  fs::path path_, temporary_;
-  bool done_ = false;
-};
-
-// Writes model.safetensors, or shards of at most `limit` bytes (a larger tensor gets one of its own) with their index.
-void write_tensors(const std::vector<nn::NamedTensor>& tensors, const Type* type, std::uint64_t limit,
-                   const fs::path& out) {
-  const auto bytes_of = [&](const at::Tensor& tensor) {
-    const bool changes = type != nullptr && tensor.is_floating_point();
-    return static_cast<std::uint64_t>(tensor.numel()) *
-           (changes ? c10::elementSize(type->type) : tensor.element_size());
-  };
-  std::vector<std::vector<const nn::NamedTensor*>> shards(1);
-  std::uint64_t filled = 0, total = 0;
-  for (const nn::NamedTensor& tensor : tensors) {
-    const std::uint64_t bytes = bytes_of(tensor.tensor);
-    if (filled + bytes > limit && !shards.back().empty()) {
-      shards.emplace_back();
-      filled = 0;
-    }
-    shards.back().push_back(&tensor);
-    filled += bytes;
-    total += bytes;
-  }
-  std::string map;
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = shards.size() == 1 ? "model.safetensors"
-                                                : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    std::vector<nn::NamedTensor> content;
-    for (const nn::NamedTensor* tensor : shards[i]) {
-      content.push_back({tensor->name, converted(*tensor, type)});
-      map += fmt::format("{}\n    {}: {}", map.empty() ? "" : ",", to_line(Json(tensor->name)), to_line(Json(name)));
-    }
-    nn::write_safetensors(out / name, content);
-  }
-  if (shards.size() == 1) return;
-  write_file_atomic(
-      out / "model.safetensors.index.json",
-      fmt::format("{{\n  \"metadata\": {{\"total_size\": {}}},\n  \"weight_map\": {{{}\n  }}\n}}\n", total, map));
 }
 
 std::vector<nn::NamedTensor> all_tensors(const nn::CheckpointTensors& tensors) {
@@ -203,13 +123,14 @@ int run(const ModelWriteOptions& options, const GlobalOptions& globals) {
   std::vector<CheckpointSource> sources;
   for (const std::string& model : options.models) sources.push_back(open_checkpoint(model));
   const CheckpointSource& first = sources.front();
-  std::vector<nn::NamedTensor> tensors = sources.size() > 1 ? mean(sources, options.weights)
-                                         : options.adapters.empty()
-                                             ? all_tensors(*first.tensors)
-                                             : with_adapters(first, options.adapters, options.undo);
-  write_tensors(tensors, type, limit, folder.path());
+  const std::vector<nn::NamedTensor> tensors = sources.size() > 1 ? mean(sources, options.weights)
+                                               : options.adapters.empty()
+                                                   ? all_tensors(*first.tensors)
+                                                   : with_adapters(first, options.adapters, options.undo);
+  write_shards(tensors, limit, folder.path(), type == nullptr ? std::nullopt : std::optional(type->type));
   if (!first.config.empty()) {
     Json config = first.config;
+    config.erase("quantization_config");  // what was quantized is written as the numbers it stands for
     if (type != nullptr) config[config.contains("dtype") ? "dtype" : "torch_dtype"] = type->config;
     write_file_atomic(folder.path() / "config.json", config.dump(2) + "\n");
   }

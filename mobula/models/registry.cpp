@@ -25,6 +25,7 @@
 #include "mobula/models/model_folder.hpp"
 #include "mobula/models/opt/config.hpp"
 #include "mobula/models/phi3/config.hpp"
+#include "mobula/models/quantization_config.hpp"
 #include "mobula/models/qwen2/config.hpp"
 #include "mobula/models/qwen2_moe/config.hpp"
 #include "mobula/models/qwen3/config.hpp"
@@ -108,11 +109,13 @@ std::vector<std::string> causal_lm_families() {
 
 namespace {
 
-std::unique_ptr<nn::CausalLm> load_from(const Json& config, const nn::CheckpointTensors& tensors,
-                                        const LoadOptions& options) {
+std::unique_ptr<nn::CausalLm> load_from(Json config, const nn::CheckpointTensors& tensors, const LoadOptions& options) {
   const Family& family = find_family(config);
+  const bool keep_quantized = !options.type && !options.trainable;
+  if (!keep_quantized) config.erase("quantization_config");
   nn::CheckpointParameters source(tensors, {.type = options.type,
                                             .writable = options.trainable,
+                                            .keep_quantized = keep_quantized,
                                             .prefix = family.prefix,
                                             .alternatives = family.alternatives});
   auto model = family.make(config, source);
@@ -136,6 +139,7 @@ std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, 
   }
   Json config = nn::read_json_file(path / "config.json");
   find_family(config);
+  check_quantization(config);
   const auto generation = path / "generation_config.json";
   if (std::filesystem::exists(generation)) {
     const Json json = nn::read_json_file(generation);
@@ -155,6 +159,10 @@ void load_parameters(nn::Module& model, const std::filesystem::path& directory) 
 }
 
 void save_causal_lm(const nn::CausalLm& model, const std::filesystem::path& directory) {
+  if (model.config().contains("quantization_config")) {
+    throw Error(ErrorCode::unsupported, "a model whose matrices are quantized holds no parameters to write",
+                "load it with a type, such as bfloat16");
+  }
   save_parameters(model.config(), model.parameters(), directory);
 }
 

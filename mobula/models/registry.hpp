@@ -27,7 +27,9 @@ std::unique_ptr<nn::CausalLm> make_causal_lm(const Json& config, nn::ParameterSo
 std::vector<std::string> causal_lm_families();
 
 struct LoadOptions {
-  /// Type of the parameters in memory; default: the checkpoint's own.
+  /// Type of the parameters in memory; default: the checkpoint's own. Quantized matrices (see
+  /// mobula/nn/quantized_matrix.hpp) stay as they are unless there is a type or the model is trainable; they are no
+  /// parameters then.
   std::optional<at::ScalarType> type;
   /// The model will be trained: parameters are copied into memory of their own. Otherwise they lie over the mapped file
   /// where their type allows and must not be written to.

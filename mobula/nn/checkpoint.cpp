@@ -61,10 +61,12 @@ CheckpointTensors::CheckpointTensors(const std::filesystem::path& directory) : d
     const auto index = directory / (std::string(name) + ".index.json");
     if (std::filesystem::exists(single)) {
       add_file(open_tensor_file(single));
+      join_parts();
       return;
     }
     if (std::filesystem::exists(index)) {
       add_shards(index);
+      join_parts();
       return;
     }
   }
@@ -75,6 +77,7 @@ CheckpointTensors::CheckpointTensors(const std::filesystem::path& directory) : d
 
 CheckpointTensors::CheckpointTensors(std::shared_ptr<const TensorFile> file) : directory_(file->path()) {
   add_file(std::move(file));
+  join_parts();
 }
 
 void CheckpointTensors::add_shards(const std::filesystem::path& index) {
@@ -105,18 +108,41 @@ void CheckpointTensors::add_file(std::shared_ptr<const TensorFile> file) {
   files_.push_back(std::move(file));
 }
 
+void CheckpointTensors::join_parts() {
+  std::vector<std::string> found;
+  for (const auto& [stored, file] : file_of_) {
+    if (std::string name = quantized_name(stored); !name.empty()) found.push_back(std::move(name));
+  }
+  for (const std::string& name : found) {
+    const auto part = [&](const std::string& stored) {
+      const auto place = file_of_.find(stored);
+      return place == file_of_.end() ? at::Tensor() : place->second->tensor(stored);
+    };
+    quantized_[name] = read_quantized(directory_.string(), name, part);
+    const std::string module = name.substr(0, name.rfind('.'));
+    for (const std::string& end : quantized_part_names()) file_of_.erase(module + end);
+  }
+}
+
 std::vector<std::string> CheckpointTensors::names() const {
   std::vector<std::string> names;
   for (const auto& [name, file] : file_of_) names.push_back(name);
+  for (const auto& [name, matrix] : quantized_) names.push_back(name);
   std::sort(names.begin(), names.end());
   return names;
 }
 
 bool CheckpointTensors::contains(std::string_view name) const {
-  return file_of_.contains(std::string(name));
+  return file_of_.contains(std::string(name)) || quantized_.contains(std::string(name));
+}
+
+std::shared_ptr<const QuantizedMatrix> CheckpointTensors::quantized(std::string_view name) const {
+  const auto found = quantized_.find(std::string(name));
+  return found == quantized_.end() ? nullptr : found->second;
 }
 
 at::Tensor CheckpointTensors::tensor(std::string_view name) const {
+  if (const auto matrix = quantized(name)) return matrix->dequantize();
   const auto found = file_of_.find(std::string(name));
   if (found == file_of_.end()) {
     throw Error(ErrorCode::not_found, fmt::format("{}: the checkpoint has no tensor '{}'", directory_.string(), name),
@@ -128,7 +154,13 @@ at::Tensor CheckpointTensors::tensor(std::string_view name) const {
 at::ScalarType CheckpointTensors::main_type() const {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& file : files_) {
-    for (const TensorInfo& info : file->tensors()) bytes[info.type] += info.num_bytes;
+    for (const TensorInfo& info : file->tensors()) {
+      if (file_of_.contains(info.name)) bytes[info.type] += info.num_bytes;
+    }
+  }
+  for (const auto& [name, matrix] : quantized_) {
+    bytes[matrix->type] +=
+        static_cast<std::uint64_t>(matrix->num_out * matrix->num_in) * c10::elementSize(matrix->type);
   }
   const auto most =
       std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -166,14 +198,28 @@ at::Tensor CheckpointParameters::read(const StoredPart& part) {
   return whole.select(0, part.index).narrow(0, part.part * rows, rows);
 }
 
+void CheckpointParameters::check_shape(const std::string& name, at::IntArrayRef shape, at::IntArrayRef wanted) const {
+  if (shape == wanted) return;
+  throw Error(ErrorCode::corrupt,
+              fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
+                          tensors_.directory().string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")));
+}
+
+std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std::string& name, at::IntArrayRef shape) {
+  if (!options_.keep_quantized) return nullptr;
+  const std::optional<StoredPart> place = find(name);
+  if (!place || place->index >= 0) return nullptr;
+  auto matrix = tensors_.quantized(place->name);
+  if (matrix == nullptr) return nullptr;
+  check_shape(place->name, {matrix->num_out, matrix->num_in}, shape);
+  used_.insert(place->name);
+  return matrix;
+}
+
 at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef shape, Initial) {
   const StoredPart place = find(name).value_or(StoredPart{.name = name});
   at::Tensor value = read(place);
-  if (value.sizes() != shape) {
-    throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
-                                                tensors_.directory().string(), place.name,
-                                                fmt::join(value.sizes(), ", "), fmt::join(shape, ", ")));
-  }
+  check_shape(place.name, value.sizes(), shape);
   if (!value.is_floating_point()) {
     throw Error(ErrorCode::corrupt,
                 fmt::format("{}: tensor '{}' holds {}, expected floating-point numbers", tensors_.directory().string(),

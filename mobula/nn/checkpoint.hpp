@@ -16,6 +16,7 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/nn/parameter_source.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/tensor_file.hpp"
 
 namespace mobula::nn {
@@ -27,7 +28,8 @@ Json read_json_file(const std::filesystem::path& path);
 /// another.
 std::shared_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path);
 
-/// The tensors of a checkpoint folder, whatever files they are spread over. Thread-safe.
+/// The tensors of a checkpoint folder, whatever files they are spread over. The parts of a quantized matrix count as one
+/// tensor "X.weight" that holds the numbers they stand for. Thread-safe.
 class CheckpointTensors {
  public:
   /// Opens the folder's files. Throws Error(not_found) where there are none or a shard is missing, Error(corrupt) where
@@ -42,18 +44,26 @@ class CheckpointTensors {
   /// Returns all names, sorted.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
-  /// Returns the tensor over the mapped file; it must not be written to. Throws Error(not_found).
+  /// Returns the tensor over the mapped file; it must not be written to. A quantized matrix is computed at each call. Throws
+  /// Error(not_found).
   at::Tensor tensor(std::string_view name) const;
+  /// Returns the quantized matrix of that name, or null.
+  std::shared_ptr<const QuantizedMatrix> quantized(std::string_view name) const;
+  /// Tells whether any matrix is quantized.
+  bool has_quantized() const noexcept { return !quantized_.empty(); }
   /// Returns the type that most of the tensors' bytes have.
   at::ScalarType main_type() const;
 
  private:
   void add_file(std::shared_ptr<const TensorFile> file);
   void add_shards(const std::filesystem::path& index);
+  /// Puts quantized matrices in the place of their parts.
+  void join_parts();
 
   std::filesystem::path directory_;
   std::vector<std::shared_ptr<const TensorFile>> files_;
   std::unordered_map<std::string, const TensorFile*> file_of_;
+  std::unordered_map<std::string, std::shared_ptr<const QuantizedMatrix>> quantized_;
 };
 
 /// Where a parameter lies in a checkpoint that keeps it under another name or together with others.
@@ -70,6 +80,7 @@ class CheckpointParameters final : public ParameterSource {
   struct Options {
     std::optional<at::ScalarType> type;  ///< converts floating-point parameters; default: as in the file
     bool writable = false;               ///< copies what would otherwise be mapped read-only
+    bool keep_quantized = false;         ///< quantized() gives matrices as they are; otherwise get() has their numbers
     std::string prefix;                  ///< such as "transformer.": also found where the file leaves it out
     /// Returns where else to look for a parameter, in this order; may be null.
     std::vector<StoredPart> (*alternatives)(const std::string& name) = nullptr;
@@ -79,6 +90,7 @@ class CheckpointParameters final : public ParameterSource {
 
   at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
   bool has(const std::string& name) const override { return find(name).has_value(); }
+  std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, at::IntArrayRef shape) override;
 
   /// Throws Error(corrupt) naming a tensor of the checkpoint, or a slice of one, that nobody asked for, leaving out names
   /// that end with one of `ignorable_suffixes`.
@@ -87,6 +99,7 @@ class CheckpointParameters final : public ParameterSource {
  private:
   std::optional<StoredPart> find(const std::string& name) const;
   at::Tensor read(const StoredPart& part);
+  void check_shape(const std::string& name, at::IntArrayRef shape, at::IntArrayRef wanted) const;
 
   const CheckpointTensors& tensors_;
   Options options_;

@@ -8,6 +8,10 @@
 
 namespace mobula::nn {
 
+std::shared_ptr<const QuantizedMatrix> ParameterSource::quantized(const std::string&, at::IntArrayRef) {
+  return nullptr;
+}
+
 at::Tensor FreshParameters::get(const std::string& name, at::IntArrayRef shape, Initial initial) {
   switch (initial.kind) {
     case Initial::Kind::normal:

@@ -4,9 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace mobula::nn {
+
+struct QuantizedMatrix;
 
 /// How a parameter starts where no checkpoint gives it.
 struct Initial {
@@ -27,6 +30,9 @@ class ParameterSource {
   virtual at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) = 0;
   /// Tells whether get() would find the parameter: for those that some checkpoints leave out.
   virtual bool has(const std::string& name) const = 0;
+  /// Returns the matrix as a checkpoint keeps it in few bits, for models that compute with it; null: ask get(). Throws as
+  /// get() does.
+  virtual std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, at::IntArrayRef shape);
 };
 
 /// Draws fresh fp32 values; each depends on the seed and the parameter's name only.

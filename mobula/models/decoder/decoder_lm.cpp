@@ -79,7 +79,7 @@ at::Tensor DecoderLm::normalize(const at::Tensor& x, const Affine& norm) const {
 }
 
 at::Tensor DecoderLm::project(const at::Tensor& x, const Affine& projection) const {
-  return nn::linear(x, projection.weight, projection.bias, WeightLayout::out_in, precision());
+  return nn::linear(x, projection.matrix(), projection.bias, WeightLayout::out_in, precision());
 }
 
 at::Tensor DecoderLm::drop(const at::Tensor& x, double p) {

@@ -22,21 +22,28 @@ nn::NormWeights norm_of(const Affine& norm) {
 }
 
 nn::LinearWeights linear_of(const Affine& projection) {
-  return {projection.weight, projection.bias, projection.name};
+  return {projection.weight, projection.bias, projection.name, nullptr, projection.quantized};
+}
+
+nn::LinearWeights with_rows(const Affine& projection, std::function<at::Tensor(const at::Tensor&)> rows) {
+  nn::LinearWeights chosen{{}, projection.bias.defined() ? rows(projection.bias) : at::Tensor(), projection.name, rows};
+  if (projection.quantized && projection.quantized->has_rows()) {
+    chosen.quantized = std::make_shared<const nn::QuantizedMatrix>(projection.quantized->select_rows(rows));
+  } else {
+    chosen.weight = rows(projection.matrix());
+  }
+  return chosen;
 }
 
 nn::LinearWeights rows_of(const Affine& projection, std::int64_t begin, std::int64_t count) {
-  const at::Tensor bias = projection.bias.defined() ? projection.bias.narrow(0, begin, count) : at::Tensor();
-  return {projection.weight.narrow(0, begin, count), bias, projection.name,
-          [begin, count](const at::Tensor& rows) { return rows.narrow(0, begin, count); }};
+  return with_rows(projection, [begin, count](const at::Tensor& rows) { return rows.narrow(0, begin, count); });
 }
 
 // Rows come as query, key and value of the first head, then of the second; they leave as all queries, keys, values.
 nn::LinearWeights regrouped(const Affine& qkv, const DecoderConfig& config) {
-  const auto regroup = [heads = config.num_heads, width = config.head_dim](const at::Tensor& rows) {
+  return with_rows(qkv, [heads = config.num_heads, width = config.head_dim](const at::Tensor& rows) {
     return rows.unflatten(0, at::IntArrayRef({heads, 3, width})).transpose(0, 1).contiguous().flatten(0, 2);
-  };
-  return {regroup(qkv.weight), qkv.bias.defined() ? regroup(qkv.bias) : at::Tensor(), qkv.name, regroup};
+  });
 }
 
 nn::DecoderExperts experts_of(const DecoderLayerWeights& layer, const ExpertsConfig& config) {

@@ -16,7 +16,8 @@ class Builder {
     return tensor(name + ".weight", {rows, columns}, Initial::normal(config_.initializer_range));
   }
   Affine projection(const std::string& name, std::int64_t in, std::int64_t out, bool bias) {
-    Affine affine{matrix(name, out, in), {}, name};
+    Affine affine{{}, {}, name, source_.quantized(name + ".weight", {out, in})};
+    if (!affine.quantized) affine.weight = matrix(name, out, in);
     if (bias) affine.bias = tensor(name + ".bias", {out}, Initial::zeros());
     return affine;
   }

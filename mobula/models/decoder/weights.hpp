@@ -4,18 +4,25 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "mobula/models/decoder/config.hpp"
 #include "mobula/nn/parameter_source.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
 
 namespace mobula::models {
 
 /// A weight with its bias: of a projection (outputs first) or of a norm. The bias is undefined where there is none.
 struct Affine {
   at::Tensor weight, bias;
-  std::string name;  ///< of a projection: its module's in checkpoints
+  std::string name = {};  ///< of a projection: its module's in checkpoints
+  /// Stands in for `weight`, which is then undefined: a checkpoint's matrix of few bits, which isn't trained.
+  std::shared_ptr<const nn::QuantizedMatrix> quantized = nullptr;
+
+  /// Returns the weight, computed anew at each call where it is quantized.
+  at::Tensor matrix() const { return quantized ? quantized->dequantize() : weight; }
 };
 
 struct ExpertWeights {

@@ -48,12 +48,12 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
     made.attention_out = make_matrix(layer.attention_out, options.quantize);
     const auto make_mlp = [&](const LinearWeights& gate, const LinearWeights& up, const LinearWeights& down) {
       Mlp mlp;
-      if (gate.weight.defined()) mlp.gate = make_matrix(gate, options.quantize);
+      if (gate.defined()) mlp.gate = make_matrix(gate, options.quantize);
       mlp.up = make_matrix(up, options.quantize);
       mlp.down = make_matrix(down, options.quantize);
       return mlp;
     };
-    if (layer.up.weight.defined()) made.mlp = make_mlp(layer.gate, layer.up, layer.down);
+    if (layer.up.defined()) made.mlp = make_mlp(layer.gate, layer.up, layer.down);
     if (layer.experts) {
       const DecoderExperts& experts = *layer.experts;
       made.router = make_matrix({experts.router.weight.to(at::kFloat), experts.router.bias}, std::nullopt);
@@ -78,17 +78,21 @@ Decoder::~Decoder() = default;
 
 Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize_to) {
   Matrix matrix;
-  const std::int64_t num_out = weights.weight.size(0), num_in = weights.weight.size(1);
-  if (quantize_to) {
-    QuantizedWeight quantized = quantize(weights.weight, *quantize_to);
-    matrix.weight = std::move(quantized.data);
-    matrix.scales = std::move(quantized.scales);
-    matrix.type = *quantize_to;
+  const std::optional<WeightType> kept = weights.quantized ? type_of(*weights.quantized) : std::nullopt;
+  if (kept && quantize_to.value_or(*kept) == *kept) {
+    matrix.hold(rearrange(*weights.quantized), *kept);
   } else {
-    const bool half = weights.weight.scalar_type() == at::kBFloat16;
-    matrix.weight = weights.weight.detach().to(half ? at::kBFloat16 : at::kFloat).contiguous();
-    matrix.type = half ? WeightType::bf16 : WeightType::fp32;
+    const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
+    if (quantize_to) {
+      matrix.hold(quantize(weight, *quantize_to), *quantize_to);
+    } else {
+      const bool half = weight.scalar_type() == at::kBFloat16;
+      matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat).contiguous();
+      matrix.type = half ? WeightType::bf16 : WeightType::fp32;
+    }
   }
+  const std::int64_t num_out = weights.quantized ? weights.quantized->num_out : weights.weight.size(0);
+  const std::int64_t num_in = weights.quantized ? weights.quantized->num_in : weights.weight.size(1);
   matrix.bias = as_float(weights.bias);
   matrix.module = weights.module;
   matrix.rows_of_module = weights.rows_of_module;

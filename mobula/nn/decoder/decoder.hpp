@@ -12,6 +12,7 @@
 #include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 #include "mobula/nn/decoder/kv_cache.hpp"
+#include "mobula/nn/decoder/quantize.hpp"
 #include "mobula/nn/decoder/spec.hpp"
 
 namespace mobula::nn {
@@ -30,7 +31,8 @@ struct DecoderRow {
 struct DecoderOptions {
   const CpuKernels* kernels = nullptr;  ///< null: those of this machine
   /// int8 or int4: rounds the weight matrices when the decoder is made. The head keeps at least 8 bits, embeddings and
-  /// norms their own type.
+  /// norms their own type. What is quantized that way already stays as it is; without a value, all that is quantized
+  /// does (NF4 becomes the type that it stands for).
   std::optional<WeightType> quantize;
 };
 
@@ -76,6 +78,12 @@ class Decoder {
     std::string module;
     std::function<at::Tensor(const at::Tensor&)> rows_of_module;
     std::vector<std::optional<MatrixAdapter>> adapters;  // by number; may be shorter than that of all
+
+    void hold(QuantizedWeight&& quantized, WeightType as) {
+      weight = std::move(quantized.data);
+      scales = std::move(quantized.scales);
+      type = as;
+    }
   };
   struct Norm {
     at::Tensor weight, bias;  // fp32, contiguous

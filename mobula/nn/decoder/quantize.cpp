@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace mobula::nn {
 namespace {
@@ -74,6 +75,62 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type) {
           for (std::int64_t i = 0; i < (eight ? kQuantGroup : kHalf); ++i) {
             const unsigned high = eight ? 0 : static_cast<unsigned>(digits[i + kHalf]) << 4;
             out[place_of(i, lane)] = static_cast<std::uint8_t>(digits[i] | high);
+          }
+        }
+      }
+    }
+  });
+  return result;
+}
+
+std::optional<WeightType> type_of(const QuantizedMatrix& matrix) {
+  if (matrix.format == QuantizedFormat::nf4) return std::nullopt;
+  const std::int64_t groups = matrix.scales.size(1);
+  // One scale a row goes with a last group that isn't full; others must end where groups end.
+  if (groups > 1 && matrix.num_in / groups % kQuantGroup != 0) return std::nullopt;
+  return matrix.format == QuantizedFormat::int8 ? WeightType::int8 : WeightType::int4;
+}
+
+QuantizedWeight rearrange(const QuantizedMatrix& matrix) {
+  const bool eight = matrix.format == QuantizedFormat::int8;
+  const std::int64_t num_out = matrix.num_out, num_in = matrix.num_in;
+  const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
+  const std::int64_t words = matrix.digits.size(1), group_words = eight ? kQuantGroup / 4 : kQuantGroup / 8;
+  const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
+  const std::int64_t their_groups = matrix.scales.size(1), groups_each = (groups + their_groups - 1) / their_groups;
+  const at::Tensor wide_scales = matrix.scales.to(at::kFloat).contiguous();
+  QuantizedWeight result;
+  result.num_out = num_out;
+  result.data = at::empty({blocks, groups, group_bytes}, at::TensorOptions().dtype(at::kByte));
+  result.scales = at::empty({blocks, groups, kBlock}, at::TensorOptions().dtype(at::kFloat));
+  auto* data = result.data.data_ptr<std::uint8_t>();
+  auto* scales = result.scales.data_ptr<float>();
+  const auto* from = reinterpret_cast<const std::uint32_t*>(matrix.digits.const_data_ptr<std::int32_t>());
+  const float* their_scales = wide_scales.const_data_ptr<float>();
+  const std::uint32_t zeros = eight ? 0x80808080u : 0x88888888u;
+  // Four digits of 4 bits, each into a byte of its own.
+  const auto spread = [](std::uint32_t half) {
+    half = (half | half << 8) & 0x00FF00FFu;
+    return (half | half << 4) & 0x0F0F0F0Fu;
+  };
+  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      for (std::int64_t g = 0; g < groups; ++g) {
+        std::uint8_t* out = data + (block * groups + g) * group_bytes;
+        for (std::int64_t lane = 0; lane < kBlock; ++lane) {
+          const std::int64_t row = block * kBlock + lane;
+          scales[(block * groups + g) * kBlock + lane] =
+              row < num_out ? their_scales[row * their_groups + g / groups_each] : 0.0f;
+          std::uint32_t group[kQuantGroup / 4];
+          const std::int64_t count = row < num_out ? std::min(group_words, words - g * group_words) : 0;
+          std::copy_n(from + row * words + g * group_words, count, group);
+          std::fill(group + count, group + group_words, zeros);
+          for (std::int64_t quad = 0; quad < (eight ? 16 : 8); ++quad) {
+            const std::uint32_t low = group[eight ? quad : quad / 2];
+            const std::uint32_t four = eight ? low
+                                             : spread(low >> quad % 2 * 16 & 0xFFFF) |
+                                                   spread(group[4 + quad / 2] >> quad % 2 * 16 & 0xFFFF) << 4;
+            std::memcpy(out + place_of(quad * 4, lane), &four, sizeof four);
           }
         }
       }

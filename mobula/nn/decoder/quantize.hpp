@@ -4,8 +4,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "mobula/nn/decoder/cpu_kernels.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
 
 namespace mobula::nn {
 
@@ -19,6 +21,13 @@ struct QuantizedWeight {
 /// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. Uses libtorch's
 /// threads.
 QuantizedWeight quantize(const at::Tensor& weight, WeightType type);
+
+/// Returns the type as which kernels can run a checkpoint's matrix without rounding it anew: int8 or int4 in groups of a
+/// multiple of kQuantGroup inputs. None for others.
+std::optional<WeightType> type_of(const QuantizedMatrix& matrix);
+
+/// Lays such a matrix out for the kernels; the numbers stay what they are. Uses libtorch's threads.
+QuantizedWeight rearrange(const QuantizedMatrix& matrix);
 
 /// Returns the fp32 matrix [out, num_in] that a quantized one stands for.
 at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in);

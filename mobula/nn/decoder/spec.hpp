@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mobula/nn/layers/activation_kind.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
 
 namespace mobula::nn {
 
@@ -56,6 +57,9 @@ struct LinearWeights {
   /// Returns those rows of what lies in the checkpoint's order of outputs that this matrix has, in its order; null: all,
   /// as they are.
   std::function<at::Tensor(const at::Tensor& rows)> rows_of_module;
+  std::shared_ptr<const QuantizedMatrix> quantized = nullptr;  ///< stands in for `weight`, which is then undefined
+
+  bool defined() const { return weight.defined() || quantized != nullptr; }
 };
 
 /// A mixture of experts in place of an MLP (Shazeer et al. 2017): each token goes to the `num_chosen` experts that are
