@@ -272,8 +272,9 @@ void WorkerSession::submit(WireReader& in, bool on_actor) {
     call.bytes = std::move(message.bytes);
     call.caller = std::move(message.caller);
     if (on_actor) call.actor = actor = host_.handles->actor(message.actor);
-    if (actor != nullptr && call.entry->destroy_actor != nullptr) actor->set_title(call.entry->name);
-    task = call.entry->relay(host_.engine, std::move(call));
+    const FunctionEntry& entry = *call.entry;
+    if (actor != nullptr && entry.destroy_actor != nullptr) actor->set_title(entry.name);
+    task = entry.relay(host_.engine, std::move(call));
     if (message.has_options || message.lane != 0) {
       task->extras = std::make_unique<TaskExtras>();
       task->extras->options = std::move(message.options);
