@@ -145,8 +145,11 @@ TEST_F(Parity, GivesTransformersLogitsOfBatchesPaddedOnTheLeft) {
     const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
     const at::Tensor mask = expected.tensor("padded.mask");
     const at::Tensor ours = decoder->logits(expected.tensor("padded.ids"), mask);
-    const at::Tensor errors = ours.sub(expected.tensor("padded.logits")).abs().amax(-1).masked_select(mask);
-    EXPECT_LE(errors.max().item<double>(), kTolerance);
+    const at::Tensor wanted = expected.tensor("padded.logits");
+    const at::Tensor errors = ours.sub(wanted).abs().amax(-1).masked_select(mask);
+    // Of scores in the tens, single precision leaves less than four places.
+    const double scale = wanted.abs().amax(-1).masked_select(mask).max().item<double>();
+    EXPECT_LE(errors.max().item<double>(), kTolerance * std::max(1.0, scale / 10)) << scale;
     ++num_compared;
   }
   EXPECT_GT(num_compared, 30u);

@@ -392,11 +392,12 @@ def make(directory, seed):
         loss.backward()
         with torch.no_grad():
             logits = model(ids).logits
+        padded = padded_on_the_left(model, rng, length)  # before the greedy continuation, which may grow longer
         out = {"ids": ids, "logits": logits.detach(), "loss": loss.detach(), "greedy": torch.tensor(greedy(model, ids[0, :5].tolist(), 8))}
         for parameter, tensor in model.named_parameters():
             for stored, grad in stored_tensors(model.config.model_type, parameter, tensor.grad):
                 out["grad." + stored] = grad.clone()
-        out.update(padded_on_the_left(model, rng, length))
+        out.update(padded)
         out["sure"] = surely_routed(model, ids)
         with torch.no_grad():
             rounded = model.bfloat16()(ids).logits.float()

@@ -53,7 +53,9 @@ DecoderLm::Pass DecoderLm::begin(const at::Tensor& ids_BT, const at::Tensor& mas
   // Padding counts as position 0: it is seen by nobody.
   pass.positions = mask_BT.defined() ? at::clamp(mask_BT.to(at::kLong).cumsum(1).sub(1), 0)
                                      : at::arange(length, at::TensorOptions().dtype(at::kLong));
-  for (const nn::RotaryEmbedding& rotary : rotary_) pass.rotary.push_back(rotary.table(pass.positions, length));
+  // Angles that depend on the length go by the longest text, which padding is no part of.
+  const std::int64_t longest = mask_BT.defined() && length > 0 ? pass.positions.max().item<std::int64_t>() + 1 : length;
+  for (const nn::RotaryEmbedding& rotary : rotary_) pass.rotary.push_back(rotary.table(pass.positions, longest));
   std::map<std::int64_t, at::Tensor> by_window;
   for (const DecoderLayerConfig& layer : config_.layers) {
     // A window that reaches over the whole sequence hides nothing.
