@@ -83,7 +83,8 @@ TEST(QuantizedMatrix, GivesKernelsTheSameNumbersWithoutRoundingAnew) {
     const auto same = [&] {
       const auto type = type_of(matrix);
       ASSERT_TRUE(type.has_value());
-      const at::Tensor kernel = dequantize(rearrange(matrix), *type, matrix.num_in);
+      HugePages pages;
+      const at::Tensor kernel = dequantize(rearrange(matrix, pages), *type, matrix.num_in);
       EXPECT_TRUE(kernel.equal(matrix.dequantize()));
     };
     same();

@@ -116,7 +116,8 @@ TEST_P(EveryCpuKernels, MultipliesWeightsOf8And4BitsAsTheirRoundedValues) {
       const auto x = random_floats(static_cast<std::size_t>(rows * in), 20);
       const at::Tensor w = normal_tensor({out, in}, 1.0, 3, "w");
       const auto bias = random_floats(static_cast<std::size_t>(out), 21);
-      const QuantizedWeight quantized = quantize(w, type);
+      HugePages pages;
+      const QuantizedWeight quantized = quantize(w, type, pages);
       const at::Tensor exact = dequantize(quantized, type, in);
       // Rounding loses at most half a step of the group's scale, and int4 one step where the far end is cut.
       const double step = quantized.scales.abs().max().item<double>();
@@ -153,7 +154,8 @@ TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
   std::vector<float> x(kIn);
   for (std::int64_t i = 0; i < kIn; ++i) x[i] = static_cast<float>(i % 64 == 0 ? 127 : (i * 37) % 255 - 127);
   for (const WeightType type : {WeightType::int8, WeightType::int4}) {
-    const QuantizedWeight quantized = quantize(normal_tensor({kOut, kIn}, 1.0, 4, "w"), type);
+    HugePages pages;
+    const QuantizedWeight quantized = quantize(normal_tensor({kOut, kIn}, 1.0, 4, "w"), type, pages);
     const at::Tensor exact = dequantize(quantized, type, kIn);
     const WeightView view{.data = quantized.data.const_data_ptr(),
                           .scales = quantized.scales.const_data_ptr<float>(),

@@ -80,11 +80,11 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
   Matrix matrix;
   const std::optional<WeightType> kept = weights.quantized ? type_of(*weights.quantized) : std::nullopt;
   if (kept && quantize_to.value_or(*kept) == *kept) {
-    matrix.hold(rearrange(*weights.quantized), *kept);
+    matrix.hold(rearrange(*weights.quantized, pages_), *kept);
   } else {
     const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
     if (quantize_to) {
-      matrix.hold(quantize(weight, *quantize_to), *quantize_to);
+      matrix.hold(quantize(weight, *quantize_to, pages_), *quantize_to);
     } else {
       const bool half = weight.scalar_type() == at::kBFloat16;
       matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat).contiguous();

@@ -100,7 +100,7 @@ class Decoder {
     std::vector<Mlp> experts;
   };
 
-  static Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
+  Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
   static Norm make_norm(const NormWeights& weights);
   void embed(std::span<const DecoderRow> rows);
   void normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const;
@@ -126,6 +126,7 @@ class Decoder {
   void add_experts(const float* x, std::size_t index, std::int64_t num_rows, float* out);
 
   DecoderModel model_;
+  HugePages pages_;  // of what isn't mapped
   const CpuKernels& kernels_;
   KvLayout layout_;
   std::vector<Layer> layers_;

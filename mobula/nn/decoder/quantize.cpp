@@ -2,8 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -46,7 +44,7 @@ std::int64_t place_of(std::int64_t input, std::int64_t lane) {
 
 }  // namespace
 
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type) {
+QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages) {
   const at::Tensor source = weight.detach().contiguous();
   const std::int64_t num_out = source.size(0), num_in = source.size(1);
   const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
@@ -54,8 +52,8 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type) {
   const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
   QuantizedWeight result;
   result.num_out = num_out;
-  result.data = at::full({blocks, groups, group_bytes}, eight ? 128 : 0x88, at::TensorOptions().dtype(at::kByte));
-  result.scales = at::zeros({blocks, groups, kBlock}, at::TensorOptions().dtype(at::kFloat));
+  result.data = pages.empty({blocks, groups, group_bytes}, at::kByte).fill_(eight ? 128 : 0x88);
+  result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat).zero_();
   auto* data = result.data.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -91,7 +89,7 @@ std::optional<WeightType> type_of(const QuantizedMatrix& matrix) {
   return matrix.format == QuantizedFormat::int8 ? WeightType::int8 : WeightType::int4;
 }
 
-QuantizedWeight rearrange(const QuantizedMatrix& matrix) {
+QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
   const bool eight = matrix.format == QuantizedFormat::int8;
   const std::int64_t num_out = matrix.num_out, num_in = matrix.num_in;
   const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
@@ -101,8 +99,8 @@ QuantizedWeight rearrange(const QuantizedMatrix& matrix) {
   const at::Tensor wide_scales = matrix.scales.to(at::kFloat).contiguous();
   QuantizedWeight result;
   result.num_out = num_out;
-  result.data = at::empty({blocks, groups, group_bytes}, at::TensorOptions().dtype(at::kByte));
-  result.scales = at::empty({blocks, groups, kBlock}, at::TensorOptions().dtype(at::kFloat));
+  result.data = pages.empty({blocks, groups, group_bytes}, at::kByte);
+  result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat);
   auto* data = result.data.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
   const auto* from = reinterpret_cast<const std::uint32_t*>(matrix.digits.const_data_ptr<std::int32_t>());

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "mobula/nn/decoder/cpu_kernels.hpp"
+#include "mobula/nn/decoder/huge_pages.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 
 namespace mobula::nn {
@@ -18,16 +19,16 @@ struct QuantizedWeight {
 };
 
 /// Rounds a matrix [out, in] to the nearest multiples of one scale a group of kQuantGroup inputs: the largest magnitude
-/// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. Uses libtorch's
-/// threads.
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type);
+/// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. The result
+/// lies in `pages`. Uses libtorch's threads.
+QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages);
 
 /// Returns the type as which kernels can run a checkpoint's matrix without rounding it anew: int8 or int4 in groups of a
 /// multiple of kQuantGroup inputs. None for others.
 std::optional<WeightType> type_of(const QuantizedMatrix& matrix);
 
-/// Lays such a matrix out for the kernels; the numbers stay what they are. Uses libtorch's threads.
-QuantizedWeight rearrange(const QuantizedMatrix& matrix);
+/// Lays such a matrix out for the kernels, in `pages`; the numbers stay what they are. Uses libtorch's threads.
+QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages);
 
 /// Returns the fp32 matrix [out, num_in] that a quantized one stands for.
 at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in);

@@ -179,12 +179,14 @@ inline std::int32_t quad_at(const std::int8_t* p) {
 struct EightBits {
   static constexpr i64 kGroupBytes = kQuantGroup * kLanes;  // of 16 outputs
   static constexpr int kZero = 128;
-  template <int kBlocks, int kRows>
+  template <int kBlocks, int kRows, bool kFetch>
   static void add_group(const std::uint8_t* w, i64 block_bytes, const std::int8_t* x, i64 x_stride,
                         IntVec (*totals)[kRows]) {
     for (i64 q = 0; q < kQuads; ++q) {
       for (int b = 0; b < kBlocks; ++b) {
-        const QuadVec ws = quads_of<kZero>(load_bytes(w + b * block_bytes + q * 4 * kLanes));
+        const std::uint8_t* at = w + b * block_bytes + q * 4 * kLanes;
+        if (kFetch) __builtin_prefetch(at + kBlocks * block_bytes, 0, 2);
+        const QuadVec ws = quads_of<kZero>(load_bytes(at));
         for (int r = 0; r < kRows; ++r)
           totals[b][r] = add_products(totals[b][r], ws, quad_at(x + r * x_stride + 4 * q));
       }
@@ -194,12 +196,14 @@ struct EightBits {
 struct FourBits {
   static constexpr i64 kGroupBytes = kQuantGroup * kLanes / 2;
   static constexpr int kZero = 8;
-  template <int kBlocks, int kRows>
+  template <int kBlocks, int kRows, bool kFetch>
   static void add_group(const std::uint8_t* w, i64 block_bytes, const std::int8_t* x, i64 x_stride,
                         IntVec (*totals)[kRows]) {
     for (i64 q = 0; q < kQuads / 2; ++q) {
       for (int b = 0; b < kBlocks; ++b) {
-        const auto bytes = load_bytes(w + b * block_bytes + q * 4 * kLanes);
+        const std::uint8_t* at = w + b * block_bytes + q * 4 * kLanes;
+        if (kFetch) __builtin_prefetch(at + kBlocks * block_bytes, 0, 2);
+        const auto bytes = load_bytes(at);
         const QuadVec low = quads_of<kZero>(low_digits(bytes)), high = quads_of<kZero>(high_digits(bytes));
         for (int r = 0; r < kRows; ++r) {
           const std::int8_t* xs = x + r * x_stride + 4 * q;
@@ -211,9 +215,10 @@ struct FourBits {
   }
 };
 
-// kBlocks blocks of 16 outputs, kRows rows. A group's products are added up exactly, the groups in their order: neither
+// kBlocks blocks of 16 outputs, kRows rows. The first rows that pass wait for memory: with kFetch, the blocks after these are
+// fetched meanwhile (an address past the end is ignored). A group's products are added up exactly, the groups in their order: neither
 // number changes a result.
-template <class Bits, int kBlocks, int kRows>
+template <class Bits, int kBlocks, int kRows, bool kFetch>
 inline void quantized_blocks(const QuantizedRows& rows, const char* x, const std::uint8_t* w, const float* scales,
                              const float* bias, i64 num_outs, float* y, i64 y_stride) {
   const i64 groups = rows.num_groups;
@@ -224,8 +229,8 @@ inline void quantized_blocks(const QuantizedRows& rows, const char* x, const std
       const IntVec start = start_of<Bits::kZero>(rows.sums(x + r * rows.stride)[g]);
       for (int b = 0; b < kBlocks; ++b) totals[b][r] = start;
     }
-    Bits::template add_group<kBlocks, kRows>(w + g * Bits::kGroupBytes, groups * Bits::kGroupBytes,
-                                             rows.values(x) + g * kQuantGroup, rows.stride, totals);
+    Bits::template add_group<kBlocks, kRows, kFetch>(w + g * Bits::kGroupBytes, groups * Bits::kGroupBytes,
+                                                     rows.values(x) + g * kQuantGroup, rows.stride, totals);
     for (int b = 0; b < kBlocks; ++b) {
       const Vec ws = load(scales + (b * groups + g) * kLanes);
       for (int r = 0; r < kRows; ++r) {
@@ -250,12 +255,13 @@ inline void quantized_rows(const QuantizedRows& rows, const char* x, i64 num_row
                            const float* scales, const float* bias, i64 num_outs, float* y, i64 y_stride) {
   i64 row = 0;
   for (; row + kRows <= num_rows; row += kRows) {
-    quantized_blocks<Bits, kBlocks, kRows>(rows, x + row * rows.stride, w, scales, bias, num_outs, y + row * y_stride,
-                                           y_stride);
+    const auto run =
+        row == 0 ? quantized_blocks<Bits, kBlocks, kRows, true> : quantized_blocks<Bits, kBlocks, kRows, false>;
+    run(rows, x + row * rows.stride, w, scales, bias, num_outs, y + row * y_stride, y_stride);
   }
   for (; row < num_rows; ++row) {
-    quantized_blocks<Bits, kBlocks, 1>(rows, x + row * rows.stride, w, scales, bias, num_outs, y + row * y_stride,
-                                       y_stride);
+    const auto run = row == 0 ? quantized_blocks<Bits, kBlocks, 1, true> : quantized_blocks<Bits, kBlocks, 1, false>;
+    run(rows, x + row * rows.stride, w, scales, bias, num_outs, y + row * y_stride, y_stride);
   }
 }
 
