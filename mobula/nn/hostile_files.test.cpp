@@ -232,9 +232,10 @@ std::string pytorch_sample() {
     return out + s;
   };
   // {"a": torch._utils._rebuild_tensor_v2(("storage", FloatStorage, "0", "cpu", 6), 0, (2, 3), (3, 1), False, {})}
+  constexpr char kTail[] = "K\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89}tRs.";
   const std::string pickle = std::string("\x80\x02}") + text("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" +
                              text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") +
-                             std::string("K\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89}tRs.", 24);
+                             std::string(kTail, sizeof kTail - 1);
   const std::vector<std::pair<std::string, std::string>> entries = {
       {"x/data.pkl", pickle}, {"x/data/0", std::string(24, '\1')}, {"x/version", "3\n"}};
   std::string file, directory;
