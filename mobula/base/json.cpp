@@ -29,6 +29,10 @@ Json parse_json(std::string_view text, std::string_view name, const JsonLimits& 
     std::string reason = error.what();
     if (const size_t cut = reason.find("parse error"); cut != std::string::npos) reason.erase(0, cut);
     throw Error(ErrorCode::corrupt, fmt::format("{}: not valid JSON: {}", name, reason));
+  } catch (const nlohmann::json::out_of_range& error) {  // a number such as 1e999
+    std::string reason = error.what();
+    if (const size_t cut = reason.find("number"); cut != std::string::npos) reason.erase(0, cut);
+    throw Error(ErrorCode::corrupt, fmt::format("{}: not valid JSON: {}", name, reason));
   }
 }
 

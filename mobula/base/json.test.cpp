@@ -25,6 +25,16 @@ TEST(Json, NamesTheFileOfWhatIsWrong) {
   }
 }
 
+TEST(Json, RefusesNumbersThatNoDoubleHolds) {
+  try {
+    parse_json("[1e999]", "index.json");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::corrupt);
+    EXPECT_EQ(error.message().rfind("index.json: not valid JSON: number overflow", 0), 0u) << error.message();
+  }
+}
+
 TEST(Json, RefusesWhatIsTooDeep) {
   EXPECT_NO_THROW(parse_json(std::string(60, '[') + std::string(60, ']'), "x"));
   EXPECT_THROW(parse_json(std::string(100000, '[') + std::string(100000, ']'), "x"), Error);

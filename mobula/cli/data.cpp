@@ -113,6 +113,17 @@ void add_data_command(CommandLine& line) {
                command.add_option("--report", options.report, "file that tells what was dropped, with examples");
                add_conversion(command, options);
              });
+  add_action(line, group, DataOptions::Action::tokenize, "tokenize", "Write the rows with their texts' token ids",
+             "  mobula data tokenize in.jsonl out.parquet --tokenizer model/ --column text",
+             [&](CLI::App& command, DataOptions& options) {
+               command.add_option("--tokenizer", options.tokenizer, "tokenizer.json, or a model's folder")->required();
+               command.add_option("--column", options.column, "texts (default: text)");
+               command.add_option("--into", options.into, "the column that is made (default: tokens)");
+               command.add_option("--max-length", options.max_length, "cut off what is longer, in tokens");
+               command.add_flag("!--no-special-tokens", options.special_tokens,
+                                "leave out those that the tokenizer adds");
+               add_conversion(command, options);
+             });
   add_action(line, group, DataOptions::Action::diff, "diff", "Compare two versions of a dataset",
              "  mobula data diff old.parquet new.parquet --key id --json", [](CLI::App& command, DataOptions& options) {
                command.add_option("old", options.input, "file, folder or pattern")->required();

@@ -7,7 +7,7 @@
 namespace mobula::cli {
 
 struct DataOptions {
-  enum class Action { convert, head, schema, stats, run, sample, shuffle, split, dedup, diff };
+  enum class Action { convert, head, schema, stats, run, sample, shuffle, split, dedup, tokenize, diff };
   Action action = Action::head;
   std::string input;   ///< a file, folder or pattern; for `run` the pipeline
   std::string output;  ///< convert
@@ -32,6 +32,10 @@ struct DataOptions {
   std::string report;           ///< dedup: a file
   std::string keys;             ///< diff: "a,b"
   std::string test;             ///< split: the test part's file; `output` is the train part's
+  std::string tokenizer;        ///< tokenize: tokenizer.json, or a model's folder
+  std::string into = "tokens";  ///< tokenize: the column that is made
+  std::int64_t max_length = 0;  ///< tokenize; 0: no limit
+  bool special_tokens = true;   ///< tokenize
   bool overwrite = false;
 };
 

@@ -11,6 +11,7 @@
 #include "mobula/base/size.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/data.hpp"
+#include "mobula/cli/data_text.hpp"
 #include "mobula/data/blocks/process_memory.hpp"
 #include "mobula/data/blocks/type_names.hpp"
 #include "mobula/data/content/content_rules.hpp"
@@ -18,6 +19,7 @@
 #include "mobula/data/describe.hpp"
 #include "mobula/data/formats.hpp"
 #include "mobula/data/plan/pipeline.hpp"
+#include "mobula/data/preprocess/model_inputs.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -69,11 +71,13 @@ void print_result(const data::RunResult& result, const std::string& output, doub
                                 {"output", output.empty() ? Json(nullptr) : Json(output)},
                                 {"seconds", seconds},
                                 {"skipped", result.skipped},
+                                {"parts_before", result.parts_before},
                                 {"limited_by", data::slowest_operator(result.statistics)},
                                 {"stages", result.statistics}}));
   } else if (!globals.quiet) {
-    fmt::print("{} rows{}{}, {:.2f} s{}\n", result.rows, output.empty() ? "" : " -> ", output, seconds,
-               result.skipped > 0 ? fmt::format(", {} bad rows skipped", result.skipped) : "");
+    fmt::print("{} rows{}{}, {:.2f} s{}{}\n", result.rows, output.empty() ? "" : " -> ", output, seconds,
+               result.skipped > 0 ? fmt::format(", {} bad rows skipped", result.skipped) : "",
+               result.parts_before > 0 ? fmt::format(", {} parts were there already", result.parts_before) : "");
   }
 }
 
@@ -166,6 +170,15 @@ void dedup(const DataOptions& options, const GlobalOptions& globals) {
   rules.near_duplicates = options.near;
   write_result(data::keep_content(open_input(options), rules, nullptr, options.report), options.output, options,
                globals);
+}
+
+void tokenize(const DataOptions& options, const GlobalOptions& globals) {
+  const auto tokenizer = data::tokenizer_preprocessor({.column = options.column,
+                                                       .into = options.into,
+                                                       .tokenizer = options.tokenizer,
+                                                       .add_special_tokens = options.special_tokens,
+                                                       .max_length = options.max_length});
+  write_result(tokenizer->transform(open_input(options)), options.output, options, globals);
 }
 
 void diff(const DataOptions& options, const GlobalOptions& globals) {
@@ -268,6 +281,7 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
   const auto& options = *static_cast<const DataOptions*>(options_pointer);
   const auto& globals = *static_cast<const GlobalOptions*>(globals_pointer);
   data::keep_memory_warm();
+  know_text_models();
   switch (options.action) {
     case DataOptions::Action::convert:
       convert(options, globals);
@@ -295,6 +309,9 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
       break;
     case DataOptions::Action::dedup:
       dedup(options, globals);
+      break;
+    case DataOptions::Action::tokenize:
+      tokenize(options, globals);
       break;
     case DataOptions::Action::diff:
       diff(options, globals);

@@ -23,6 +23,7 @@
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/block_operators.hpp"
 #include "mobula/data/operators/ordered_steps.hpp"
+#include "mobula/data/plan/part_runs.hpp"
 #include "mobula/data/plan/plan.hpp"
 #include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
@@ -75,8 +76,9 @@ class Watcher {
 };
 
 /// Runs a plan, and sees to what a run leaves behind.
-RunResult run(const PlanNode& plan, Sink& sink, const RunOptions& options) {
+RunResult run(const PlanNode& plan, Sink& sink, const RunOptions& options, PartSource part = nullptr) {
   PlanContext context = context_of(options);
+  context.part = std::move(part);
   RunResult result;
   try {
     const Watcher watcher(options, context.statistics);
@@ -369,6 +371,14 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
   if (format.empty()) {
     throw_invalid(fmt::format("{}: its extension tells no format", path),
                   fmt::format("name one of {}", fmt::join(writable_formats(), ", ")));
+  }
+  if (write.resume) {
+    if (!options.on_error.dead_letter.empty()) {
+      throw Error(ErrorCode::unsupported, "resume: a dead-letter file would hold the last run's rows alone",
+                  "leave dead_letter out");
+    }
+    return write_parts(path, format, write,
+                       [&](Sink& sink, PartSource part) { return run(*plan_, sink, options, std::move(part)); });
   }
   if (format_named(format).whole_folder) {
     const auto sink = mds_sink(path, write);

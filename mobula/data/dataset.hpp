@@ -47,8 +47,9 @@ struct RunOptions {
 
 /// What a run did.
 struct RunResult {
-  std::int64_t rows = 0;     ///< that reached the end
-  std::int64_t skipped = 0;  ///< bad rows that were left out
+  std::int64_t rows = 0;          ///< that reached the end
+  std::int64_t skipped = 0;       ///< bad rows that were left out
+  std::int64_t parts_before = 0;  ///< WriteOptions::resume: parts that were there already
   /// Stages that ran beside each other: [{"operators": [{"name", "rows", "bytes", "busy_s"}], "threads", "seconds",
   /// "blocked": [{"on", "seconds"}]}]. Threads are blocked on the stage's source or on its sink.
   Json statistics;

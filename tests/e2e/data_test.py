@@ -26,6 +26,29 @@ class DataTest(ProgramTest):
         self.assertEqual({k: sum(line.split(",")[1] == k for line in self.lines("test.csv")) for k in "01234"},
                          dict.fromkeys("01234", 50))
 
+    def test_tokenize_and_format_chat_as_the_model_does(self):
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1, "world": 2, "user": 3}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        (self.folder / "model").mkdir()
+        tokenizer.save(str(self.folder / "model" / "tokenizer.json"))
+        (self.folder / "model" / "chat_template.jinja").write_text(
+            "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}world{% endif %}")
+        texts = ["hello world", "no such words", "hello hello hello"]
+        (self.folder / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        self.mobula("data", "tokenize", "in.jsonl", "out.jsonl", "--tokenizer", "model", "--max-length", 2)
+        self.assertEqual([json.loads(line)["tokens"] for line in (self.folder / "out.jsonl").read_text().splitlines()],
+                         [tokenizer.encode(text).ids[:2] for text in texts])
+        chats = [[{"role": "user", "content": "hello"}], [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]]
+        (self.folder / "chats.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+        (self.folder / "p.yaml").write_text(
+            "source: {jsonl: chats.jsonl}\nsteps:\n  - format_chat: {model: model/, add_generation_prompt: true}\n"
+            "  - tokenize: {tokenizer: model/tokenizer.json, into: ids}\n  - drop: messages\nsink: {jsonl: ids.jsonl}\n")
+        self.mobula("data", "run", "p.yaml")
+        self.assertEqual([json.loads(line) for line in (self.folder / "ids.jsonl").read_text().splitlines()],
+                         [{"text": "user hello world", "ids": [3, 1, 2]}, {"text": "user x user y world", "ids": [3, 0, 3, 0, 2]}])
+        self.fails("data", "tokenize", "in.jsonl", "out2.jsonl", "--tokenizer", "nothing/", error="nothing/")
+
     def test_the_classes_of_a_real_data_set_are_split_by_their_share(self):
         self.mobula("data", "split", DATA / "madewithml" / "dataset.csv", "--train", "train.jsonl", "--test", "test.jsonl",
                     "--fraction", 0.2, "--stratify", "tag")

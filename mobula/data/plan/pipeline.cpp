@@ -16,6 +16,7 @@
 #include "mobula/data/content/content_rules.hpp"
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
+#include "mobula/data/preprocess/model_inputs.hpp"
 
 namespace mobula::data {
 namespace {
@@ -288,6 +289,33 @@ class PipelineReader {
              rules.near_duplicates = r.number(v["near_duplicates"], "keep_content.near_duplicates");
            return keep_content(d, rules, nullptr, v["report"] ? r.text(v["report"], "keep_content.report") : "");
          }},
+        {"tokenize",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "tokenize", {"column", "into", "tokenizer", "special_tokens", "max_length"});
+           if (!v["tokenizer"]) r.fail(v, "tokenize: no tokenizer", "such as {tokenizer: model/, column: text}");
+           TokenizeOptions options;
+           options.tokenizer = r.text(v["tokenizer"], "tokenize.tokenizer");
+           if (v["column"]) options.column = r.text(v["column"], "tokenize.column");
+           if (v["into"]) options.into = r.text(v["into"], "tokenize.into");
+           if (v["special_tokens"])
+             options.add_special_tokens = r.truth(v["special_tokens"], "tokenize.special_tokens");
+           if (v["max_length"]) options.max_length = r.integer(v["max_length"], "tokenize.max_length");
+           return tokenizer_preprocessor(std::move(options))->transform(d);
+         }},
+        {"format_chat",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "format_chat", {"column", "into", "model", "add_generation_prompt"});
+           if (!v["model"]) r.fail(v, "format_chat: no model", "such as {model: folder/, column: messages}");
+           FormatChatOptions options;
+           options.model = r.text(v["model"], "format_chat.model");
+           if (v["column"]) options.column = r.text(v["column"], "format_chat.column");
+           if (v["into"]) options.into = r.text(v["into"], "format_chat.into");
+           if (v["add_generation_prompt"])
+             options.add_generation_prompt = r.truth(v["add_generation_prompt"], "format_chat.add_generation_prompt");
+           return chat_preprocessor(std::move(options))->transform(d);
+         }},
+        {"preprocess", [](const PipelineReader& r, const Dataset& d,
+                          const YAML::Node& v) { return Preprocessor::load(r.text(v, "preprocess"))->transform(d); }},
         {"zip", [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.zip(r.source(v)); }},
         {"union",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.union_with({r.source(v)}); }},
@@ -319,9 +347,9 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   }
   Pipeline pipeline{dataset, {}, {}, {}, {}};
   if (const YAML::Node sink = root["sink"]) {
-    pipeline.format = reader.format_key(
-        sink, "sink", writable_formats(),
-        {"compression", "nan", "partition_by", "overwrite", "row_group_rows", "part_size", "delimiter", "durable"});
+    pipeline.format = reader.format_key(sink, "sink", writable_formats(),
+                                        {"compression", "nan", "partition_by", "overwrite", "row_group_rows",
+                                         "part_size", "delimiter", "durable", "resume", "part_rows"});
     pipeline.output = reader.text(sink[pipeline.format], "sink." + pipeline.format);
     if (const YAML::Node node = sink["compression"]) pipeline.write.compression = reader.text(node, "sink.compression");
     if (const YAML::Node node = sink["nan"]) {
@@ -332,6 +360,10 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
       pipeline.write.partition_by = reader.texts(node, "sink.partition_by");
     if (const YAML::Node node = sink["overwrite"]) pipeline.write.overwrite = reader.truth(node, "sink.overwrite");
     if (const YAML::Node node = sink["durable"]) pipeline.write.durable = reader.truth(node, "sink.durable");
+    if (const YAML::Node node = sink["resume"]) pipeline.write.resume = reader.truth(node, "sink.resume");
+    if (const YAML::Node node = sink["part_rows"]) pipeline.write.part_rows = reader.integer(node, "sink.part_rows");
+    pipeline.write.resume_key =
+        expand_environment(YAML::Dump(source) + "\n" + (root["steps"] ? YAML::Dump(root["steps"]) : ""), origin);
     if (const YAML::Node node = sink["row_group_rows"]) {
       pipeline.write.row_group_rows = reader.integer(node, "sink.row_group_rows");
       if (pipeline.write.row_group_rows <= 0) reader.fail(node, "sink.row_group_rows: a positive number is expected");

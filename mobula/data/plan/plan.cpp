@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
@@ -126,7 +127,23 @@ std::int64_t run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
 
 }  // namespace
 
+std::unique_ptr<Source> PlanContext::open_source(const std::function<std::unique_ptr<Source>()>& open) {
+  if (part == nullptr) return open();
+  if (std::exchange(part_taken, true)) {
+    throw Error(ErrorCode::unsupported, "resume: the rows come from more than one source",
+                "write the joined or united rows first, and resume over those");
+  }
+  return part(open);
+}
+
+void PlanContext::need_all_rows(const std::string& name) const {
+  if (part == nullptr) return;
+  throw Error(ErrorCode::unsupported, fmt::format("resume: {} needs all rows at once", name),
+              fmt::format("write what {} makes first, and resume over that", name));
+}
+
 Stretch BarrierNode::prepare(PlanContext& context) const {
+  context.need_all_rows(name_);
   Stretch stretch = input_->prepare(context);
   const auto barrier = make_(context);
   run_stretch(stretch, *barrier, context);
@@ -144,6 +161,7 @@ Stretch UnionNode::prepare(PlanContext& context) const {
 }
 
 Stretch StageNode::prepare(PlanContext& context) const {
+  if (step_ != nullptr) context.need_all_rows(name_);
   return {stage_source(input_->prepare(context), step_ == nullptr ? nullptr : step_(), context, num_threads_), {}};
 }
 

@@ -14,6 +14,9 @@
 
 namespace mobula::data {
 
+/// Gives the part of a source that a run is about; `open` opens the whole of it.
+using PartSource = std::function<std::unique_ptr<Source>(const std::function<std::unique_ptr<Source>()>& open)>;
+
 /// What nodes may use while they are made ready.
 struct PlanContext {
   std::uint64_t memory = std::uint64_t{256} << 20;  ///< of operators that hold rows back, in bytes
@@ -22,6 +25,14 @@ struct PlanContext {
   int num_threads = 0;                              ///< 0: one a core
   std::shared_ptr<RunStatistics> statistics = std::make_shared<RunStatistics>();
   std::shared_ptr<BadRows> bad_rows = std::make_shared<BadRows>(ErrorPolicy());
+
+  PartSource part;          ///< null: the run is about all rows
+  bool part_taken = false;  ///< a source has given its part
+
+  /// Returns what `open` opens, or its part. Throws Error(unsupported) where a run of parts has more than one source.
+  std::unique_ptr<Source> open_source(const std::function<std::unique_ptr<Source>()>& open);
+  /// Throws Error(unsupported) where the run is about a part, for an operator that needs all rows.
+  void need_all_rows(const std::string& name) const;
 
   ExecuteOptions execute_options() const { return {.num_threads = num_threads}; }
 };
@@ -47,7 +58,9 @@ class PlanNode {
 class SourceNode : public PlanNode {
  public:
   explicit SourceNode(std::function<std::unique_ptr<Source>(const PlanContext&)> open) : open_(std::move(open)) {}
-  Stretch prepare(PlanContext& context) const override { return {open_(context), {}}; }
+  Stretch prepare(PlanContext& context) const override {
+    return {context.open_source([&] { return open_(context); }), {}};
+  }
   std::string holds_back() const override { return {}; }
 
  private:

@@ -47,5 +47,9 @@ std::shared_ptr<class Preprocessor> read_encoder(const Json& json);
 std::shared_ptr<class Preprocessor> read_label_encoder(const Json& json);
 std::shared_ptr<class Preprocessor> read_vectorizer(const Json& json);
 std::shared_ptr<class Preprocessor> read_concatenator(const Json& json);
+std::shared_ptr<class Preprocessor> read_tokenizer(const Json& json);
+std::shared_ptr<class Preprocessor> read_chat(const Json& json);
+std::shared_ptr<class Preprocessor> read_image(const Json& json);
+std::shared_ptr<class Preprocessor> read_function(const Json& json);
 
 }  // namespace mobula::data

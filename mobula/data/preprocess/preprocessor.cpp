@@ -95,7 +95,11 @@ PreprocessorPointer Preprocessor::from_json(const Json& json) {
                                                     {"count_vectorizer", read_vectorizer},
                                                     {"tfidf_vectorizer", read_vectorizer},
                                                     {"hashing_vectorizer", read_vectorizer},
-                                                    {"concatenator", read_concatenator}};
+                                                    {"concatenator", read_concatenator},
+                                                    {"tokenizer", read_tokenizer},
+                                                    {"chat", read_chat},
+                                                    {"image", read_image},
+                                                    {"function", read_function}};
   try {
     const std::string kind = json.at("kind").get<std::string>();
     const auto found = kinds.find(kind);

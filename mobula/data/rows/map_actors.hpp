@@ -11,8 +11,11 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "mobula/core/runtime.hpp"
 #include "mobula/data/dataset.hpp"
@@ -41,15 +44,56 @@ class BatchActor {
   T function_;
 };
 
-/// Calls T's operator() in actors of the runtime, which must outlive the run. `arguments` construct each T.
+/// Actors between two runs of a dataset: those of a resumed run serve one part after the other.
+template <class Handle>
+struct IdleActors {
+  std::mutex mutex;
+  std::vector<Handle> handles;
+};
+
+/// Calls T's operator() in actors of the runtime, which must outlive the dataset: its actors stay for its next run.
+/// `arguments` construct each T.
 template <class T, class... A>
 Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOptions options, A... arguments) {
   MapOptions map{.name = options.name, .max_instances = options.max_actors, .schema = options.schema};
-  const auto make = [&runtime, actor_options = options.actor, arguments...] {
-    auto actor = runtime.with(actor_options).template actor<BatchActor<T>>(arguments...);
+  const auto create = [&runtime, actor_options = options.actor, arguments...] {
+    return runtime.with(actor_options).template actor<BatchActor<T>>(arguments...);
+  };
+  using Handle = decltype(create());
+  /// An actor in use; one whose call failed is not used again.
+  struct Lease {
+    std::shared_ptr<IdleActors<Handle>> idle;
+    Handle handle;
+    bool failed = false;
+    Lease(std::shared_ptr<IdleActors<Handle>> to, Handle actor) : idle(std::move(to)), handle(std::move(actor)) {}
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    ~Lease() {
+      if (failed) return;
+      const std::lock_guard lock(idle->mutex);
+      idle->handles.push_back(std::move(handle));
+    }
+  };
+  const auto idle = std::make_shared<IdleActors<Handle>>();
+  const auto make = [&runtime, create, idle] {
+    std::optional<Handle> handle;
+    {
+      const std::lock_guard lock(idle->mutex);
+      if (!idle->handles.empty()) {
+        handle.emplace(std::move(idle->handles.back()));
+        idle->handles.pop_back();
+      }
+    }
+    if (!handle) handle.emplace(create());
+    auto lease = std::make_shared<Lease>(idle, std::move(*handle));
     return std::function<RecordBatchPointer(const RecordBatchPointer&)>(
-        [&runtime, actor](const RecordBatchPointer& batch) {
-          return runtime.get(actor.template call<&BatchActor<T>::change>(BatchValue{batch})).batch;
+        [&runtime, lease](const RecordBatchPointer& batch) {
+          try {
+            return runtime.get(lease->handle.template call<&BatchActor<T>::change>(BatchValue{batch})).batch;
+          } catch (...) {
+            lease->failed = true;
+            throw;
+          }
         });
   };
   const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();

@@ -11,11 +11,16 @@ struct WriteOptions {
   std::string compression = "snappy";     ///< Parquet: none, snappy, zstd, gzip, lz4, brotli; IPC: none, zstd, lz4
   std::int64_t row_group_rows = 1 << 18;  ///< rows of a Parquet row group
   std::int64_t part_bytes = std::int64_t{256}
-                            << 20;        ///< a folder's next file is begun past this size (before compression)
-  char delimiter = ',';                   ///< of CSV
-  bool nan_as_null = false;               ///< JSONL: writes NaN and infinities as null instead of refusing them
-  bool durable = false;                   ///< waits until the bytes are on the disk, not only in the system's hands
-  bool overwrite = false;                 ///< replaces an output folder that exists
+                            << 20;  ///< a folder's next file is begun past this size (before compression)
+  char delimiter = ',';             ///< of CSV
+  bool nan_as_null = false;         ///< JSONL: writes NaN and infinities as null instead of refusing them
+  bool durable = false;             ///< waits until the bytes are on the disk, not only in the system's hands
+  bool overwrite = false;           ///< replaces an output folder that exists
+  /// A folder: each `part_rows` rows of the source become a file of their own, which appears when it is whole, and a run
+  /// that finds such files goes on behind them. Steps that need all rows at once, or a second source, are refused.
+  bool resume = false;
+  std::int64_t part_rows = 1 << 16;       ///< resume: rows of the source a file is made of
+  std::string resume_key;                 ///< resume: what else must be as it was, such as the steps' text
   std::vector<std::string> partition_by;  ///< folders key=value below the output folder, in Hive's manner
 };
 

@@ -1,0 +1,78 @@
+"""Batch pipelines that are killed and go on: no row twice, none left out, whatever the moment."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import pyarrow
+import pyarrow.parquet
+
+import mobula_program
+
+
+class ResumeTest(mobula_program.ProgramTest):
+    def setUp(self):
+        super().setUp()
+        ids = list(range(120_000))
+        self.texts = [f"Row {i} of Many Rows" for i in ids]
+        for part in range(3):
+            rows = slice(part * 40_000, (part + 1) * 40_000)
+            pyarrow.parquet.write_table(pyarrow.table({"id": ids[rows], "text": self.texts[rows]}),
+                                        self.folder / f"in{part}.parquet", row_group_size=15_000)
+        (self.folder / "p.yaml").write_text(
+            "source: {parquet: \"in*.parquet\"}\nsteps:\n  - filter: \"id % 7 != 3\"\n  - stage: {threads: 1}\n"
+            "  - with: {text: \"replace_regex(upper(text), '([A-Z]+)', '<\\\\\\\\1>')\"}\n"
+            "sink: {parquet: \"${OUT}\", resume: true, part_rows: 1500}\n")
+
+    def start(self, out):
+        return subprocess.Popen([mobula_program.BIN / "mobula", "data", "run", "p.yaml", "--json"], cwd=self.folder,
+                                env={**os.environ, "OUT": out}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def read(self, out):
+        table = pyarrow.concat_tables(pyarrow.parquet.read_table(file) for file in sorted((self.folder / out).glob("part-*.parquet")))
+        return table.to_pylist()
+
+    def test_goes_on_after_kills_at_any_moment(self):
+        whole = self.start("whole/")
+        out, err = whole.communicate(timeout=120)
+        self.assertEqual(whole.returncode, 0, err)
+        expected = self.read("whole")
+        self.assertEqual([row["id"] for row in expected], [i for i in range(120_000) if i % 7 != 3])
+        random.seed(5)
+        kills = 0
+        for _ in range(200):
+            process = self.start("out/")
+            try:
+                out, err = process.communicate(timeout=random.uniform(0.05, 0.35) + kills * 0.01)
+                self.assertEqual(process.returncode, 0, err)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                self.assertFalse((self.folder / "out" / "_SUCCESS").exists())
+        self.assertGreaterEqual(kills, 3)
+        last = json.loads(out.strip().splitlines()[-1])
+        self.assertGreater(last["parts_before"], 0)
+        self.assertEqual(self.read("out"), expected)
+        self.assertEqual(sorted(file.name for file in (self.folder / "out").iterdir()),
+                         sorted(file.name for file in (self.folder / "whole").iterdir()))
+
+    def test_keeps_two_runs_out_of_one_folder_and_notices_changes(self):
+        self.mobula("data", "run", "p.yaml", env={"OUT": "out/"})
+        again = self.mobula_json("data", "run", "p.yaml", env={"OUT": "out/"})
+        self.assertEqual((again["rows"], again["parts_before"]), (0, 80))
+        text = (self.folder / "p.yaml").read_text()
+        (self.folder / "p.yaml").write_text(text.replace("!= 3", "!= 4"))
+        self.fails("data", "run", "p.yaml", code=2, env={"OUT": "out/"}, error="other steps", hint="another folder")
+        (self.folder / "p.yaml").write_text(text)
+        time.sleep(0.01)
+        os.utime(self.folder / "in1.parquet")
+        self.fails("data", "run", "p.yaml", code=2, env={"OUT": "out/"}, error="changed since")
+
+
+if __name__ == "__main__":
+    unittest.main()
