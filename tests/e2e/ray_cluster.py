@@ -67,6 +67,7 @@ class Cluster:
         self.environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token,
                             "RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
         self.processes = []
+        self.num_nodes = 0
         self.dashboard_port = 0
         flags = [*HEAD, f"--temp-dir={self.folder / 'h'}"]
         if dashboard:
@@ -106,10 +107,15 @@ class Cluster:
     def log(self, name):
         return (self.folder / f"{name}.log").read_text()
 
-    def add_node(self, cpus=2, resources=None):
-        """Starts another node on this machine, and returns its process (the leader of its session)."""
-        name = f"node{len(self.processes)}"
-        process = self._start([f"--address={self.address}"], cpus, resources, name)
+    def add_node(self, cpus=2, resources=None, extra=()):
+        """Starts another node on this machine, and returns its process (the leader of its session).
+
+        It has an address of its own: a driver talks to any node of its own address, and must not go down with this one.
+        """
+        self.num_nodes += 1
+        name = f"node{self.num_nodes}"
+        flags = [f"--address={self.address}", f"--node-ip-address=127.0.0.{self.num_nodes + 1}", *extra]
+        process = self._start(flags, cpus, resources, name)
         self._wait(lambda: "Ray runtime started" in self.log(name), "a node does not start")
         return process
 
