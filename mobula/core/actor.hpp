@@ -105,7 +105,7 @@ struct Codec<Ref<T>> {
   }
   static Ref<T> decode(WireReader& in) {
     const auto id = in.number<std::uint64_t>();
-    return id == 0 ? Ref<T>() : Ref<T>(handle_reader()->object(id, typeid(Kept).name(), &ValueObject<Kept>::make));
+    return id == 0 ? Ref<T>() : Ref<T>(handle_reader(in)->object(id, typeid(Kept).name(), &ValueObject<Kept>::make));
   }
 };
 template <class T>
@@ -116,7 +116,7 @@ struct Codec<Actor<T>> {
   }
   static Actor<T> decode(WireReader& in) {
     const auto id = in.number<std::uint64_t>();
-    return id == 0 ? Actor<T>() : Actor<T>(handle_reader()->actor(id));
+    return id == 0 ? Actor<T>() : Actor<T>(handle_reader(in)->actor(id));
   }
 };
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/core/wire.hpp"
 
 namespace mobula {
 namespace {
@@ -21,6 +22,12 @@ std::shared_ptr<HandleReader> handle_reader() {
   std::lock_guard lock(mutex);
   if (reader_of_process() == nullptr) throw_handle_leaves_process();
   return reader_of_process();
+}
+
+std::shared_ptr<HandleReader> handle_reader(const WireReader& in) {
+  // Those that come with the bytes live as long as these.
+  if (in.handles() != nullptr) return {std::shared_ptr<void>(), in.handles()};
+  return handle_reader();
 }
 
 void set_handle_reader(std::shared_ptr<HandleReader> reader) {

@@ -10,6 +10,7 @@ namespace mobula {
 class ActorCore;
 class Engine;
 class Object;
+class WireReader;
 
 /// Numbers the handles that a value holds, while it is encoded; what writes the value keeps them until they have arrived.
 class HandleWriter {
@@ -34,6 +35,8 @@ class HandleReader {
 /// Returns who finds handles in this process. Throws Error(unsupported) where there is nobody: handles mean something only
 /// in values that tasks, actors and objects of a runtime with worker processes hold.
 std::shared_ptr<HandleReader> handle_reader();
+/// The same for the handles in what is read.
+std::shared_ptr<HandleReader> handle_reader(const WireReader& in);
 /// Sets it.
 void set_handle_reader(std::shared_ptr<HandleReader> reader);
 [[noreturn]] void throw_handle_leaves_process();

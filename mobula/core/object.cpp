@@ -40,6 +40,7 @@ void Object::decode_stored() {
   if (stored.decoded) return;
   const PinnedBytes pinned = stored.bytes->pin();
   WireReader in(pinned.bytes());
+  in.set_handles(pinned.handles());
   decode_value(in);
   set_holds_value();
   stored.decoded.store(true, std::memory_order_release);

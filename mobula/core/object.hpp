@@ -12,6 +12,7 @@
 namespace mobula {
 
 class Engine;
+class HandleReader;
 class Object;
 class Task;
 class WireWriter;
@@ -27,13 +28,16 @@ struct Waiter {
 class PinnedBytes {
  public:
   PinnedBytes() = default;
-  PinnedBytes(std::string_view bytes, std::shared_ptr<const void> keeper) noexcept
-      : bytes_(bytes), keeper_(std::move(keeper)) {}
+  /// `handles`: who finds the handles in them, kept by `keeper`; null: whoever does in this process.
+  PinnedBytes(std::string_view bytes, std::shared_ptr<const void> keeper, HandleReader* handles = nullptr) noexcept
+      : bytes_(bytes), keeper_(std::move(keeper)), handles_(handles) {}
   std::string_view bytes() const noexcept { return bytes_; }
+  HandleReader* handles() const noexcept { return handles_; }
 
  private:
   std::string_view bytes_;
   std::shared_ptr<const void> keeper_;
+  HandleReader* handles_ = nullptr;
 };
 
 /// Encoded bytes of a value that live outside this process's heap: in shared memory, or spilled to disk.

@@ -14,6 +14,14 @@
 
 namespace mobula {
 
+/// Makes a value of stored bytes.
+template <class T>
+T from_pinned(const PinnedBytes& pinned) {
+  WireReader in(pinned.bytes());
+  in.set_handles(pinned.handles());
+  return codec::decode<T>(in);
+}
+
 /// Asks the engine whether a polled object is ready by now.
 bool look(Object& object);
 
@@ -82,7 +90,7 @@ class View {
     if constexpr (kSpan || kText) {
       look_at(stored->pin());
     } else {
-      decoded_ = std::make_shared<const T>(from_bytes<T>(stored->pin().bytes()));
+      decoded_ = std::make_shared<const T>(from_pinned<T>(stored->pin()));
       window_ = decoded_.get();
     }
   }

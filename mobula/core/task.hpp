@@ -180,7 +180,7 @@ auto decode_slot(ArgumentReader& reader) {
     if constexpr (codec::is_a<Value, View>) {
       return Value(std::move(stored));
     } else {
-      return from_bytes<typename S::Value>(stored->pin().bytes());
+      return from_pinned<typename S::Value>(stored->pin());
     }
   } else {
     return codec::decode<Value>(reader.in);

@@ -17,6 +17,7 @@
 
 namespace mobula {
 
+class HandleReader;
 class HandleWriter;
 
 /// Appends values to a growing string, or to memory that was set aside for them; or only counts their bytes.
@@ -115,11 +116,15 @@ class WireReader {
     return at;
   }
   std::size_t remaining() const noexcept { return rest_.size(); }
+  /// Returns who finds the handles in these bytes; null: whoever does in this process (handle_reader()).
+  HandleReader* handles() const noexcept { return handles_; }
+  void set_handles(HandleReader* handles) noexcept { handles_ = handles; }
 
  private:
   [[noreturn]] void throw_truncated(std::uint64_t wanted) const;
 
   std::string_view rest_;
+  HandleReader* handles_ = nullptr;
 };
 
 }  // namespace mobula

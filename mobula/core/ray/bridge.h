@@ -50,6 +50,7 @@ enum RayFrame : uint64_t {
   kRayValue = 0x6d6f62756c610001,    ///< an encoded value follows
   kRayError = 0x6d6f62756c610002,    ///< an encoded error follows
   kRayMessage = 0x6d6f62756c610003,  ///< the plug-in could not run the call: its message follows
+  kRayHandles = 0x6d6f62756c610004,  ///< a table of handles with its size (uint32) before it, and an encoded value
 };
 
 struct RayResource {
@@ -77,11 +78,11 @@ struct RayConnect {
   int timeout_ms;
 };
 
-/// Runs in a worker: makes the call that the header describes, with the objects' bytes. Sets `result` to memory that
-/// the library keeps until the next call on this thread. `actor` is kept between the calls of one actor. Results, and
-/// objects that are put, start with eight bytes that say what follows: see RayFrame.
-typedef void (*RayExecute)(const struct RayBridge* bridge, const RayBytes* arguments, size_t num_arguments, void** actor,
-                           RayBytes* result);
+/// Runs in a worker: makes the call that the header describes, with the objects' bytes, which it takes over. Sets
+/// `result` to memory that the library keeps until the next call on this thread. `actor` is kept between the calls of one
+/// actor. Results, and objects that are put, start with eight bytes that say what follows: see RayFrame.
+typedef void (*RayExecute)(const struct RayBridge* bridge, RayBytes header, const RayBuffer* objects, size_t num_objects,
+                           void** actor, RayBytes* result);
 
 /// What the plug-in does. Functions that return int return a RayFailureKind and fill in `failure`.
 struct RayBridge {
@@ -111,6 +112,24 @@ struct RayBridge {
   /// Tells how often an actor has been made anew, whether it takes calls, and whether it is gone for good.
   int (*actor_state)(const RayId* actor, int64_t* num_restarts, bool* up, bool* dead, RayFailure* failure);
   int (*find_actor)(const char* name, RayId* actor, RayFailure* failure);
+  /// Gives back the reference that create_actor and adopt_actor count; Ray ends an actor after its calls when there is
+  /// none left.
+  void (*release_actor)(const RayId* actor);
+
+  /// Handles inside values: what another process needs to use an object or actor. `counted`: what stands for the actor
+  /// among the contents of an object.
+  int (*describe_object)(const RayId* id, RayBuffer* description, RayFailure* failure);
+  int (*describe_actor)(const RayId* actor, RayBuffer* description, RayId* counted, RayFailure* failure);
+  /// Takes over what came inside `outer`, and counts one reference to it.
+  int (*adopt_object)(const RayId* id, const RayId* outer, RayBytes description, RayFailure* failure);
+  int (*adopt_actor)(const RayId* outer, RayBytes description, RayId* actor, RayFailure* failure);
+  /// Returns this process's address among Ray's, once it is connected; empty where it can't be told.
+  RayBytes (*own_address)();
+  /// Tells Ray what an object holds. `outer` null: the result of the running task; `owner`: who asked for that.
+  int (*note_contents)(const RayId* outer, const RayId* inner, size_t count, RayBytes owner, RayFailure* failure);
+
+  /// Asks that a task does not run; `force`: ends the worker it runs in.
+  int (*cancel)(const RayId* result, bool force, RayFailure* failure);
 
   int (*create_placement_group)(const char* name, int strategy, const RayResource* const* bundles, const size_t* sizes,
                                 size_t num_bundles, RayId* id, RayFailure* failure);

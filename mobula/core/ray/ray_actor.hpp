@@ -20,7 +20,7 @@ class RayActor final : public ActorCore {
   /// Ray's identity of the actor; made with its first call, the constructor's.
   const RayId& id() const noexcept { return id_; }
   void set_id(const RayId& id) noexcept { id_ = id; }
-  /// Takes the identity of an actor that another process made, and ends.
+  /// Takes the identity of an actor that another process made, and ends; this one's handles don't count.
   void borrow(const RayId& id) noexcept {
     id_ = id;
     borrowed_ = true;
@@ -42,7 +42,7 @@ class RayActor final : public ActorCore {
   bool mark_killed() noexcept { return !killed_.exchange(true); }
 
  private:
-  /// Lets the actor make the calls it has been sent, and end.
+  /// Gives this process's reference back; Ray lets the actor make the calls it has been sent, and ends it with the last.
   void abandon() noexcept override;
 
   std::shared_ptr<RayConnection> connection_;

@@ -14,6 +14,9 @@
 
 namespace mobula {
 
+/// Values up to this size travel with the call; Ray itself draws the line here (max_direct_call_object_size).
+constexpr std::size_t kRayInlineBytes = 100 << 10;
+
 /// What a worker is told of a call beside its arguments.
 struct RayCallHeader {
   std::string key;     ///< of the function
@@ -22,6 +25,8 @@ struct RayCallHeader {
   int retries = 0;     ///< how often it runs again when it throws
   std::vector<std::string> retry_on;
   Variables environment;  ///< set while it runs
+  std::string owner;                 ///< address of the process that asks for the result
+  std::vector<RayId> references;     ///< objects that come with it
 };
 void encode(WireWriter& out, const RayCallHeader& header);
 RayCallHeader decode_ray_call_header(WireReader& in);
@@ -30,7 +35,7 @@ RayCallHeader decode_ray_call_header(WireReader& in);
 std::string library_of(const FunctionEntry& function);
 
 /// Tells in a worker how the engine's own calls end.
-extern "C" void mobula_ray_execute(const RayBridge* bridge, const RayBytes* arguments, std::size_t num_arguments,
-                                   void** actor, RayBytes* result);
+extern "C" void mobula_ray_execute(const RayBridge* bridge, RayBytes header, const RayBuffer* objects,
+                                   std::size_t num_objects, void** actor, RayBytes* result);
 
 }  // namespace mobula

@@ -10,6 +10,8 @@
 #include "mobula/base/error.hpp"
 #include "mobula/core/actor_core.hpp"
 #include "mobula/core/errors.hpp"
+#include "mobula/core/ray/ray_handles.hpp"
+#include "mobula/core/wire.hpp"
 
 namespace mobula {
 namespace {
@@ -79,12 +81,17 @@ void RayConnection::close() {
 
 /// Bytes that Ray brought here; they are this process's own, and need no connection.
 struct RayObject::Frame {
-  Frame(const RayBridge& from, const RayBuffer& buffer) : bridge(from), bytes(buffer) {}
+  Frame(const std::shared_ptr<RayConnection>& from, const RayBuffer& buffer, const RayId& id)
+      : bridge(from->bridge()), bytes(buffer) {
+    const std::string_view table = ray_frame_handles({bytes.data, bytes.size});
+    if (!table.empty()) handles = std::make_unique<RayHandleReader>(from, id, table);
+  }
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
   ~Frame() { bridge.release(bytes.owner); }
   const RayBridge& bridge;
   RayBuffer bytes;
+  std::unique_ptr<RayHandleReader> handles;
 };
 
 void RayObject::drop_actor() noexcept {
@@ -108,14 +115,14 @@ void RayObject::replace(const RayId& id) {
 }
 
 void RayObject::keep(const RayBuffer& frame) const {
-  auto kept = std::make_shared<const Frame>(connection_->bridge(), frame);
+  auto kept = std::make_shared<const Frame>(connection_, frame, id());
   std::lock_guard lock(mutex_);
   if (frame_ == nullptr) frame_ = std::move(kept);
 }
 
 PinnedBytes RayObject::pin() const {
   const auto pinned = [](const std::shared_ptr<const Frame>& frame) {
-    return PinnedBytes(ray_frame_value({frame->bytes.data, frame->bytes.size}), frame);
+    return PinnedBytes(ray_frame_value({frame->bytes.data, frame->bytes.size}), frame, frame->handles.get());
   };
   {
     std::lock_guard lock(mutex_);
@@ -140,6 +147,7 @@ std::size_t RayObject::size() const noexcept {
 std::exception_ptr ray_frame_error(std::string_view frame) {
   switch (mark_of(frame)) {
     case kRayValue:
+    case kRayHandles:
       return nullptr;
     case kRayError:
       return decode_error(frame.substr(kMark));
@@ -157,12 +165,19 @@ std::exception_ptr ray_frame_error(std::string_view frame) {
 bool is_ray_frame(std::string_view frame) {
   if (frame.size() < kMark) return false;
   const std::uint64_t mark = mark_of(frame);
-  return mark == kRayValue || mark == kRayError || mark == kRayMessage;
+  return mark == kRayValue || mark == kRayHandles || mark == kRayError || mark == kRayMessage;
 }
 
 std::string_view ray_frame_value(std::string_view frame) {
-  mark_of(frame);
-  return frame.substr(kMark);
+  const std::size_t table = mark_of(frame) == kRayHandles ? sizeof(std::uint32_t) + ray_frame_handles(frame).size() : 0;
+  return frame.substr(kMark + table);
+}
+
+std::string_view ray_frame_handles(std::string_view frame) {
+  if (mark_of(frame) != kRayHandles) return {};
+  WireReader in(frame.substr(kMark));
+  const auto size = in.number<std::uint32_t>();
+  return {in.take(size), size};
 }
 
 std::string ray_frame(RayFrame kind) {

@@ -14,6 +14,7 @@
 namespace mobula {
 
 class ActorCore;
+class Engine;
 
 /// Loads the plug-in that speaks to Ray, once. Throws Error(unavailable) that says what to install.
 const RayBridge& load_ray_bridge();
@@ -31,6 +32,9 @@ class RayConnection {
   ~RayConnection() { close(); }
 
   const RayBridge& bridge() const noexcept { return bridge_; }
+  /// The engine that made it; objects that come over it are that one's.
+  Engine* engine() const noexcept { return engine_; }
+  void set_engine(Engine* engine) noexcept { engine_ = engine; }
   /// Does `work(bridge)` unless the connection is closed, and keeps it open meanwhile.
   template <class Work>
   bool while_open(const Work& work) const {
@@ -43,6 +47,7 @@ class RayConnection {
 
  private:
   const RayBridge& bridge_;
+  Engine* engine_ = nullptr;
   bool owned_;  ///< false in Ray's workers: the connection is the worker's own
   mutable std::shared_mutex mutex_;
   bool closed_ = false;
@@ -61,6 +66,8 @@ class RayObject final : public StoredBytes {
   /// Keeps an actor whose call makes the object until the call has ended. Takes over one reference.
   void keep_actor(ActorCore* actor) noexcept { actor_.store(actor); }
   void drop_actor() noexcept;
+  /// Notes that somebody completes the object; returns whether it is the first.
+  bool claim() noexcept { return !claimed_.exchange(true); }
   /// Counts how often the task that makes it was sent.
   int num_attempts() const noexcept { return num_attempts_; }
   void count_attempt() noexcept { ++num_attempts_; }
@@ -79,6 +86,7 @@ class RayObject final : public StoredBytes {
   mutable std::shared_ptr<const Frame> frame_;
   std::atomic<int> num_attempts_{1};
   std::atomic<ActorCore*> actor_{nullptr};
+  std::atomic<bool> claimed_{false};
 };
 
 /// Tells whether an object's bytes are ours: Ray's C++ API hands some of its errors over as if they were values.
@@ -87,6 +95,8 @@ bool is_ray_frame(std::string_view frame);
 std::exception_ptr ray_frame_error(std::string_view frame);
 /// Returns the value's bytes of an object without error.
 std::string_view ray_frame_value(std::string_view frame);
+/// Returns the table of the handles in an object's value; empty where there are none.
+std::string_view ray_frame_handles(std::string_view frame);
 /// Returns the mark that starts an object's bytes.
 std::string ray_frame(RayFrame kind);
 

@@ -13,6 +13,7 @@
 #include "mobula/core/errors.hpp"
 #include "mobula/core/ray/ray_actor.hpp"
 #include "mobula/core/ray/ray_call.hpp"
+#include "mobula/core/ray/ray_handles.hpp"
 #include "mobula/core/ray/ray_worker.hpp"
 #include "mobula/core/task_group.hpp"
 
@@ -21,8 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Values up to this size travel with the call; Ray itself draws the line here (max_direct_call_object_size).
-constexpr std::size_t kInlineBytes = 100 << 10;
 /// How often Ray runs a C++ task when its worker dies: once more, whatever it is asked for.
 constexpr int kAttemptsOfRay = 2;
 /// Ray is asked in turns of this length, so that the end of the program does not wait for a result that never comes.
@@ -145,18 +144,23 @@ namespace {
 class RayArgumentWriter final : public ArgumentWriter {
  public:
   RayArgumentWriter(RayEngine& engine, std::vector<RayId>& references, std::vector<std::shared_ptr<RayObject>>& kept)
-      : engine_(engine), references_(references), kept_(kept) {}
+      : engine_(engine), references_(references), kept_(kept) {
+    out.set_handles(&handles_);
+  }
+  const RayHandleWriter& handles() const noexcept { return handles_; }
   void reference(Object& object) override {
     std::shared_ptr<RayObject> stored = ray_object(object);
     if (stored == nullptr) {
+      RayHandleWriter handles;
       WireWriter value;
+      value.set_handles(&handles);
       object.encode_value(value);
-      if (value.bytes().size() <= kInlineBytes) {
+      if (value.bytes().size() <= kRayInlineBytes && handles.empty()) {
         out.number<std::uint32_t>(0);
         out.text(value.bytes());
         return;
       }
-      stored = engine_.store(value.bytes());
+      stored = engine_.store(value.bytes(), handles);
       object.attach_stored(stored);
     }
     references_.push_back(stored->id());
@@ -166,6 +170,7 @@ class RayArgumentWriter final : public ArgumentWriter {
 
  private:
   RayEngine& engine_;
+  RayHandleWriter handles_;
   std::vector<RayId>& references_;
   std::vector<std::shared_ptr<RayObject>>& kept_;
 };
@@ -194,9 +199,18 @@ RayEngine::RayEngine(const RuntimeOptions& options) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   connection_ = std::make_shared<RayConnection>(bridge, true);
+  begin();
 }
 
-RayEngine::RayEngine(const RayBridge& bridge) : connection_(std::make_shared<RayConnection>(bridge, false)) {}
+RayEngine::RayEngine(const RayBridge& bridge) : connection_(std::make_shared<RayConnection>(bridge, false)) {
+  begin();
+}
+
+void RayEngine::begin() {
+  connection_->set_engine(this);
+  const RayBytes address = connection_->bridge().own_address();
+  own_address_.assign(address.data, address.size);
+}
 
 RayEngine::~RayEngine() {
   shutdown();
@@ -268,32 +282,36 @@ RayEngine::Outgoing RayEngine::outgoing(Task& task) {
     header.retries = options.retries;
     header.retry_on = options.retry_on;
   }
+  RayArgumentWriter arguments(*this, call.references, call.kept);
+  task.encode_arguments(arguments);
+  // Large arguments go through the store, as one object, and those with handles, which Ray then counts.
+  const bool large = arguments.out.bytes().size() > kRayInlineBytes || !arguments.handles().empty();
+  if (large) {
+    call.kept.push_back(store(arguments.out.bytes(), arguments.handles()));
+    call.references.push_back(call.kept.back()->id());
+  }
+  header.owner = own_address_;
+  header.references = call.references;
   const std::string library = library_of(task.function());
   WireWriter head;
   head.number(static_cast<std::uint32_t>(library.size()));
   head.raw(library.data(), library.size());
   encode(head, header);
-  RayArgumentWriter arguments(*this, call.references, call.kept);
-  task.encode_arguments(arguments);
-  // Large arguments go through the store, as one object.
-  const bool large = arguments.out.bytes().size() > kInlineBytes;
-  if (large) {
-    call.kept.push_back(store(arguments.out.bytes()));
-    call.references.push_back(call.kept.back()->id());
-  }
   head.number<std::uint8_t>(large ? 1 : 0);
   if (!large) head.raw(arguments.out.bytes().data(), arguments.out.bytes().size());
   call.header = head.take();
   return call;
 }
 
-std::shared_ptr<RayObject> RayEngine::store(std::string_view value) {
-  std::string frame = ray_frame(kRayValue);
+std::shared_ptr<RayObject> RayEngine::store(std::string_view value, const RayHandleWriter& handles) {
+  std::string frame = handles.head();
   frame += value;
   RayId id{};
   RayFailure failure{};
   const bool open = connection_->while_open([&](const RayBridge& bridge) {
-    bridge.put({frame.data(), frame.size()}, &id, &failure);
+    if (bridge.put({frame.data(), frame.size()}, &id, &failure) == kRayNone) {
+      handles.note_contents(bridge, &id, own_address_);
+    }
   });
   if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
   if (failure.kind != kRayNone) throw_ray_failure(failure, "an object can't be put into Ray's store");
@@ -456,9 +474,30 @@ ActorCore* RayEngine::find_actor(const std::string& name) {
 }
 
 std::shared_ptr<const StoredBytes> RayEngine::store(const void* value, EncodeFunction encode) {
+  RayHandleWriter handles;
   WireWriter out;
+  out.set_handles(&handles);
   encode(value, out);
-  return out.size() <= kInlineBytes ? nullptr : store(out.bytes());
+  return out.size() <= kRayInlineBytes && handles.empty() ? nullptr : store(out.bytes(), handles);
+}
+
+RayId RayEngine::identity(Object& object) {
+  std::shared_ptr<RayObject> stored = ray_object(object);
+  if (stored == nullptr) {
+    if (!object.ready()) {
+      throw Error(ErrorCode::unsupported, "a Ref whose value this program makes itself can't be sent before it is ready",
+                  "wait for it first");
+    }
+    if (object.error() != nullptr) std::rethrow_exception(object.error());
+    RayHandleWriter handles;
+    WireWriter value;
+    value.set_handles(&handles);
+    object.encode_value(value);
+    stored = store(value.bytes(), handles);
+    object.attach_stored(stored);
+    stored = ray_object(object);  // another thread's may have been first
+  }
+  return stored->id();
 }
 
 void RayEngine::before_wait(Object* object) {
@@ -472,7 +511,7 @@ void RayEngine::before_wait(Object* object) {
 
 // ---- results ----------------------------------------------------------------------------------------------------------
 
-void RayEngine::settle(Task& task, const RayBuffer& frame) {
+void RayEngine::settle(Object& object, const RayBuffer& frame) {
   const std::string_view bytes(frame.data, frame.size);
   std::exception_ptr error;
   try {
@@ -482,27 +521,38 @@ void RayEngine::settle(Task& task, const RayBuffer& frame) {
   }
   if (error != nullptr) {
     connection_->bridge().release(frame.owner);
-    fail(task, std::move(error));
+    fail(object, std::move(error));
     return;
   }
   // Several threads may have asked for one result: the first one's answer counts.
-  const auto object = ray_object(task);
-  object->keep(frame);
-  if (!task.claim()) return;
-  object->drop_actor();
-  task.drop_arguments();
-  TaskGroup* group = task.group;
-  task.complete();
+  const auto stored = ray_object(object);
+  stored->keep(frame);
+  if (!claim(object)) return;
+  stored->drop_actor();
+  TaskGroup* group = nullptr;
+  if (Task* task = object.task()) {
+    task->drop_arguments();
+    group = task->group;
+  }
+  object.complete();
   if (group != nullptr) group->finished(1);
 }
 
-void RayEngine::fail(Task& task, std::exception_ptr error) {
-  if (!task.claim()) return;
-  if (const auto object = ray_object(task)) object->drop_actor();
-  task.drop_arguments();
-  TaskGroup* group = task.group;
+bool RayEngine::claim(Object& object) {
+  Task* task = object.task();
+  return task != nullptr ? task->claim() : ray_object(object)->claim();
+}
+
+void RayEngine::fail(Object& object, std::exception_ptr error) {
+  if (!claim(object)) return;
+  if (const auto stored = ray_object(object)) stored->drop_actor();
+  TaskGroup* group = nullptr;
+  if (Task* task = object.task()) {
+    task->drop_arguments();
+    group = task->group;
+  }
   if (group != nullptr) group->fail(error);
-  task.complete_with(std::move(error));
+  object.complete_with(std::move(error));
   if (group != nullptr) group->finished(1);
 }
 
@@ -564,9 +614,8 @@ bool RayEngine::try_again(Task& task, const RayFailure& failure, const RayId& id
   return true;
 }
 
-bool RayEngine::fetch(Task& task, int timeout_ms) {
-  const auto object = ray_object(task);
-  const RayId id = object->id();
+bool RayEngine::fetch(Object& object, int timeout_ms) {
+  const RayId id = ray_object(object)->id();
   RayBuffer frame{};
   RayFailure failure{};
   const bool open =
@@ -574,20 +623,29 @@ bool RayEngine::fetch(Task& task, int timeout_ms) {
   if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
   if (failure.kind == kRayTimeout) return false;
   if (failure.kind == kRayNone && is_ray_frame({frame.data, frame.size})) {
-    settle(task, frame);
+    settle(object, frame);
     return true;
   }
+  Task* task = object.task();
   if (failure.kind == kRayNone) {
     connection_->bridge().release(frame.owner);
-    failure.kind = task.actor() != nullptr ? kRayActorDied : kRayWorkerDied;
+    failure.kind = task != nullptr && task->actor() != nullptr ? kRayActorDied : kRayWorkerDied;
     constexpr std::string_view kText = "its worker has died, or can't be reached any more";
     std::copy(kText.begin(), kText.end(), failure.message);
   }
+  if (task == nullptr) {
+    try {
+      throw_ray_failure(failure, "an object that another process made");
+    } catch (...) {
+      fail(object, std::current_exception());
+    }
+    return true;
+  }
   try {
-    if (try_again(task, failure, id)) return task.ready();
-    throw_ray_failure(failure, task.display_name());
+    if (try_again(*task, failure, id)) return task->ready();
+    throw_ray_failure(failure, task->display_name());
   } catch (...) {
-    fail(task, with_context(std::current_exception(), context_of(task)));
+    fail(object, with_context(std::current_exception(), context_of(*task)));
   }
   return true;
 }
@@ -597,14 +655,13 @@ void RayEngine::wait(Object* const* objects, std::size_t count, std::size_t want
   const auto deadline =
       timeout.count() < 0 || timeout > Clock::time_point::max() - now ? Clock::time_point::max() : now + timeout;
   if (count == 1) {
-    auto& task = static_cast<Task&>(**objects);
     for (;;) {
-      if (task.ready()) return;
+      if ((*objects)->ready()) return;
       const int turn = turn_until(deadline);
-      if (!fetch(task, turn) && turn == 0) return;
+      if (!fetch(**objects, turn) && turn == 0) return;
     }
   }
-  std::vector<Task*> pending;
+  std::vector<Object*> pending;
   std::vector<RayId> ids;
   const auto ready = std::make_unique<bool[]>(count);
   // The first look takes all that is there at once, so that results are not waited for one by one.
@@ -613,7 +670,7 @@ void RayEngine::wait(Object* const* objects, std::size_t count, std::size_t want
     ids.clear();
     for (std::size_t i = 0; i < count; ++i) {
       if (objects[i]->ready()) continue;
-      pending.push_back(static_cast<Task*>(objects[i]));
+      pending.push_back(objects[i]);
       ids.push_back(ray_object(*objects[i])->id());
     }
     const std::size_t num_ready = count - pending.size();
@@ -635,11 +692,10 @@ void RayEngine::wait(Object* const* objects, std::size_t count, std::size_t want
 }
 
 void RayEngine::watch(Object* object) {
-  auto* task = dynamic_cast<Task*>(object);
-  if (task == nullptr) return;
-  task->retain();
+  if (ray_object(*object) == nullptr) return;
+  object->retain();
   std::lock_guard lock(watch_mutex_);
-  watched_.push_back(task);
+  watched_.push_back(object);
   if (!watcher_.joinable()) watcher_ = std::thread([this] { watch_objects(); });
   watch_changed_.notify_one();
 }
@@ -647,28 +703,27 @@ void RayEngine::watch(Object* object) {
 void RayEngine::watch_objects() {
   pthread_setname_np(pthread_self(), "mobula-ray");
   while (!stopping_.load()) {
-    std::vector<Task*> tasks;
+    std::vector<Object*> objects;
     {
       std::unique_lock lock(watch_mutex_);
       watch_changed_.wait(lock, [&] { return stopping_.load() || !watched_.empty(); });
-      tasks = watched_;
+      objects = watched_;
     }
-    if (stopping_.load() || tasks.empty()) continue;
-    std::vector<Object*> objects(tasks.begin(), tasks.end());
+    if (stopping_.load() || objects.empty()) continue;
     try {
       wait(objects.data(), objects.size(), 1, std::chrono::milliseconds(kWatchTurnMs));
     } catch (const Error&) {
       return;  // the connection is closed
     }
-    std::vector<Task*> done;
+    std::vector<Object*> done;
     {
       std::lock_guard lock(watch_mutex_);
       const auto ended =
-          std::stable_partition(watched_.begin(), watched_.end(), [](const Task* task) { return !task->ready(); });
+          std::stable_partition(watched_.begin(), watched_.end(), [](const Object* object) { return !object->ready(); });
       done.assign(ended, watched_.end());
       watched_.erase(ended, watched_.end());
     }
-    for (Task* task : done) task->release();
+    for (Object* object : done) object->release();
   }
 }
 
@@ -679,10 +734,11 @@ void RayEngine::shutdown() {
     watch_changed_.notify_all();
   }
   if (watcher_.joinable()) watcher_.join();
-  for (Task* task : watched_) {
-    fail(*task,
-         std::make_exception_ptr(CancelledError(fmt::format("{}: the runtime was shut down", task->display_name()))));
-    task->release();
+  for (Object* object : watched_) {
+    const Task* task = object->task();
+    fail(*object, std::make_exception_ptr(CancelledError(fmt::format(
+                      "{}: the runtime was shut down", task == nullptr ? "an object" : task->display_name()))));
+    object->release();
   }
   watched_.clear();
   connection_->close();

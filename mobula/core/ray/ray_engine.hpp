@@ -19,6 +19,7 @@
 namespace mobula {
 
 class RayActor;
+class RayHandleWriter;
 
 class RayEngine final : public Engine {
  public:
@@ -35,8 +36,12 @@ class RayEngine final : public Engine {
   void kill(ActorCore* actor) override;
   bool cancel(Task* task, Cancel how) override;
   std::shared_ptr<const StoredBytes> store(const void* value, EncodeFunction encode) override;
-  /// Puts encoded bytes into Ray's store.
-  std::shared_ptr<RayObject> store(std::string_view value);
+  /// Puts encoded bytes into Ray's store. `handles`: those in them.
+  std::shared_ptr<RayObject> store(std::string_view value, const RayHandleWriter& handles);
+  /// Returns what Ray knows an object by; one that it does not know is put into its store. Throws the error of one that
+  /// has none.
+  RayId identity(Object& object);
+  const std::shared_ptr<RayConnection>& connection() const noexcept { return connection_; }
 
   void wait(Object* const* objects, std::size_t count, std::size_t wanted, std::chrono::nanoseconds timeout) override;
   void watch(Object* object) override;
@@ -63,9 +68,11 @@ class RayEngine final : public Engine {
   void sent(Task& task, const RayId& result);
   void check_resources(const ResourceSet& need, const std::string& who) const;
   ResourceSet resources(bool available) const;
-  bool fetch(Task& task, int timeout_ms);
-  void settle(Task& task, const RayBuffer& frame);
-  void fail(Task& task, std::exception_ptr error);
+  void begin();
+  bool fetch(Object& object, int timeout_ms);
+  void settle(Object& object, const RayBuffer& frame);
+  static bool claim(Object& object);
+  static void fail(Object& object, std::exception_ptr error);
   /// Sends a task again whose worker died, unless its retries are used up. `id`: what was asked for.
   bool try_again(Task& task, const RayFailure& failure, const RayId& id);
   bool call_again(RayActor& actor, Task& failed, const RayId& id);
@@ -73,12 +80,13 @@ class RayEngine final : public Engine {
 
   std::unique_ptr<RayCluster> cluster_;
   std::shared_ptr<RayConnection> connection_;
+  std::string own_address_;  ///< among Ray's processes
   mutable std::mutex resources_mutex_;
   mutable ResourceSet known_total_;
 
   std::mutex watch_mutex_;
   std::condition_variable watch_changed_;
-  std::vector<Task*> watched_;
+  std::vector<Object*> watched_;
   std::thread watcher_;
   std::atomic<bool> stopping_{false};
 };

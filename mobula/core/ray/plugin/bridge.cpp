@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "mobula/core/ray/plugin/core_worker.hpp"
 #include "mobula/core/ray/plugin/gcs_client.hpp"
 
 namespace mobula_ray {
@@ -26,6 +27,11 @@ using ray::internal::ArgsBufferList;
 using ray::internal::RayRuntime;
 
 const RayBridge* bridge();
+
+RayBuffer buffer_of(std::shared_ptr<msgpack::sbuffer> bytes) {
+  auto* owner = new std::shared_ptr<msgpack::sbuffer>(std::move(bytes));
+  return {(*owner)->data(), (*owner)->size(), owner};
+}
 
 /// The head's address, for questions of our own.
 std::string& head_address() {
@@ -65,12 +71,16 @@ msgpack::sbuffer execute(const ArgsBufferList& arguments, void** actor) {
     // The last call of an actor that nobody holds any more. Leaves by an exception that is none of std's.
     if (length == 0 && actor != nullptr) ray::ExitActor();
     const RayExecute entry = entry_of(std::string(arguments[0].data() + sizeof length, length));
-    std::vector<RayBytes> bytes;
-    for (const ArgsBuffer& argument : arguments) bytes.push_back({argument.data(), argument.size()});
-    bytes[0].data += sizeof length + length;
-    bytes[0].size -= sizeof length + length;
+    const std::size_t start = sizeof length + length;
+    std::vector<RayBuffer> objects;
+    for (std::size_t i = 1; i < arguments.size(); ++i) {
+      // Ray made the list for this call and drops it afterwards; what the call keeps to look at may stay longer.
+      auto& argument = const_cast<ArgsBuffer&>(arguments[i]);
+      objects.push_back(buffer_of(std::make_shared<msgpack::sbuffer>(std::move(argument))));
+    }
     RayBytes result{};
-    entry(bridge(), bytes.data(), bytes.size(), actor, &result);
+    entry(bridge(), {arguments[0].data() + start, arguments[0].size() - start}, objects.data(), objects.size(), actor,
+          &result);
     out.write(result.data, result.size);
   } catch (const std::exception& error) {
     const std::uint64_t kind = kRayMessage;
@@ -214,11 +224,6 @@ int guarded(RayFailure* failure, const Work& work) {
   } catch (const std::exception& error) {
     return fail(failure, kRayOther, error.what());
   }
-}
-
-RayBuffer buffer_of(std::shared_ptr<msgpack::sbuffer> bytes) {
-  auto* owner = new std::shared_ptr<msgpack::sbuffer>(std::move(bytes));
-  return {(*owner)->data(), (*owner)->size(), owner};
 }
 
 std::vector<ray::internal::TaskArg> arguments_of(const RayCall& call) {
@@ -408,6 +413,63 @@ int find_actor(const char* name, RayId* actor, RayFailure* failure) {
   return guarded(failure, [&] { set_id(actor, runtime().GetActorId(name, "")); });
 }
 
+RayBuffer buffer_of(const std::string& text) {
+  auto bytes = std::make_shared<msgpack::sbuffer>(text.size());
+  bytes->write(text.data(), text.size());
+  return buffer_of(std::move(bytes));
+}
+
+void release_actor_reference(const RayId* actor) {
+  release_actor(text_of(*actor));
+}
+
+int describe_object_of(const RayId* id, RayBuffer* description, RayFailure* failure) {
+  return guarded(failure, [&] { *description = buffer_of(describe_object(text_of(*id))); });
+}
+
+int describe_actor_of(const RayId* actor, RayBuffer* description, RayId* counted, RayFailure* failure) {
+  return guarded(failure, [&] {
+    std::string object;
+    *description = buffer_of(describe_actor(text_of(*actor), &object));
+    set_id(counted, object);
+  });
+}
+
+int adopt_object_in(const RayId* id, const RayId* outer, RayBytes description, RayFailure* failure) {
+  return guarded(failure,
+                 [&] { adopt_object(text_of(*id), text_of(*outer), std::string(description.data, description.size)); });
+}
+
+int adopt_actor_in(const RayId* outer, RayBytes description, RayId* actor, RayFailure* failure) {
+  return guarded(failure, [&] {
+    set_id(actor, adopt_actor(text_of(*outer), std::string(description.data, description.size)));
+  });
+}
+
+RayBytes own_address_bytes() {
+  static const std::string address = [] {
+    try {
+      return own_address();
+    } catch (const std::exception&) {
+      return std::string();
+    }
+  }();
+  return {address.data(), address.size()};
+}
+
+int note_contents_of(const RayId* outer, const RayId* inner, std::size_t count, RayBytes owner, RayFailure* failure) {
+  return guarded(failure, [&] {
+    std::vector<std::string> ids;
+    ids.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) ids.push_back(text_of(inner[i]));
+    note_contents(outer == nullptr ? result_id() : text_of(*outer), ids, std::string(owner.data, owner.size));
+  });
+}
+
+int cancel(const RayId* result, bool force, RayFailure* failure) {
+  return guarded(failure, [&] { cancel_task(text_of(*result), force); });
+}
+
 int create_placement_group(const char* name, int strategy, const RayResource* const* bundles, const std::size_t* sizes,
                            std::size_t num_bundles, RayId* id, RayFailure* failure) {
   return guarded(failure, [&] {
@@ -478,6 +540,14 @@ const RayBridge kBridge = {
     &kill_actor,
     &actor_state,
     &find_actor,
+    &release_actor_reference,
+    &describe_object_of,
+    &describe_actor_of,
+    &adopt_object_in,
+    &adopt_actor_in,
+    &own_address_bytes,
+    &note_contents_of,
+    &cancel,
     &create_placement_group,
     &wait_placement_group,
     &remove_placement_group,

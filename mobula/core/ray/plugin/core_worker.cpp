@@ -1,0 +1,227 @@
+#include "mobula/core/ray/plugin/core_worker.hpp"
+
+#include <ray/api/ray_runtime_holder.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
+
+// Ray's own declarations, as far as they are used (src/ray/common/id.h, status.h, core_worker/core_worker.h and others of
+// Ray 2.60): names and shapes must be Ray's, so that the linker finds its functions.
+namespace absl::lts_20230802 {
+namespace cord_internal {
+struct CordzUpdateTracker {
+  enum MethodIdentifier {};
+};
+}  // namespace cord_internal
+class Cord {
+ public:
+  Cord() = default;
+  Cord(std::string_view bytes, cord_internal::CordzUpdateTracker::MethodIdentifier method);
+  Cord(const Cord&) = delete;
+  Cord& operator=(const Cord&) = delete;
+  ~Cord() {
+    if ((bytes_[0] & 1) != 0) DestroyCordSlow();
+  }
+
+ private:
+  void DestroyCordSlow();
+  alignas(8) char bytes_[16] = {};
+};
+void CopyCordToString(const Cord& cord, std::string* text);
+}  // namespace absl::lts_20230802
+
+namespace google::protobuf {
+class Arena;
+class MessageLite {
+ public:
+  bool ParseFromCord(const absl::lts_20230802::Cord& cord);
+  bool SerializeToCord(absl::lts_20230802::Cord* cord) const;
+};
+}  // namespace google::protobuf
+
+namespace ray {
+#pragma pack(push, 1)
+template <class T, std::size_t N>
+struct PlainId {
+  std::size_t hash = 0;
+  char bytes[N];
+  std::string text() const { return {bytes, N}; }
+};
+#pragma pack(pop)
+class ObjectID : public PlainId<ObjectID, 28> {
+ public:
+  static ObjectID FromIndex(const class TaskID& task, std::uint32_t index);
+};
+class ActorID : public PlainId<ActorID, 16> {};
+class TaskID : public PlainId<TaskID, 24> {};
+static_assert(sizeof(ObjectID) == 36 && sizeof(ActorID) == 24 && sizeof(TaskID) == 32, "Ray's identities");
+
+class Status {
+ public:
+  Status(const Status&) = delete;
+  Status& operator=(const Status&) = delete;
+  ~Status();
+  bool ok() const { return state_ == nullptr; }
+  std::string ToString() const;
+
+ private:
+  void* state_;
+};
+class Buffer;
+class RayObject;
+namespace rpc {
+class Address {
+ public:
+  explicit Address(google::protobuf::Arena* arena);
+  Address(const Address&) = delete;
+  Address& operator=(const Address&) = delete;
+  ~Address();
+
+ private:
+  alignas(8) char room_[128];  // more than it takes
+};
+}  // namespace rpc
+namespace core {
+class CoreWorker {
+ public:
+  const rpc::Address& GetRpcAddress() const;
+  Status GetOwnershipInfo(const ObjectID& id, rpc::Address* owner, std::string* status);
+  void RegisterOwnershipInfoAndResolveFuture(const ObjectID& id, const ObjectID& outer, const rpc::Address& owner,
+                                             const std::string& status);
+  Status SerializeActorHandle(const ActorID& actor, std::string* bytes, ObjectID* counted) const;
+  ActorID DeserializeAndRegisterActorHandle(const std::string& bytes, const ObjectID& outer, bool add_local_reference);
+  void RemoveActorHandleReference(const ActorID& actor);
+  Status WaitForActorRegistered(const std::vector<ObjectID>& ids);
+  Status AllocateReturnObject(const ObjectID& id, const std::size_t& size, const std::shared_ptr<Buffer>& metadata,
+                              const std::vector<ObjectID>& contained, const rpc::Address& owner,
+                              std::int64_t* inlined_bytes, std::shared_ptr<RayObject>* object);
+  Status CancelTask(const ObjectID& id, bool force, bool recursive);
+};
+class CoreWorkerProcess {
+ public:
+  static CoreWorker& GetCoreWorker();
+};
+}  // namespace core
+namespace internal {
+class AbstractRayRuntime {
+ public:
+  const TaskID& GetCurrentTaskId();
+};
+}  // namespace internal
+}  // namespace ray
+
+namespace mobula_ray {
+namespace {
+
+using absl::lts_20230802::Cord;
+using ray::ActorID;
+using ray::ObjectID;
+using ray::core::CoreWorker;
+using ray::rpc::Address;
+
+CoreWorker& worker() {
+  return ray::core::CoreWorkerProcess::GetCoreWorker();
+}
+
+template <class Id>
+Id id_of(const std::string& text) {
+  Id id;
+  std::memset(id.bytes, 0xff, sizeof id.bytes);
+  if (text.size() == sizeof id.bytes) std::memcpy(id.bytes, text.data(), text.size());
+  return id;
+}
+
+void check(const ray::Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+}
+
+std::string bytes_of(const Address& address) {
+  Cord cord;
+  // Messages of protobuf begin with their base class.
+  if (!reinterpret_cast<const google::protobuf::MessageLite&>(address).SerializeToCord(&cord)) {
+    throw std::runtime_error("an address of Ray's can't be written");
+  }
+  std::string bytes;
+  CopyCordToString(cord, &bytes);
+  return bytes;
+}
+
+void read_address(const std::string& bytes, Address& address) {
+  const Cord cord(bytes, {});
+  if (!reinterpret_cast<google::protobuf::MessageLite&>(address).ParseFromCord(cord)) {
+    throw std::runtime_error("an address of Ray's is damaged");
+  }
+}
+
+}  // namespace
+
+std::string describe_object(const std::string& id) {
+  Address owner(nullptr);
+  std::string status;
+  check(worker().GetOwnershipInfo(id_of<ObjectID>(id), &owner, &status));
+  const std::string address = bytes_of(owner);
+  const auto size = static_cast<std::uint32_t>(address.size());
+  return std::string(reinterpret_cast<const char*>(&size), sizeof size) + address + status;
+}
+
+void adopt_object(const std::string& id, const std::string& outer, const std::string& description) {
+  std::uint32_t size = 0;
+  if (description.size() < sizeof size) throw std::runtime_error("a reference to an object is cut short");
+  std::memcpy(&size, description.data(), sizeof size);
+  if (size > description.size() - sizeof size) throw std::runtime_error("a reference to an object is cut short");
+  Address owner(nullptr);
+  read_address(description.substr(sizeof size, size), owner);
+  ray::internal::GetRayRuntime()->AddLocalReference(id);
+  worker().RegisterOwnershipInfoAndResolveFuture(id_of<ObjectID>(id), id_of<ObjectID>(outer), owner,
+                                                 description.substr(sizeof size + size));
+}
+
+std::string describe_actor(const std::string& actor, std::string* counted) {
+  std::string bytes;
+  auto id = id_of<ObjectID>({});
+  check(worker().SerializeActorHandle(id_of<ActorID>(actor), &bytes, &id));
+  check(worker().WaitForActorRegistered({id}));
+  *counted = id.text();
+  return bytes;
+}
+
+std::string adopt_actor(const std::string& outer, const std::string& description) {
+  return worker().DeserializeAndRegisterActorHandle(description, id_of<ObjectID>(outer), true).text();
+}
+
+void release_actor(const std::string& actor) {
+  worker().RemoveActorHandleReference(id_of<ActorID>(actor));
+}
+
+std::string own_address() {
+  return bytes_of(worker().GetRpcAddress());
+}
+
+void note_contents(const std::string& outer, const std::vector<std::string>& inner, const std::string& owner) {
+  Address address(nullptr);
+  read_address(owner, address);
+  std::vector<ObjectID> contained;
+  contained.reserve(inner.size());
+  for (const std::string& id : inner) contained.push_back(id_of<ObjectID>(id));
+  // Ray notes what a result holds when room for the result is made; this room, of a byte, is not used.
+  const std::size_t size = 1;
+  std::int64_t inlined_bytes = 0;
+  std::shared_ptr<ray::RayObject> room;
+  check(worker().AllocateReturnObject(id_of<ObjectID>(outer), size, nullptr, contained, address, &inlined_bytes, &room));
+}
+
+std::string result_id() {
+  const auto runtime = ray::internal::GetRayRuntime();
+  auto* abstract = reinterpret_cast<ray::internal::AbstractRayRuntime*>(runtime.get());
+  return ObjectID::FromIndex(abstract->GetCurrentTaskId(), 1).text();
+}
+
+void cancel_task(const std::string& id, bool force) {
+  check(worker().CancelTask(id_of<ObjectID>(id), force, false));
+}
+
+}  // namespace mobula_ray
