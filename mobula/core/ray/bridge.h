@@ -125,7 +125,7 @@ struct RayBridge {
   int (*adopt_actor)(const RayId* outer, RayBytes description, RayId* actor, RayFailure* failure);
   /// Returns this process's address among Ray's, once it is connected; empty where it can't be told.
   RayBytes (*own_address)();
-  /// Tells Ray what an object holds. `outer` null: the result of the running task; `owner`: who asked for that.
+  /// Tells Ray what an object holds. `outer` null: the result that this thread's task returns; `owner`: of the object.
   int (*note_contents)(const RayId* outer, const RayId* inner, size_t count, RayBytes owner, RayFailure* failure);
 
   /// Asks that a task does not run; `force`: ends the worker it runs in.

@@ -22,7 +22,6 @@ void encode(WireWriter& out, const RayCallHeader& header) {
     out.text(name);
     out.text(value);
   }
-  out.text(header.owner);
   out.number(static_cast<std::uint32_t>(header.references.size()));
   for (const RayId& id : header.references) out.number(id);
 }
@@ -38,7 +37,6 @@ RayCallHeader decode_ray_call_header(WireReader& in) {
     std::string name(in.text());
     header.environment.emplace_back(std::move(name), std::string(in.text()));
   }
-  header.owner = in.text();
   for (auto left = in.number<std::uint32_t>(); left > 0; --left) header.references.push_back(in.number<RayId>());
   return header;
 }

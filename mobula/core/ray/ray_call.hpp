@@ -25,7 +25,6 @@ struct RayCallHeader {
   int retries = 0;     ///< how often it runs again when it throws
   std::vector<std::string> retry_on;
   Variables environment;  ///< set while it runs
-  std::string owner;                 ///< address of the process that asks for the result
   std::vector<RayId> references;     ///< objects that come with it
 };
 void encode(WireWriter& out, const RayCallHeader& header);

@@ -290,7 +290,6 @@ RayEngine::Outgoing RayEngine::outgoing(Task& task) {
     call.kept.push_back(store(arguments.out.bytes(), arguments.handles()));
     call.references.push_back(call.kept.back()->id());
   }
-  header.owner = own_address_;
   header.references = call.references;
   const std::string library = library_of(task.function());
   WireWriter head;

@@ -29,8 +29,8 @@ class RayHandleWriter final : public HandleWriter {
   bool empty() const noexcept { return held_.empty(); }
   /// Returns what stands before the value's bytes in a frame: its mark and, where there are handles, their table.
   std::string head() const;
-  /// Tells Ray that `outer` holds the handles; null: the running task's result, asked for by the process at `owner`.
-  /// Does nothing where there are none.
+  /// Tells Ray that `outer`, an object of the process at `owner`, holds the handles; null: the result that this thread's
+  /// task returns. Does nothing where there are none.
   void note_contents(const RayBridge& bridge, const RayId* outer, std::string_view owner) const;
 
  private:

@@ -140,15 +140,11 @@ class RayResult final : public WireWriter {
     set_handles(&result_handles);
     raw(ray_frame(kRayValue).data(), ray_frame(kRayValue).size());
   }
-  /// Returns the frame. `owner`: who asked for it.
-  std::string finish(std::string_view owner) {
+  /// Returns the frame, which this thread's task returns next.
+  std::string finish() {
     if (handles_.empty()) return take();
-    handles_.note_contents(*ray_worker_bridge(), nullptr, owner);
-    std::string frame = handles_.head();
-    frame += bytes().substr(ray_frame(kRayValue).size());
-    // Small results travel inside the calls that take them, where Ray does not see what they hold: these are none.
-    if (frame.size() <= kRayInlineBytes) frame.resize(kRayInlineBytes + 1);
-    return frame;
+    handles_.note_contents(*ray_worker_bridge(), nullptr, {});
+    return handles_.head() + std::string(bytes().substr(ray_frame(kRayValue).size()));
   }
 
  private:
@@ -181,7 +177,7 @@ std::string run(RayBytes head, const RayObjects& objects, void** actor) {
         try {
           function->run_encoded(reader, result, actor);
           running_task = nullptr;
-          return result.finish(header.owner);
+          return result.finish();
         } catch (...) {
           failure = capture_task_failure();
         }

@@ -462,7 +462,11 @@ int note_contents_of(const RayId* outer, const RayId* inner, std::size_t count, 
     std::vector<std::string> ids;
     ids.reserve(count);
     for (std::size_t i = 0; i < count; ++i) ids.push_back(text_of(inner[i]));
-    note_contents(outer == nullptr ? result_id() : text_of(*outer), ids, std::string(owner.data, owner.size));
+    if (outer == nullptr) {
+      note_result_contents(ids);
+    } else {
+      note_contents(text_of(*outer), ids, std::string(owner.data, owner.size));
+    }
   });
 }
 

@@ -1,6 +1,10 @@
 #include "mobula/core/ray/plugin/core_worker.hpp"
 
+#include <elf.h>
+#include <link.h>
 #include <ray/api/ray_runtime_holder.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -8,6 +12,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 // Ray's own declarations, as far as they are used (src/ray/common/id.h, status.h, core_worker/core_worker.h and others of
 // Ray 2.60): names and shapes must be Ray's, so that the linker finds its functions.
@@ -52,13 +57,9 @@ struct PlainId {
   std::string text() const { return {bytes, N}; }
 };
 #pragma pack(pop)
-class ObjectID : public PlainId<ObjectID, 28> {
- public:
-  static ObjectID FromIndex(const class TaskID& task, std::uint32_t index);
-};
+class ObjectID : public PlainId<ObjectID, 28> {};
 class ActorID : public PlainId<ActorID, 16> {};
-class TaskID : public PlainId<TaskID, 24> {};
-static_assert(sizeof(ObjectID) == 36 && sizeof(ActorID) == 24 && sizeof(TaskID) == 32, "Ray's identities");
+static_assert(sizeof(ObjectID) == 36 && sizeof(ActorID) == 24, "Ray's identities");
 
 class Status {
  public:
@@ -106,12 +107,6 @@ class CoreWorkerProcess {
   static CoreWorker& GetCoreWorker();
 };
 }  // namespace core
-namespace internal {
-class AbstractRayRuntime {
- public:
-  const TaskID& GetCurrentTaskId();
-};
-}  // namespace internal
 }  // namespace ray
 
 namespace mobula_ray {
@@ -155,6 +150,83 @@ void read_address(const std::string& bytes, Address& address) {
   if (!reinterpret_cast<google::protobuf::MessageLite&>(address).ParseFromCord(cord)) {
     throw std::runtime_error("an address of Ray's is damaged");
   }
+}
+
+/// What the result holds that this thread's task is about to return; one reference to each is counted.
+thread_local std::vector<ObjectID> result_contents;
+
+void release_references(const std::vector<ObjectID>& ids) {
+  for (const ObjectID& id : ids) ray::internal::GetRayRuntime()->RemoveLocalReference(id.text());
+}
+
+using Allocate = ray::Status (*)(CoreWorker* worker, const ObjectID& id, const std::size_t& size,
+                                 const std::shared_ptr<ray::Buffer>& metadata, const std::vector<ObjectID>& contained,
+                                 const Address& owner, std::int64_t* inlined_bytes,
+                                 std::shared_ptr<ray::RayObject>* object);
+Allocate allocate = nullptr;
+
+/// Makes room for a result, as CoreWorker::AllocateReturnObject, and names what it holds: the C++ worker says that it holds
+/// nothing, where Python's says what there is.
+ray::Status allocate_result(CoreWorker* worker, const ObjectID& id, const std::size_t& size,
+                            const std::shared_ptr<ray::Buffer>& metadata, const std::vector<ObjectID>& contained,
+                            const Address& owner, std::int64_t* inlined_bytes, std::shared_ptr<ray::RayObject>* object) {
+  const std::vector<ObjectID> held = std::exchange(result_contents, {});
+  struct Release {
+    const std::vector<ObjectID>& ids;
+    ~Release() { release_references(ids); }
+  } const after{held};  // the result has them then
+  return allocate(worker, id, size, metadata, held.empty() ? contained : held, owner, inlined_bytes, object);
+}
+
+constexpr const char* kAllocate =
+    "_ZN3ray4core10CoreWorker20AllocateReturnObjectERKNS_8ObjectIDERKmRKSt10shared_"
+    "ptrINS_6BufferEERKSt6vectorIS2_SaIS2_EERKNS_3rpc7AddressEPlPS7_INS_9RayObjectEE";
+
+/// Puts allocate_result() where Ray's library calls AllocateReturnObject: into its table of called functions.
+int intercept_in(dl_phdr_info* info, std::size_t, void* found) {
+  const std::string_view name = info->dlpi_name == nullptr ? "" : info->dlpi_name;
+  if (name.find("libray_api.so") == std::string_view::npos) return 0;
+  const ElfW(Dyn)* dynamic = nullptr;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+      dynamic = reinterpret_cast<const ElfW(Dyn)*>(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+    }
+  }
+  const ElfW(Rela)* calls = nullptr;
+  const ElfW(Sym)* symbols = nullptr;
+  const char* names = nullptr;
+  std::size_t size = 0;
+  for (; dynamic != nullptr && dynamic->d_tag != DT_NULL; ++dynamic) {
+    if (dynamic->d_tag == DT_JMPREL) calls = reinterpret_cast<const ElfW(Rela)*>(dynamic->d_un.d_ptr);
+    if (dynamic->d_tag == DT_PLTRELSZ) size = dynamic->d_un.d_val;
+    if (dynamic->d_tag == DT_SYMTAB) symbols = reinterpret_cast<const ElfW(Sym)*>(dynamic->d_un.d_ptr);
+    if (dynamic->d_tag == DT_STRTAB) names = reinterpret_cast<const char*>(dynamic->d_un.d_ptr);
+  }
+  if (calls == nullptr || symbols == nullptr || names == nullptr) return 1;
+  for (std::size_t i = 0; i < size / sizeof *calls; ++i) {
+    if (std::strcmp(names + symbols[ELF64_R_SYM(calls[i].r_info)].st_name, kAllocate) != 0) continue;
+    auto* slot = reinterpret_cast<Allocate*>(info->dlpi_addr + calls[i].r_offset);
+    // The table is read-only once the library is loaded.
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+    auto* start = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(slot) & ~(page - 1));
+    if (mprotect(start, page, PROT_READ | PROT_WRITE) != 0) return 1;
+    allocate = *slot;
+    *slot = &allocate_result;
+    mprotect(start, page, PROT_READ);
+    *static_cast<bool*>(found) = true;
+    return 1;
+  }
+  return 1;
+}
+
+/// Returns whether Ray's library asks us what results hold.
+bool intercept() {
+  static const bool done = [] {
+    bool found = false;
+    dl_iterate_phdr(&intercept_in, &found);
+    return found;
+  }();
+  return done;
 }
 
 }  // namespace
@@ -201,23 +273,26 @@ std::string own_address() {
   return bytes_of(worker().GetRpcAddress());
 }
 
+void note_result_contents(const std::vector<std::string>& inner) {
+  if (!intercept()) throw std::runtime_error("Ray's library is not as expected: what a result holds can't be counted");
+  release_references(std::exchange(result_contents, {}));
+  for (const std::string& id : inner) {
+    ray::internal::GetRayRuntime()->AddLocalReference(id);
+    result_contents.push_back(id_of<ObjectID>(id));
+  }
+}
+
 void note_contents(const std::string& outer, const std::vector<std::string>& inner, const std::string& owner) {
   Address address(nullptr);
   read_address(owner, address);
   std::vector<ObjectID> contained;
   contained.reserve(inner.size());
   for (const std::string& id : inner) contained.push_back(id_of<ObjectID>(id));
-  // Ray notes what a result holds when room for the result is made; this room, of a byte, is not used.
+  // Ray notes what an object holds when room for it is made as a result; this room, of a byte, is not used.
   const std::size_t size = 1;
   std::int64_t inlined_bytes = 0;
   std::shared_ptr<ray::RayObject> room;
   check(worker().AllocateReturnObject(id_of<ObjectID>(outer), size, nullptr, contained, address, &inlined_bytes, &room));
-}
-
-std::string result_id() {
-  const auto runtime = ray::internal::GetRayRuntime();
-  auto* abstract = reinterpret_cast<ray::internal::AbstractRayRuntime*>(runtime.get());
-  return ObjectID::FromIndex(abstract->GetCurrentTaskId(), 1).text();
 }
 
 void cancel_task(const std::string& id, bool force) {

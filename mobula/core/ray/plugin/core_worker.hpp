@@ -27,8 +27,8 @@ void release_actor(const std::string& actor);
 std::string own_address();
 /// Tells Ray that `outer`, an object of the process at `owner`, holds references to others.
 void note_contents(const std::string& outer, const std::vector<std::string>& inner, const std::string& owner);
-/// Returns the identity of the object that the running task makes.
-std::string result_id();
+/// The same of the result that this thread's task returns next.
+void note_result_contents(const std::vector<std::string>& inner);
 
 /// Asks Ray not to run the task that makes an object; `force`: to end its worker where it runs.
 void cancel_task(const std::string& id, bool force);
