@@ -97,6 +97,7 @@ TEST_P(Guide, Failures) {
     EXPECT_EQ(error.type(), "std::runtime_error");
   }
 
+  if (!cancels()) return;
   Ref<int> endless = rt.remote<patient>();
   rt.cancel(endless);
   EXPECT_EQ(rt.wait(std::vector{endless}).ready.size(), 1U);
@@ -126,13 +127,14 @@ TEST_P(Guide, Actors) {
   auto found = rt.find_actor<Counter>("score");
   rt.get(rt.stop(named));
 
+  ActorPool<Counter> pool(rt, {.min_size = 1, .max_size = 2}, 100);
+  for (int value : rt.get(pool.map<&Counter::add>(std::vector{1, 2, 3}))) EXPECT_GT(value, 100);
+
+  if (on_ray()) return;  // refuses several calls at once
   auto store = rt.with(ActorOptions{.groups = {{"io", 2}}}).actor<Store>();
   auto loaded = store.in("io").call<&Store::slow_load>(7);
   auto size = store.call<&Store::size>();
   EXPECT_EQ(rt.get(loaded) + rt.get(size), 10);
-
-  ActorPool<Counter> pool(rt, {.min_size = 1, .max_size = 2}, 100);
-  for (int value : rt.get(pool.map<&Counter::add>(std::vector{1, 2, 3}))) EXPECT_GT(value, 100);
 }
 
 TEST_P(Guide, Placement) {

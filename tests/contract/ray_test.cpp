@@ -90,9 +90,22 @@ TEST_P(Nodes, RefuseWhatRayCanNotDo) {
               rt.with(mobula::TaskOptions{.labels = {{"zone", "a"}}}).remote<slow>(1);
             }),
             mobula::ErrorCode::unsupported);
-  EXPECT_EQ(code_of([&] { rt.with(mobula::TaskOptions{.timeout = std::chrono::seconds(1)}).remote<slow>(1); }),
-            mobula::ErrorCode::unsupported);
   EXPECT_EQ(rt.get(running), 1);
+}
+
+TEST_P(Nodes, FailTasksWhoseTimeIsUp) {
+  auto late = rt.with(mobula::TaskOptions{.timeout = std::chrono::milliseconds(300)}).remote<slow>(1);
+  EXPECT_THROW(rt.get(late), mobula::TimeoutError);
+}
+
+TEST_P(Nodes, SetResourcesAsideInGroups) {
+  auto group = rt.placement_group({{.cpus = 1}, {.resources = {{"spare", 1}}}});
+  EXPECT_TRUE(group.wait(std::chrono::seconds(20)));
+  const mobula::TaskOptions in_group{.cpus = 0, .resources = {{"spare", 1}}, .placement = group.bundle(1)};
+  EXPECT_EQ(rt.get(rt.with(in_group).remote<[] { return 2; }>()), 2);
+  group.remove();
+  EXPECT_THROW(group.wait(), mobula::ResourceError);
+  EXPECT_THROW(rt.placement_group({{.cpus = 64}}), mobula::ResourceError);
 }
 
 TEST_P(Nodes, RecomputeWhatADeadNodeHeld) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -68,6 +69,9 @@ class RayObject final : public StoredBytes {
   void drop_actor() noexcept;
   /// Notes that somebody completes the object; returns whether it is the first.
   bool claim() noexcept { return !claimed_.exchange(true); }
+  /// When its task's time is up; max() where it has none. Set before anybody else knows the object.
+  std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
+  void set_deadline(std::chrono::steady_clock::time_point deadline) noexcept { deadline_ = deadline; }
   /// Counts how often the task that makes it was sent.
   int num_attempts() const noexcept { return num_attempts_; }
   void count_attempt() noexcept { ++num_attempts_; }
@@ -84,6 +88,7 @@ class RayObject final : public StoredBytes {
   RayId id_;
   struct Frame;
   mutable std::shared_ptr<const Frame> frame_;
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
   std::atomic<int> num_attempts_{1};
   std::atomic<ActorCore*> actor_{nullptr};
   std::atomic<bool> claimed_{false};

@@ -14,6 +14,7 @@
 #include "mobula/core/ray/ray_actor.hpp"
 #include "mobula/core/ray/ray_call.hpp"
 #include "mobula/core/ray/ray_handles.hpp"
+#include "mobula/core/ray/ray_placement.hpp"
 #include "mobula/core/ray/ray_worker.hpp"
 #include "mobula/core/task_group.hpp"
 
@@ -75,11 +76,7 @@ void refuse_unsupported(const Options& options, const std::string& who) {
   }
   if (!options.labels.empty())
     refuse("asks for a node by its labels", "give the nodes a custom resource, and ask for that");
-  if (options.placement.group != 0)
-    refuse("asks for a placement group's bundle", "use --engine local, or custom resources");
-  if constexpr (std::is_same_v<Options, TaskOptions>) {
-    if (options.timeout.count() >= 0) refuse("has a timeout", "give get() a timeout");
-  } else {
+  if constexpr (std::is_same_v<Options, ActorOptions>) {
     if (options.concurrency > 1 || !options.groups.empty()) {
       refuse("asks for several calls at once", "leave concurrency and groups out, or make several actors");
     }
@@ -120,6 +117,8 @@ struct RayEngine::Outgoing {
   std::vector<RayId> references;
   std::vector<std::shared_ptr<RayObject>> kept;
   std::map<std::string, double> needs;
+  std::shared_ptr<RayReservation> group;
+  int bundle = -1;
   RayCall finish() {
     resources.clear();
     for (const auto& [resource, amount] : needs) {
@@ -132,7 +131,8 @@ struct RayEngine::Outgoing {
     call.num_references = references.size();
     call.resources = resources.data();
     call.num_resources = resources.size();
-    call.bundle = -1;
+    call.placement_group = group == nullptr ? nullptr : &group->ray_id();
+    call.bundle = group == nullptr ? -1 : bundle;
     return call;
   }
   std::vector<RayResource> resources;
@@ -238,6 +238,7 @@ ResourceSet RayEngine::resources(bool available) const {
     std::string name = line.substr(1, first - 1);
     // Each node has a resource of its own name; Ray's store counts as one too.
     if (name.starts_with("node:") || name == "object_store_memory") continue;
+    if (name.find("_group_") != std::string::npos) continue;  // a placement group's
     if (name == "CPU") name = "cpu";
     if (name == "GPU") name = "gpu";
     sum.set(name, sum.get(name) +
@@ -268,6 +269,35 @@ void RayEngine::check_resources(const ResourceSet& need, const std::string& who)
   throw ResourceError(
       fmt::format("{} needs {}; the cluster's nodes have {} in all", who, need.text(), known_total_.text()),
       "ask for less, or add nodes");
+}
+
+std::shared_ptr<Reservation> RayEngine::reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) {
+  ResourceSet sum;
+  for (const Bundle& bundle : bundles) {
+    ResourceSet need;
+    for (const auto& [name, amount] : ray_amounts(bundle)) {
+      const std::string ours = name == "CPU" ? "cpu" : name == "GPU" ? "gpu" : name;
+      need.set(ours, amount);
+      sum.set(ours, sum.get(ours) + Amount{amount});
+    }
+    check_resources(need, "a bundle of a placement group");
+  }
+  check_resources(sum, "a placement group");
+  std::lock_guard lock(groups_mutex_);
+  auto made = std::make_shared<RayReservation>(connection_, groups_.size() + 1, bundles, options);
+  groups_.emplace(made->id(), made);
+  return made;
+}
+
+std::shared_ptr<RayReservation> RayEngine::group_of(const BundleRef& bundle) {
+  if (bundle.group == 0) return nullptr;
+  std::lock_guard lock(groups_mutex_);
+  const auto found = groups_.find(bundle.group);
+  if (found == groups_.end()) {
+    throw Error(ErrorCode::unsupported, "a placement group that another process of the cluster has made can't be used here",
+                "start what runs in the group from where it was made");
+  }
+  return found->second;
 }
 
 RayEngine::Outgoing RayEngine::outgoing(Task& task) {
@@ -326,6 +356,8 @@ RayId RayEngine::send_once(Task& task, Outgoing& call) {
   make.num_references = 0;
   call.needs.clear();
   RayCall run = call.finish();
+  run.placement_group = nullptr;
+  run.bundle = -1;
   RayCall end{};
   end.name = "end";
   end.header = {reinterpret_cast<const char*>(&nothing), sizeof nothing};
@@ -370,6 +402,8 @@ void RayEngine::submit(Task* task) {
   refuse_unsupported(options, task->display_name());
   Outgoing call = outgoing(*task);
   call.needs = needs_of(options);
+  call.group = group_of(options.placement);
+  call.bundle = options.placement.index;
   if (task->extras != nullptr) {
     check_resources(set_of(call.needs), task->display_name());
   }
@@ -378,6 +412,9 @@ void RayEngine::submit(Task* task) {
 
 void RayEngine::sent(Task& task, const RayId& result) {
   auto object = std::make_shared<RayObject>(connection_, result);
+  const auto now = Clock::now();
+  const auto timeout = task.options().timeout;
+  if (timeout.count() >= 0 && timeout < Clock::time_point::max() - now) object->set_deadline(now + timeout);
   if (ActorCore* actor = task.actor()) {
     actor->retain();
     object->keep_actor(actor);
@@ -434,6 +471,8 @@ void RayEngine::call(ActorCore* actor, Task* call) {
   }
   const ActorOptions& options = actor->options();
   outgoing_call.needs = needs_of(options);
+  outgoing_call.group = group_of(options.placement);
+  outgoing_call.bundle = options.placement.index;
   RayCall made = outgoing_call.finish();
   made.actor_name = options.name.empty() ? nullptr : options.name.c_str();
   made.max_restarts = options.max_restarts;
@@ -609,18 +648,29 @@ bool RayEngine::try_again(Task& task, const RayFailure& failure, const RayId& id
   }
   Outgoing call = outgoing(task);
   call.needs = needs_of(task.options());
+  call.group = group_of(task.options().placement);
+  call.bundle = task.options().placement.index;
   object->replace(send(task, call, times));
   return true;
 }
 
 bool RayEngine::fetch(Object& object, int timeout_ms) {
-  const RayId id = ray_object(object)->id();
+  const auto stored = ray_object(object);
+  const RayId id = stored->id();
   RayBuffer frame{};
   RayFailure failure{};
+  timeout_ms = std::min(timeout_ms, turn_until(stored->deadline()));
   const bool open =
       connection_->while_open([&](const RayBridge& bridge) { bridge.get(&id, timeout_ms, &frame, &failure); });
   if (!open) throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
-  if (failure.kind == kRayTimeout) return false;
+  if (failure.kind == kRayTimeout) {
+    if (Clock::now() < stored->deadline()) return false;
+    fail(object, std::make_exception_ptr(TimeoutError(
+                     fmt::format("{} has not ended in the {:g} s of its timeout", object.task()->display_name(),
+                                 std::chrono::duration<double>(object.task()->options().timeout).count()),
+                     "give it more time; on Ray it goes on, though nobody gets its result")));
+    return true;
+  }
   if (failure.kind == kRayNone && is_ray_frame({frame.data, frame.size})) {
     settle(object, frame);
     return true;
@@ -683,7 +733,11 @@ void RayEngine::wait(Object* const* objects, std::size_t count, std::size_t want
       throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "get what you need before its end");
     if (failure.kind != kRayNone && failure.kind != kRayTimeout) throw_ray_failure(failure, "waiting for results");
     for (std::size_t i = 0; i < pending.size(); ++i) {
-      if (failure.kind == kRayNone && ready[i]) fetch(*pending[i], kTurnMs);
+      if (failure.kind == kRayNone && ready[i]) {
+        fetch(*pending[i], kTurnMs);
+      } else if (Clock::now() >= ray_object(*pending[i])->deadline()) {
+        fetch(*pending[i], 0);
+      }
     }
     if (!first && turn == 0) return;
     if (first && Clock::now() >= deadline) return;

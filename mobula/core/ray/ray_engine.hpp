@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +20,7 @@
 namespace mobula {
 
 class RayActor;
+class RayReservation;
 class RayHandleWriter;
 
 class RayEngine final : public Engine {
@@ -55,6 +57,7 @@ class RayEngine final : public Engine {
 
   ResourceSet total_resources() const override;
   ResourceSet available_resources() const override;
+  std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) override;
   std::string name() const override { return "ray"; }
   std::vector<pid_t> worker_pids() const override { return {}; }
   void shutdown() override;
@@ -69,6 +72,8 @@ class RayEngine final : public Engine {
   void check_resources(const ResourceSet& need, const std::string& who) const;
   ResourceSet resources(bool available) const;
   void begin();
+  /// Returns the group that a bundle is of; null for none. Throws Error(unsupported) for another process's.
+  std::shared_ptr<RayReservation> group_of(const BundleRef& bundle);
   bool fetch(Object& object, int timeout_ms);
   void settle(Object& object, const RayBuffer& frame);
   static bool claim(Object& object);
@@ -83,6 +88,9 @@ class RayEngine final : public Engine {
   std::string own_address_;  ///< among Ray's processes
   mutable std::mutex resources_mutex_;
   mutable ResourceSet known_total_;
+
+  std::mutex groups_mutex_;
+  std::map<std::uint64_t, std::shared_ptr<RayReservation>> groups_;
 
   std::mutex watch_mutex_;
   std::condition_variable watch_changed_;
