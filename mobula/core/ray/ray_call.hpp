@@ -24,8 +24,8 @@ struct RayCallHeader {
   std::string caller;  ///< the function that made the call, or "the program"
   int retries = 0;     ///< how often it runs again when it throws
   std::vector<std::string> retry_on;
-  Variables environment;  ///< set while it runs
-  std::vector<RayId> references;     ///< objects that come with it
+  Variables environment;          ///< set while it runs
+  std::vector<RayId> references;  ///< objects that come with it
 };
 void encode(WireWriter& out, const RayCallHeader& header);
 RayCallHeader decode_ray_call_header(WireReader& in);

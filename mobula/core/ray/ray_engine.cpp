@@ -294,7 +294,8 @@ std::shared_ptr<RayReservation> RayEngine::group_of(const BundleRef& bundle) {
   std::lock_guard lock(groups_mutex_);
   const auto found = groups_.find(bundle.group);
   if (found == groups_.end()) {
-    throw Error(ErrorCode::unsupported, "a placement group that another process of the cluster has made can't be used here",
+    throw Error(ErrorCode::unsupported,
+                "a placement group that another process of the cluster has made can't be used here",
                 "start what runs in the group from where it was made");
   }
   return found->second;
@@ -523,8 +524,8 @@ RayId RayEngine::identity(Object& object) {
   std::shared_ptr<RayObject> stored = ray_object(object);
   if (stored == nullptr) {
     if (!object.ready()) {
-      throw Error(ErrorCode::unsupported, "a Ref whose value this program makes itself can't be sent before it is ready",
-                  "wait for it first");
+      throw Error(ErrorCode::unsupported,
+                  "a Ref whose value this program makes itself can't be sent before it is ready", "wait for it first");
     }
     if (object.error() != nullptr) std::rethrow_exception(object.error());
     RayHandleWriter handles;
@@ -771,8 +772,8 @@ void RayEngine::watch_objects() {
     std::vector<Object*> done;
     {
       std::lock_guard lock(watch_mutex_);
-      const auto ended =
-          std::stable_partition(watched_.begin(), watched_.end(), [](const Object* object) { return !object->ready(); });
+      const auto ended = std::stable_partition(watched_.begin(), watched_.end(),
+                                               [](const Object* object) { return !object->ready(); });
       done.assign(ended, watched_.end());
       watched_.erase(ended, watched_.end());
     }

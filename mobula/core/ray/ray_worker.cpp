@@ -161,7 +161,8 @@ std::string run(RayBytes head, const RayObjects& objects, void** actor) {
     const std::string_view values(head.data + head.size - in.remaining(), in.remaining());
     if (stored && objects.empty()) throw Error(ErrorCode::corrupt, "a call came without its arguments");
     // A task whose argument could not be made fails as that did.
-    for (std::size_t i = 0; i < objects.size() && failure == nullptr; ++i) failure = ray_frame_error(objects[i]->frame());
+    for (std::size_t i = 0; i < objects.size() && failure == nullptr; ++i)
+      failure = ray_frame_error(objects[i]->frame());
     if (failure == nullptr) {
       const FunctionEntry* function = find_function(header.key);
       if (function == nullptr) {

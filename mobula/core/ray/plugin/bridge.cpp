@@ -441,9 +441,8 @@ int adopt_object_in(const RayId* id, const RayId* outer, RayBytes description, R
 }
 
 int adopt_actor_in(const RayId* outer, RayBytes description, RayId* actor, RayFailure* failure) {
-  return guarded(failure, [&] {
-    set_id(actor, adopt_actor(text_of(*outer), std::string(description.data, description.size)));
-  });
+  return guarded(failure,
+                 [&] { set_id(actor, adopt_actor(text_of(*outer), std::string(description.data, description.size))); });
 }
 
 RayBytes own_address_bytes() {

@@ -169,7 +169,8 @@ Allocate allocate = nullptr;
 /// nothing, where Python's says what there is.
 ray::Status allocate_result(CoreWorker* worker, const ObjectID& id, const std::size_t& size,
                             const std::shared_ptr<ray::Buffer>& metadata, const std::vector<ObjectID>& contained,
-                            const Address& owner, std::int64_t* inlined_bytes, std::shared_ptr<ray::RayObject>* object) {
+                            const Address& owner, std::int64_t* inlined_bytes,
+                            std::shared_ptr<ray::RayObject>* object) {
   const std::vector<ObjectID> held = std::exchange(result_contents, {});
   struct Release {
     const std::vector<ObjectID>& ids;
@@ -292,7 +293,8 @@ void note_contents(const std::string& outer, const std::vector<std::string>& inn
   const std::size_t size = 1;
   std::int64_t inlined_bytes = 0;
   std::shared_ptr<ray::RayObject> room;
-  check(worker().AllocateReturnObject(id_of<ObjectID>(outer), size, nullptr, contained, address, &inlined_bytes, &room));
+  check(
+      worker().AllocateReturnObject(id_of<ObjectID>(outer), size, nullptr, contained, address, &inlined_bytes, &room));
 }
 
 void cancel_task(const std::string& id, bool force) {
