@@ -20,13 +20,15 @@ void add_options(CLI::App& command, EncodeOptions& options) {
 
 void add_encode_commands(CommandLine& line) {
   auto embedding = std::make_shared<EncodeOptions>();
-  add_options(line.add(nullptr, "embed", "Turn texts into vectors whose products say how alike they are",
-                       "  mobula embed --model DIR --text 'Attention is all you need' --json\n"
-                       "  mobula embed --model DIR --input titles.txt --json > vectors.jsonl",
-                       [&line, embedding] {
-                         return run_in_plugin(kTorchPlugin, "mobula_run_embed", *embedding, line.globals());
-                       }),
-              *embedding);
+  CLI::App& embed = line.add(
+      nullptr, "embed", "Turn texts into vectors whose products say how alike they are",
+      "  mobula embed --model DIR --text 'Attention is all you need' --json\n"
+      "  mobula embed --model DIR --input titles.txt --json > vectors.jsonl\n"
+      "  mobula embed --model DIR --text 'finding objects in photos' --input titles.txt --nearest 5",
+      [&line, embedding] { return run_in_plugin(kTorchPlugin, "mobula_run_embed", *embedding, line.globals()); });
+  add_options(embed, *embedding);
+  embed.add_option("--nearest", embedding->nearest, "Print so many lines of --input that are most like each --text")
+      ->check(CLI::Range(1, 100000));
   auto classifying = std::make_shared<EncodeOptions>();
   add_options(line.add(nullptr, "classify", "Print how likely a classifier finds each label for texts or their tokens",
                        "  mobula classify --model DIR --text 'Diffusion models for audio' --json\n"

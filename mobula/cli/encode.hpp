@@ -13,6 +13,7 @@ struct EncodeOptions {
   std::vector<std::int32_t> ids;
   std::string input;  ///< a text a line
   std::string dtype;  ///< empty: the checkpoint's own
+  int nearest = 0;    ///< embed: print so many lines of `input` that are most like each of `texts`
 };
 
 }  // namespace mobula::cli

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -142,8 +144,69 @@ std::string join_numbers(const std::vector<float>& values, const char* separator
   return fmt::to_string(out);
 }
 
+/// The lines most like one query, the best first.
+class Nearest {
+ public:
+  Nearest(std::vector<float> query, std::size_t count) : query_(std::move(query)), count_(count) {}
+
+  void offer(const std::vector<float>& vector, std::size_t line) {
+    const float score = std::inner_product(query_.begin(), query_.end(), vector.begin(), 0.0F);
+    if (found_.size() == count_ && score <= found_.back().first) return;
+    const auto at = std::find_if(found_.begin(), found_.end(), [&](const auto& each) { return each.first < score; });
+    found_.insert(at, {score, line});
+    if (found_.size() > count_) found_.pop_back();
+  }
+  const std::vector<std::pair<float, std::size_t>>& found() const { return found_; }
+
+ private:
+  std::vector<float> query_;
+  std::size_t count_;
+  std::vector<std::pair<float, std::size_t>> found_;  ///< score and line, from 0
+};
+
+using EmbedRows = std::function<void(const EncodeOptions&, const std::function<void(std::vector<float>)>&)>;
+
+/// Prints for every text the lines of the file that are most like it.
+int search(const EncodeOptions& options, bool json, const EmbedRows& embed_rows) {
+  if (options.texts.empty() || options.input.empty() || !options.ids.empty()) {
+    throw_invalid("--nearest looks for --text among the lines of --input", "give both, and no --ids");
+  }
+  EncodeOptions queries = options;
+  queries.input.clear();
+  EncodeOptions lines = options;
+  lines.texts.clear();
+  std::vector<Nearest> nearest;
+  embed_rows(queries, [&](std::vector<float> vector) {
+    nearest.emplace_back(std::move(vector), static_cast<std::size_t>(options.nearest));
+  });
+  std::size_t line = 0;
+  embed_rows(lines, [&](const std::vector<float>& vector) {
+    for (Nearest& each : nearest) each.offer(vector, line);
+    ++line;
+  });
+  std::map<std::size_t, std::string> texts;
+  for (const Nearest& each : nearest) {
+    for (const auto& found : each.found()) texts[found.second];
+  }
+  std::ifstream file(options.input);
+  std::string text;
+  for (std::size_t number = 0; std::getline(file, text); ++number) {
+    if (const auto wanted = texts.find(number); wanted != texts.end()) wanted->second = text;
+  }
+  for (std::size_t i = 0; i < nearest.size(); ++i) {
+    Json found = Json::array();
+    if (!json) fmt::print("{}{}\n", i == 0 ? "" : "\n", options.texts[i]);
+    for (const auto& [score, number] : nearest[i].found()) {
+      if (!json) fmt::print("  {:.3f}  {}\n", score, texts[number]);
+      found.push_back({{"line", number + 1}, {"score", score}, {"text", texts[number]}});
+    }
+    if (json) fmt::print("{}\n", to_line(Json{{"text", options.texts[i]}, {"nearest", found}}));
+  }
+  return 0;
+}
+
 int embed(const EncodeOptions& options, const GlobalOptions& globals) {
-  check_one_source(options);
+  if (options.nearest == 0) check_one_source(options);
   const auto model = load_model(options);
   auto how = models::read_sentence_embedding_options(options.model);
   const std::int64_t context = model->description().context();
@@ -151,17 +214,17 @@ int embed(const EncodeOptions& options, const GlobalOptions& globals) {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   if (options.ids.empty()) tokenizer = load_tokenizer(options.model, max_tokens, model->description().vocab_size);
   const at::NoGradGuard no_grad;
-  for_each_batch(options, *model, context, tokenizer.get(), [&](const std::vector<Ids>& rows) {
-    const models::EncoderInput input = pad(rows, model->description().pad_id);
-    const at::Tensor vectors_BC = models::embed_sentences(model->hidden(input), input.mask_BT, how);
-    for (std::int64_t b = 0; b < vectors_BC.size(0); ++b) {
-      const std::string numbers = join_numbers(to_vector(vectors_BC[b]), globals.json ? "," : " ");
-      if (globals.json) {
-        fmt::print("[{}]\n", numbers);
-      } else {
-        fmt::print("{}\n", numbers);
-      }
-    }
+  const EmbedRows embed_rows = [&](const EncodeOptions& source, const std::function<void(std::vector<float>)>& use) {
+    for_each_batch(source, *model, context, tokenizer.get(), [&](const std::vector<Ids>& rows) {
+      const models::EncoderInput input = pad(rows, model->description().pad_id);
+      const at::Tensor vectors_BC = models::embed_sentences(model->hidden(input), input.mask_BT, how);
+      for (std::int64_t b = 0; b < vectors_BC.size(0); ++b) use(to_vector(vectors_BC[b]));
+    });
+  };
+  if (options.nearest > 0) return search(options, globals.json, embed_rows);
+  embed_rows(options, [&](const std::vector<float>& vector) {
+    const std::string numbers = join_numbers(vector, globals.json ? "," : " ");
+    fmt::print("{}{}{}\n", globals.json ? "[" : "", numbers, globals.json ? "]" : "");
   });
   return 0;
 }

@@ -14,6 +14,7 @@
 #include "mobula/base/size.hpp"
 #include "mobula/cli/commands.hpp"
 #include "mobula/cli/line_blocks.hpp"
+#include "mobula/text/kmer_tokenizer.hpp"
 #include "mobula/text/tokenizer.hpp"
 #include "mobula/text/training/vocabulary_trainer.hpp"
 
@@ -55,13 +56,17 @@ void feed(const LineBlocks::Block& block, const std::string& field, text::Vocabu
   }
 }
 
-int run_training(TrainTokenizerOptions options, bool json) {
-  const auto start = std::chrono::steady_clock::now();
-  const fs::path out = options.out;
+void refuse_existing(const fs::path& out) {
   if (fs::exists(out / "tokenizer.json")) {
     throw Error(ErrorCode::already_exists, fmt::format("{}: this folder holds a tokenizer", out.string()),
                 "name another one with --out");
   }
+}
+
+int run_training(TrainTokenizerOptions options, bool json) {
+  const auto start = std::chrono::steady_clock::now();
+  const fs::path out = options.out;
+  refuse_existing(out);
   auto& training = options.training;
   training.kind = options.kind == "bpe"       ? VocabularyKind::bpe
                   : options.kind == "unigram" ? VocabularyKind::unigram
@@ -122,6 +127,25 @@ int run_training(TrainTokenizerOptions options, bool json) {
   return 0;
 }
 
+struct KmerOptions {
+  std::string alphabet = "ACGT";
+  std::size_t k = 3;
+  std::string out;
+};
+
+int make_kmers(const KmerOptions& options, bool json) {
+  const fs::path out = options.out;
+  refuse_existing(out);
+  const auto tokenizer = text::make_kmer_tokenizer(options.alphabet, options.k);
+  tokenizer->save(out);
+  if (json) {
+    fmt::print("{}\n", to_line(Json{{"out", out.string()}, {"vocab_size", tokenizer->vocab_size()}}));
+  } else {
+    fmt::print("{}: {} tokens\n", out.string(), tokenizer->vocab_size());
+  }
+  return 0;
+}
+
 struct TokenizerFileOptions {
   std::string input;
   std::string pattern;
@@ -157,10 +181,7 @@ int show_info(const TokenizerFileOptions& options, bool json) {
 
 int convert(const TokenizerFileOptions& options, bool json) {
   const fs::path out = options.out;
-  if (fs::exists(out / "tokenizer.json")) {
-    throw Error(ErrorCode::already_exists, fmt::format("{}: this folder holds a tokenizer", out.string()),
-                "name another one with --out");
-  }
+  refuse_existing(out);
   const auto tokenizer = load(options);
   tokenizer->save(out);
   if (json) {
@@ -206,6 +227,16 @@ void add_tokenizer_commands(CommandLine& line) {
   train.add_option("--threads", options->threads, "Threads (0: one a processor)")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
+
+  auto kmer = std::make_shared<KmerOptions>();
+  CLI::App& kmers =
+      line.add(&group, "kmers", "Make a vocabulary of all words of k letters, for DNA, proteins or events",
+               "  mobula tokenizer kmers --k 3 --out dna/\n"
+               "  mobula tokenizer kmers --alphabet ACDEFGHIKLMNPQRSTVWY --k 2 --out proteins/",
+               [&line, kmer] { return make_kmers(*kmer, line.globals().json); });
+  kmers.add_option("--alphabet", kmer->alphabet, "The letters, each once")->capture_default_str();
+  kmers.add_option("--k", kmer->k, "Letters in a word")->capture_default_str();
+  kmers.add_option("--out", kmer->out, "Folder for tokenizer.json and tokenizer_config.json")->required();
 
   auto file = std::make_shared<TokenizerFileOptions>();
   const auto add_file_options = [&file](CLI::App& command) {

