@@ -5,7 +5,7 @@ import unittest
 from mobula_program import BIN, BUILD
 from ray_cluster import require_ray
 
-EXAMPLES = ["monte_carlo_pi", "epidemic", "grid_search", "parameter_server", "crawl"]
+EXAMPLES = ["monte_carlo_pi", "epidemic", "grid_search", "parameter_server", "crawl", "hello"]
 
 
 def setUpModule():
