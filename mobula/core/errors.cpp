@@ -9,6 +9,7 @@
 #include <cstring>
 #include <typeinfo>
 
+#include "mobula/base/size.hpp"
 #include "mobula/core/wire.hpp"
 
 namespace mobula {
@@ -36,8 +37,7 @@ struct Parts {
   std::vector<std::string> trace;
   std::vector<std::string> types;  ///< of a TaskError
   std::string last_stderr;
-  int signal = 0;
-  int exit_code = 0;
+  WorkerExit exit;
 };
 
 Parts take_apart(const std::exception_ptr& error) {
@@ -52,8 +52,7 @@ Parts take_apart(const std::exception_ptr& error) {
     parts.trace = own.trace();
     if (const auto* task = dynamic_cast<const TaskError*>(&own)) parts.types = task->types();
     if (const auto* died = dynamic_cast<const WorkerDiedError*>(&own)) {
-      parts.signal = died->signal();
-      parts.exit_code = died->exit_code();
+      parts.exit = {died->exit_code(), died->signal(), died->peak_memory(), died->out_of_memory()};
       parts.last_stderr = died->last_stderr();
     }
   } catch (const std::exception& other) {
@@ -83,7 +82,7 @@ std::exception_ptr put_together(const Parts& p) {
     case Kind::task:
       return finish(TaskError(p.types, p.message, p.hint), p);
     case Kind::worker_died:
-      return finish(WorkerDiedError(p.message, p.signal, p.exit_code, p.last_stderr, p.hint), p);
+      return finish(WorkerDiedError(p.message, p.exit, p.last_stderr, p.hint), p);
     case Kind::timeout:
       return finish(TimeoutError(p.message, p.hint), p);
     case Kind::cancelled:
@@ -110,9 +109,11 @@ TaskError::TaskError(std::vector<std::string> types, std::string message, std::s
 }
 WorkerDiedError::WorkerDiedError(std::string message, int signal, int exit_code, std::string last_stderr,
                                  std::string hint)
+    : WorkerDiedError(std::move(message), WorkerExit{.exit_code = exit_code, .signal = signal}, std::move(last_stderr),
+                      std::move(hint)) {}
+WorkerDiedError::WorkerDiedError(std::string message, const WorkerExit& exit, std::string last_stderr, std::string hint)
     : Error(ErrorCode::worker_died, std::move(message), std::move(hint)),
-      signal_(signal),
-      exit_code_(exit_code),
+      exit_(exit),
       last_stderr_(std::move(last_stderr)) {}
 TimeoutError::TimeoutError(std::string message, std::string hint)
     : Error(ErrorCode::timeout, std::move(message), std::move(hint)) {}
@@ -144,8 +145,10 @@ std::string encode_error(const std::exception_ptr& error) {
   out.number(parts.kind);
   out.number(parts.code);
   for (const std::string* text : {&parts.message, &parts.hint, &parts.last_stderr}) out.text(*text);
-  out.number(parts.signal);
-  out.number(parts.exit_code);
+  out.number(parts.exit.signal);
+  out.number(parts.exit.exit_code);
+  out.number(parts.exit.peak_memory);
+  out.number(parts.exit.out_of_memory);
   out.number<std::uint64_t>(parts.trace.size());
   for (const std::string& line : parts.trace) out.text(line);
   out.number<std::uint64_t>(parts.types.size());
@@ -159,8 +162,10 @@ std::exception_ptr decode_error(std::string_view bytes) {
   parts.kind = in.number<Kind>();
   parts.code = in.number<ErrorCode>();
   for (std::string* text : {&parts.message, &parts.hint, &parts.last_stderr}) *text = in.text();
-  parts.signal = in.number<int>();
-  parts.exit_code = in.number<int>();
+  parts.exit.signal = in.number<int>();
+  parts.exit.exit_code = in.number<int>();
+  parts.exit.peak_memory = in.number<std::uint64_t>();
+  parts.exit.out_of_memory = in.number<bool>();
   for (auto left = in.number<std::uint64_t>(); left > 0; --left) parts.trace.emplace_back(in.text());
   for (auto left = in.number<std::uint64_t>(); left > 0; --left) parts.types.emplace_back(in.text());
   return put_together(parts);
@@ -176,29 +181,58 @@ void rethrow_with_context(const std::exception_ptr& error, std::string where) {
   std::rethrow_exception(with_context(error, std::move(where)));
 }
 
-WorkerDiedError describe_death(std::string_view who, int signal, int exit_code, std::string last_stderr) {
+std::exception_ptr argument_failure(const std::exception_ptr& error, std::size_t argument, std::string_view task) {
+  return with_context(
+      error, argument == 0 ? fmt::format("an argument of {}", task) : fmt::format("argument {} of {}", argument, task));
+}
+
+WorkerDiedError describe_death(std::string_view who, const WorkerExit& exit, std::string last_stderr) {
+  const int signal = exit.signal;
   std::string how;
   std::string hint;
-  if (signal == SIGKILL) {
+  if (exit.out_of_memory) {
+    how = "was killed by the system, which had run out of memory";
+    hint =
+        "use smaller inputs, run fewer at once (TaskOptions::memory sets memory aside for each), or raise the memory "
+        "limit of the container or machine";
+  } else if (signal == SIGKILL) {
     how = "was killed by SIGKILL";
-    hint = "where nobody killed it, the system ran out of memory (see dmesg): use fewer workers or smaller inputs";
+    hint =
+        "somebody sent it this signal: kill -9, or the limit of a batch system; the system has counted no process that "
+        "it killed for lack of memory";
   } else if (signal == SIGSEGV || signal == SIGBUS) {
     how = signal == SIGSEGV ? "died of a segmentation fault" : "died of a bus error";
-    hint = "the task's code touched memory it must not: run it under the asan preset";
+    hint =
+        "its code touched memory it must not, or its stack ran over (deep recursion): build the program with "
+        "-fsanitize=address, or run the task alone in a debugger with Isolation::thread";
   } else if (signal == SIGABRT) {
     how = "aborted";
     hint = "its last lines of standard error say why: an assertion, or an exception where none may leave";
+  } else if (signal == SIGILL || signal == SIGFPE) {
+    how = signal == SIGILL ? "died of an illegal instruction" : "died of an arithmetic error";
+    hint = signal == SIGILL ? "build the program for the processor of this machine"
+                            : "its code divided an integer by zero, or its smallest value by -1";
   } else if (signal != 0) {
     const char* name = sigabbrev_np(signal);
     how = fmt::format("was ended by signal {} (SIG{})", signal, name != nullptr ? name : "?");
     hint = "something sent it this signal";
   } else {
-    how = fmt::format("exited with code {}", exit_code);
+    how = fmt::format("exited with code {}", exit.exit_code);
     hint = "tasks must return, not call exit()";
   }
   std::string message = fmt::format("{}: the worker process {}", who, how);
-  if (!last_stderr.empty()) message += fmt::format("; its last lines were:\n{}", last_stderr);
-  return {std::move(message), signal, exit_code, std::move(last_stderr), std::move(hint)};
+  if ((exit.out_of_memory || signal == SIGKILL) && exit.peak_memory != 0) {
+    message += fmt::format("; it took {} at its most", format_size(exit.peak_memory));
+  }
+  std::string_view lines = last_stderr;
+  while (lines.ends_with('\n')) lines.remove_suffix(1);
+  if (!lines.empty()) message += "; its last lines were:";
+  while (!lines.empty()) {
+    const std::size_t end = std::min(lines.find('\n'), lines.size());
+    message += fmt::format("\n  | {}", lines.substr(0, end));
+    lines.remove_prefix(std::min(end + 1, lines.size()));
+  }
+  return {std::move(message), exit, std::move(last_stderr), std::move(hint)};
 }
 
 namespace {

@@ -1,6 +1,7 @@
 /// The errors that the core adds to mobula::Error.
 #pragma once
 
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -26,19 +27,31 @@ class TaskError : public Error {
   std::vector<std::string> types_;
 };
 
+/// How a worker process ended.
+struct WorkerExit {
+  int exit_code = 0;
+  int signal = 0;                 ///< 0: it exited with exit_code
+  std::uint64_t peak_memory = 0;  ///< bytes of memory it took at its most; 0: not known
+  bool out_of_memory = false;     ///< the system killed it, because memory had run out
+};
+
 /// A worker process ended in the middle of a task, and its retries (if any) are used up.
 class WorkerDiedError : public Error {
  public:
   /// `signal` 0: it exited with `exit_code`.
   WorkerDiedError(std::string message, int signal, int exit_code, std::string last_stderr, std::string hint = {});
-  int signal() const noexcept { return signal_; }
-  int exit_code() const noexcept { return exit_code_; }
+  WorkerDiedError(std::string message, const WorkerExit& exit, std::string last_stderr, std::string hint = {});
+  int signal() const noexcept { return exit_.signal; }
+  int exit_code() const noexcept { return exit_.exit_code; }
+  /// Tells whether the system killed it because memory had run out, where the engine can tell.
+  bool out_of_memory() const noexcept { return exit_.out_of_memory; }
+  /// Returns how many bytes of memory the process took at its most; 0 where that is not known.
+  std::uint64_t peak_memory() const noexcept { return exit_.peak_memory; }
   /// Returns the last lines of the worker's standard error.
   const std::string& last_stderr() const noexcept { return last_stderr_; }
 
  private:
-  int signal_;
-  int exit_code_;
+  WorkerExit exit_;
   std::string last_stderr_;
 };
 
@@ -85,8 +98,12 @@ std::exception_ptr decode_error(std::string_view bytes);
 /// Returns such a copy.
 std::exception_ptr with_context(const std::exception_ptr& error, std::string where);
 
+/// Returns the failure of a task that needs a failed object: its trace says which argument of which task that was.
+/// `argument` counts from 1; 0: one of them.
+std::exception_ptr argument_failure(const std::exception_ptr& error, std::size_t argument, std::string_view task);
+
 /// Says what a worker's death was and what to do about it: "was killed by SIGKILL", "exited with code 3" ...
-WorkerDiedError describe_death(std::string_view who, int signal, int exit_code, std::string last_stderr);
+WorkerDiedError describe_death(std::string_view who, const WorkerExit& exit, std::string last_stderr);
 
 /// Returns a type's name as it reads in source.
 std::string demangle(const char* name);

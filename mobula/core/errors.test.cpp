@@ -17,8 +17,11 @@ std::exception_ptr sent(E error) {
 
 TEST(Errors, KeepTheirClassAndEveryPartOnTheWay) {
   try {
-    std::rethrow_exception(sent(WorkerDiedError("died", SIGSEGV, 3, "last words", "look")));
+    const WorkerExit exit{.exit_code = 3, .signal = SIGSEGV, .peak_memory = 4096, .out_of_memory = true};
+    std::rethrow_exception(sent(WorkerDiedError("died", exit, "last words", "look")));
   } catch (const WorkerDiedError& error) {
+    EXPECT_EQ(error.peak_memory(), 4096U);
+    EXPECT_TRUE(error.out_of_memory());
     EXPECT_EQ(error.signal(), SIGSEGV);
     EXPECT_EQ(error.exit_code(), 3);
     EXPECT_EQ(error.last_stderr(), "last words");
@@ -72,12 +75,23 @@ TEST(Errors, RefuseBytesThatAreCutShort) {
 }
 
 TEST(Errors, TellDeathsApart) {
-  EXPECT_NE(describe_death("f", SIGKILL, 0, "").message().find("was killed by SIGKILL"), std::string::npos);
-  EXPECT_NE(describe_death("f", SIGSEGV, 0, "").message().find("segmentation fault"), std::string::npos);
-  EXPECT_NE(describe_death("f", SIGTERM, 0, "").message().find("SIGTERM"), std::string::npos);
-  const WorkerDiedError exited = describe_death("f", 0, 3, "a line");
-  EXPECT_NE(exited.message().find("exited with code 3"), std::string::npos);
-  EXPECT_NE(exited.message().find("a line"), std::string::npos);
+  const auto message = [](const WorkerExit& exit) { return describe_death("f", exit, "").message(); };
+  EXPECT_EQ(message({.signal = SIGKILL}), "f: the worker process was killed by SIGKILL");
+  EXPECT_EQ(message({.signal = SIGKILL, .peak_memory = 1'500'000, .out_of_memory = true}),
+            "f: the worker process was killed by the system, which had run out of memory; it took 1.5 MB at its most");
+  EXPECT_EQ(message({.signal = SIGSEGV}), "f: the worker process died of a segmentation fault");
+  EXPECT_EQ(message({.signal = SIGFPE}), "f: the worker process died of an arithmetic error");
+  EXPECT_EQ(message({.signal = SIGTERM}), "f: the worker process was ended by signal 15 (SIGTERM)");
+  EXPECT_EQ(message({.exit_code = 3}), "f: the worker process exited with code 3");
+  for (const int signal : {0, SIGKILL, SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTERM}) {
+    EXPECT_FALSE(describe_death("f", {.signal = signal}, "").hint().empty()) << signal;
+  }
+}
+
+TEST(Errors, QuoteTheLastLinesOfADeadWorker) {
+  const WorkerDiedError died = describe_death("f", {.exit_code = 3}, "one\ntwo\n");
+  EXPECT_EQ(died.message(), "f: the worker process exited with code 3; its last lines were:\n  | one\n  | two");
+  EXPECT_EQ(died.last_stderr(), "one\ntwo\n");
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ class StoredBytes {
   StoredBytes& operator=(const StoredBytes&) = delete;
   virtual ~StoredBytes() = default;
   /// Returns the bytes in memory, read back from disk where they were spilled. Thread-safe.
-  /// Throws OutOfMemoryError where there is no room for them, Error(io) where the disk fails.
+  /// Throws OutOfMemoryError where there is no room for them, ObjectLostError where the disk has lost them.
   virtual PinnedBytes pin() const = 0;
   virtual std::size_t size() const noexcept = 0;
 };

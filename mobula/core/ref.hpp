@@ -58,6 +58,13 @@ class Ref {
   Object* object_ = nullptr;
 };
 
+/// Throws Error(invalid_argument) where a Ref points at nothing, or at an object of another Runtime.
+[[noreturn]] void throw_absent(const Object* object);
+inline void require_present(const Object* object) {
+  if (object == nullptr || object->generation() != runtime_generation.load(std::memory_order_relaxed)) [[unlikely]]
+    throw_absent(object);
+}
+
 /// A read-only look at an object's value, without a copy; keeps the value alive. Strings, and vectors of plain numbers or
 /// of aggregates of those without padding, are seen where they lie, also in memory shared with other processes:
 /// `for (float x : *view)`, `view->size()`. What is looked at stays in memory: it is not spilled.

@@ -1,6 +1,7 @@
 #include "mobula/core/relayed_task.hpp"
 
 #include "mobula/core/actor_core.hpp"
+#include "mobula/core/errors.hpp"
 
 namespace mobula {
 namespace {
@@ -32,7 +33,9 @@ void RelayedCall::drop() noexcept {
 Object* RelayedCall::unready(std::exception_ptr& failure) const {
   for (const Reference& reference : references) {
     if (!reference.object->ready()) return reference.object;
-    if (reference.object->error() != nullptr && failure == nullptr) failure = reference.object->error();
+    if (reference.object->error() != nullptr && failure == nullptr) {
+      failure = argument_failure(reference.object->error(), 0, entry->name);
+    }
   }
   return nullptr;
 }

@@ -279,7 +279,7 @@ void Runtime::throw_stopped() {
   throw Error(ErrorCode::unavailable, "the Runtime has been shut down", "do this before shutdown()");
 }
 
-void Runtime::throw_foreign(Object* object) {
+void throw_absent(const Object* object) {
   if (object == nullptr) {
     throw_invalid("this Ref points at nothing: it was default-made or moved from",
                   "use the Ref that remote() returned");

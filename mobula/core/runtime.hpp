@@ -254,9 +254,10 @@ class Runtime {
   template <class T, class... A>
   Actor<T> make_named_actor(ActorOptions options, A&&... arguments);
   template <class T>
-  static bool enough_ready(const std::vector<Ref<T>>& refs, std::size_t wanted) {
+  bool enough_ready(const std::vector<Ref<T>>& refs, std::size_t wanted) const {
     std::size_t count = 0;
     for (const auto& ref : refs) {
+      if (ref) checked(ref.object());
       if (count == wanted) break;
       count += ref && ref.object()->ready() ? 1U : 0U;
     }
@@ -267,10 +268,9 @@ class Runtime {
   /// Returns the object after checking that it is one, and of this runtime.
   Object* checked(Object* object) const {
     if (object == nullptr || object->generation() != generation_) [[unlikely]]
-      throw_foreign(object);
+      throw_absent(object);
     return object;
   }
-  [[noreturn]] static void throw_foreign(Object* object);
   void await(Object* object, std::chrono::nanoseconds timeout) const {
     checked(object);
     if (!object->ready()) await_slowly(*object, timeout);

@@ -11,6 +11,7 @@
 
 #include "mobula/core/block_pool.hpp"
 #include "mobula/core/codec.hpp"
+#include "mobula/core/errors.hpp"
 #include "mobula/core/function.hpp"
 #include "mobula/core/object.hpp"
 #include "mobula/core/options.hpp"
@@ -106,7 +107,9 @@ template <class S, class A>
 S make_slot(A&& argument) {
   static_assert(std::is_convertible_v<A&&, decltype(S::value)>, "an argument does not fit the function's parameter");
   if constexpr (!S::kReference) codec::require_encodable<typename S::Value>();
-  return S{static_cast<decltype(S::value)>(std::forward<A>(argument))};
+  S slot{static_cast<decltype(S::value)>(std::forward<A>(argument))};
+  if constexpr (S::kReference) require_present(slot.value.object());
+  return slot;
 }
 
 /// How a slot's kind reads in a function's key: a call with a value and one with a Ref decode differently.
@@ -128,12 +131,15 @@ struct SlotArgumentOf<Parameter, Argument> {
 template <class Parameter, class Argument>
 using SlotArgument = typename SlotArgumentOf<Parameter, Argument>::type;
 
+/// Of argument `number` of a task: returns its object where that is not ready; the error of a failed one goes to
+/// `failure`, with a line that says which argument it was.
 template <class S>
-Object* unready(S& slot, std::exception_ptr& failure) {
+Object* unready(const Task& task, std::size_t number, S& slot, std::exception_ptr& failure) {
   if constexpr (S::kReference) {
     Object* object = slot.value.object();
     if (!object->ready()) return object;
-    if (object->error() != nullptr && failure == nullptr) failure = object->error();
+    if (object->error() != nullptr && failure == nullptr) [[unlikely]]
+      failure = argument_failure(object->error(), number, task.display_name());
   }
   return nullptr;
 }
@@ -351,7 +357,8 @@ class CallTask<Callee, function::ParameterList<P...>, Slots...> final : public R
 
   Object* unready_dependency(std::exception_ptr& failure) override {
     Object* found = nullptr;
-    std::apply([&](auto&... slots) { (void)((found = unready(slots, failure)) || ...); }, slots_);
+    std::size_t number = 0;
+    std::apply([&](auto&... slots) { (void)((found = unready(*this, ++number, slots, failure)) || ...); }, slots_);
     return found;
   }
   void drop_arguments() noexcept override {

@@ -74,6 +74,7 @@ bool ObjectStore::spill_oldest() {
         object.on_disk_ = spill_->write({arena_.at(object.offset_), object.size_});
       } while (!object.on_disk_ && drop_oldest_copy());
       if (!object.on_disk_) continue;
+      object.checksum_ = SpillFile::checksum({arena_.at(object.offset_), object.size_});
       ++num_spills_;
     }
     unpinned_.erase(at);
@@ -131,9 +132,14 @@ void ObjectStore::restore(const StoredObject& object) {
   if (offset == 0) throw_full(object.size_);
   try {
     spill_->read(*object.on_disk_, arena_.at(offset), object.size_);
-  } catch (...) {
+    if (SpillFile::checksum({arena_.at(offset), object.size_}) != object.checksum_) {
+      throw Error(ErrorCode::corrupt,
+                  fmt::format("its bytes in '{}' are not those that were written", spill_->folder().string()));
+    }
+  } catch (const Error& error) {
     arena_.free(offset, object.size_);
-    throw;
+    throw ObjectLostError(fmt::format("an object of {} is lost: {}", format_size(object.size_), error.message()),
+                          "call what made it again, and give --spill-dir a folder on a disk that is sound");
   }
   if (exchange) {
     spill_->free(*object.on_disk_, object.size_);

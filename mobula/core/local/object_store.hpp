@@ -97,6 +97,7 @@ class StoredObject final : public StoredBytes, public std::enable_shared_from_th
   mutable std::size_t reserved_;  ///< bytes the block was asked for with
   mutable std::uint32_t pins_ = 0;
   mutable std::optional<std::uint64_t> on_disk_;
+  mutable std::uint64_t checksum_ = 0;  ///< of the bytes, once they were on disk
   mutable std::list<const StoredObject*>::iterator unpinned_at_;
   mutable std::list<const StoredObject*>::iterator copied_at_;
 };

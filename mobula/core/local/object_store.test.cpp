@@ -1,7 +1,9 @@
 #include "mobula/core/local/object_store.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -53,6 +55,29 @@ TEST(ObjectStore, SpillsWhatWasNotUsedForLongestAndBringsItBack) {
   EXPECT_EQ(objects->usage().num_restores, 1U);
   EXPECT_TRUE(holds(c, 3 * kMiB, 'c'));
   EXPECT_LE(objects->usage().in_memory, 8 * kMiB);
+}
+
+TEST(ObjectStore, TellsWhatTheDiskGaveBackWrong) {
+  const TemporaryDirectory folder("mobula-spill");
+  const auto objects = ObjectStore::make(8 * kMiB, folder.path(), 0);
+  std::vector<Stored> stored;
+  for (char fill = 'a'; fill < 'f'; ++fill) stored.push_back(store(*objects, 3 * kMiB, fill));
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (!std::filesystem::read_symlink(entry.path(), gone).string().starts_with(folder.path().string())) continue;
+    const int file = std::stoi(entry.path().filename().string());
+    ASSERT_EQ(pwrite(file, "?", 1, 1000), 1);  // one byte of the first
+    ++num_files;
+  }
+  ASSERT_EQ(num_files, 1);
+  try {
+    stored[0]->pin();
+    FAIL();
+  } catch (const ObjectLostError& error) {
+    EXPECT_NE(error.message().find(folder.path().string()), std::string::npos) << error.message();
+  }
+  EXPECT_TRUE(holds(stored[1], 3 * kMiB, 'b'));
 }
 
 TEST(ObjectStore, WritesAnUnchangedObjectToDiskOnce) {

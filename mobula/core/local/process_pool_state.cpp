@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -150,7 +151,7 @@ std::exception_ptr ProcessPool::State::failure(const Decision& decision, const W
   ProcessActor* actor = lanes[decision.lane].actor;
   const auto died = [&](const std::string& who) -> std::exception_ptr {
     if (death == nullptr) return std::make_exception_ptr(WorkerDiedError(who + " has ended", 0, 0, {}));
-    return std::make_exception_ptr(describe_death(who, death->exit.signal, death->exit.exit_code, death->last_stderr));
+    return std::make_exception_ptr(describe_death(who, death->exit, death->last_stderr));
   };
   switch (decision.reason) {
     case FailReason::cancelled:
@@ -163,7 +164,9 @@ std::exception_ptr ProcessPool::State::failure(const Decision& decision, const W
     case FailReason::worker_died: {
       const ProcessCall& call = calls[decision.call];
       const std::string name = call.task == nullptr ? "the actor's constructor" : call.task->display_name();
-      return died(decision.attempts == 0 ? name : fmt::format("{} (in attempt {})", name, decision.attempts + 1));
+      return died(decision.attempts == 0
+                      ? name
+                      : fmt::format("{} (attempt {} of {})", name, decision.attempts + 1, decision.attempts + 1));
     }
     case FailReason::actor_died:
       if (decision.kind == Decision::Kind::fail && actor != nullptr && death == nullptr && actor->death() != nullptr) {
@@ -347,6 +350,7 @@ void ProcessPool::State::start_worker(const Decision& decision) {
   try {
     PoolWorker worker;
     worker.lane = decision.lane;
+    worker.oom_kills = oom.num_kills();
     const std::uint32_t serial = next_serial++;
     control->parked[decision.worker].store(0);
     worker.process =
@@ -371,7 +375,8 @@ void ProcessPool::State::start_worker(const Decision& decision) {
                             .handles = handles,
                             .find_actor = find_actor,
                             .blocked = [this, id = decision.worker](bool waits) { worker_waits(id, waits); },
-                            .output_waits = [this] { wake_monitor(); }},
+                            .output_waits = [this] { wake_monitor(); },
+                            .running = [this, id = decision.worker] { return running_in(id); }},
         worker.process.socket.get());
     workers.emplace(decision.worker, std::move(worker));
   } catch (const std::exception& error) {
@@ -433,9 +438,36 @@ void ProcessPool::State::worker_waits(WorkerId id, bool waits) {
   for (const auto& lend : lenders) lend(waits);
 }
 
+std::vector<Task*> ProcessPool::State::running_in(WorkerId id) {
+  std::vector<std::pair<std::uint32_t, Task*>> found;
+  {
+    std::lock_guard lock(mutex);
+    const auto worker = workers.find(id);
+    if (worker == workers.end()) return {};
+    const LaneId lane_id = worker->second.lane;
+    const ProcessLane& lane = lanes[lane_id];
+    if (lane.actor != nullptr && lane.actor->concurrent()) return {};
+    for (std::uint32_t index = 0; index < lane.channel->num_slots; ++index) {
+      const std::uint64_t state = lane.channel->slots[index].state.load(std::memory_order_acquire);
+      if (TaskSlot::kind_of(state) != SlotState::running || TaskSlot::worker_of(state) != id) continue;
+      const CallId call = scheduler.call_in(lane_id, index);
+      Task* const task = call == kNoCall ? nullptr : calls[call].task;
+      if (task == nullptr) continue;
+      task->retain();
+      found.emplace_back(TaskSlot::turn_of(state), task);
+    }
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<Task*> tasks;
+  tasks.reserve(found.size());
+  for (const auto& [turn, task] : found) tasks.push_back(task);
+  return tasks;
+}
+
 std::shared_ptr<WorkerSession> ProcessPool::State::worker_ended(WorkerId id, std::vector<CallEnd>& ends) {
   PoolWorker& dying = workers.at(id);
-  const WorkerExit exit = reap_worker_process(dying.process);
+  WorkerExit exit = reap_worker_process(dying.process);
+  exit.out_of_memory = exit.signal == SIGKILL && oom.explains_death(dying.oom_kills);
   if (dying.stderr_open) dying.standard_error.forward(dying.process.standard_error.get());
   const WorkerDeath death{exit, dying.standard_error.last_lines(), {}};
   TaskChannel& channel = *lanes[dying.lane].channel;

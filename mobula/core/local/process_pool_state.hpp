@@ -18,6 +18,7 @@
 #include "mobula/core/local/call_scheduler.hpp"
 #include "mobula/core/local/handle_table.hpp"
 #include "mobula/core/local/object_store.hpp"
+#include "mobula/core/local/oom_watch.hpp"
 #include "mobula/core/local/process_pool.hpp"
 #include "mobula/core/local/slab.hpp"
 #include "mobula/core/local/stderr_tail.hpp"
@@ -56,7 +57,8 @@ struct PoolWorker {
   StderrTail standard_error;
   bool stderr_open = true;
   std::shared_ptr<WorkerSession> session;
-  bool waits = false;  ///< its task waits for others
+  bool waits = false;           ///< its task waits for others
+  std::uint64_t oom_kills = 0;  ///< by the system, before it was started
 };
 
 /// A call that has come to its end, to be told of outside the mutexes.
@@ -105,6 +107,7 @@ struct ProcessPool::State {
   std::unordered_map<const FunctionEntry*, std::uint32_t> functions;
   LaneId tasks = 0;
   std::uint32_t next_serial = 1;
+  OomWatch oom;
   std::vector<LateResult> late_results;                       ///< the monitor completes them
   std::vector<std::pair<WorkerId, std::string>> not_started;  ///< and why; the scheduler is to be told
 
@@ -155,6 +158,8 @@ struct ProcessPool::State {
   std::shared_ptr<WorkerSession> worker_ended(WorkerId id, std::vector<CallEnd>& ends);
   /// A worker's task waits, or goes on: another works meanwhile. Without a mutex.
   void worker_waits(WorkerId id, bool waits);
+  /// Returns the tasks that a worker is in, the innermost last, each with a reference. Without a mutex.
+  std::vector<Task*> running_in(WorkerId id);
   void add_active_worker();
   void remove_active_worker();
   void dispatch();

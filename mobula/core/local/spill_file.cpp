@@ -5,6 +5,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <string>
@@ -82,6 +85,10 @@ void SpillFile::read(std::uint64_t offset, char* to, std::size_t size) const {
     }
     done += static_cast<std::size_t>(got);
   }
+}
+
+std::uint64_t SpillFile::checksum(std::string_view bytes) noexcept {
+  return XXH3_64bits(bytes.data(), bytes.size());
 }
 
 void SpillFile::free(std::uint64_t offset, std::size_t bytes) {

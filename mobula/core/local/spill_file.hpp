@@ -24,6 +24,8 @@ class SpillFile {
   std::optional<std::uint64_t> write(std::string_view bytes);
   /// Reads `size` bytes that were written at `offset`. Throws Error(io).
   void read(std::uint64_t offset, char* to, std::size_t size) const;
+  /// Returns what tells bytes that come back from those that were written. Thread-safe.
+  static std::uint64_t checksum(std::string_view bytes) noexcept;
   /// Gives the disk space back.
   void free(std::uint64_t offset, std::size_t size);
 

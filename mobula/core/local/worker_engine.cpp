@@ -11,6 +11,7 @@
 #include "mobula/core/actor_core.hpp"
 #include "mobula/core/errors.hpp"
 #include "mobula/core/local/store_writer.hpp"
+#include "mobula/core/noted_wait.hpp"
 #include "mobula/core/task_group.hpp"
 #include "mobula/core/value_object.hpp"
 
@@ -121,6 +122,7 @@ WorkerEngine::WorkerEngine(const WorkerSite& site) : site_(site), next_id_(first
   engine_of_process = this;
   set_handle_reader(std::shared_ptr<HandleReader>(this, [](HandleReader*) {}));  // it lives as long as the process
   handle_forgetter = &WorkerEngine::forget;
+  wait_teller = &WorkerEngine::tell_wait;
   reader_ = std::thread([this] { receive(); });
   reader_.detach();  // it lives as long as the process
 }
@@ -474,6 +476,20 @@ void WorkerEngine::want(Object* object, bool wait_for_answer) {
     const auto found = known_.find(id);
     return found == known_.end() || found->second.answered;
   });
+}
+
+void WorkerEngine::tell_wait(Object& object) {
+  WorkerEngine& engine = *engine_of_process.load();
+  // A thread of the user's own may wait while the call goes on.
+  if (engine.site_.caller().empty()) return;
+  std::uint64_t id = 0;
+  {
+    std::lock_guard lock(engine.mutex_);
+    const auto found = engine.ids_.find(&object);
+    if (found == engine.ids_.end()) return;
+    id = found->second;
+  }
+  engine.send_id(FromWorker::awaits, id);
 }
 
 void WorkerEngine::run_awaited(Object* object) {

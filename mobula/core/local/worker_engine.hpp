@@ -106,6 +106,8 @@ class WorkerEngine final : public Engine, public HandleReader {
   };
 
   static void forget(Object* object);
+  /// Tells the main process that the running call waits for an object, however long it takes.
+  static void tell_wait(Object& object);
   void add(std::uint64_t id, Known known);
   void send_call(FromWorker kind, std::uint64_t actor, Task* task);
   void want(Object* object, bool wait_for_answer);

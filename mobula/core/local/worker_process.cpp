@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -184,14 +185,16 @@ WorkerProcess start_worker_process(const WorkerStart& start) {
 
 WorkerExit reap_worker_process(WorkerProcess& process) {
   int status = 0;
+  rusage used{};
   pid_t reaped;
   do {
-    reaped = waitpid(process.pid, &status, 0);
+    reaped = wait4(process.pid, &status, 0, &used);
   } while (reaped < 0 && errno == EINTR);
   // Somebody else's wait(-1) took the status: all that is known is that it ended.
   if (reaped < 0) return {.exit_code = -1};
-  if (WIFSIGNALED(status)) return {.exit_code = 0, .signal = WTERMSIG(status)};
-  return {.exit_code = WEXITSTATUS(status)};
+  const std::uint64_t peak = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+  if (WIFSIGNALED(status)) return {.signal = WTERMSIG(status), .peak_memory = peak};
+  return {.exit_code = WEXITSTATUS(status), .peak_memory = peak};
 }
 
 const WorkerSelf* worker_self() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mobula/base/descriptor.hpp"
+#include "mobula/core/errors.hpp"
 
 namespace mobula {
 
@@ -33,12 +34,7 @@ struct WorkerProcess {
 /// whatever way. Throws Error(resource) where the system refuses.
 WorkerProcess start_worker_process(const WorkerStart& start);
 
-/// How a child ended: exactly one of exit_code and signal counts (signal != 0: the signal).
-struct WorkerExit {
-  int exit_code = 0;
-  int signal = 0;
-};
-/// Reaps a child whose pidfd is readable.
+/// Reaps a child whose pidfd is readable. `out_of_memory` is left to OomWatch.
 WorkerExit reap_worker_process(WorkerProcess& process);
 
 /// What a worker's process finds at its start.

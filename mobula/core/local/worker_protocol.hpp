@@ -31,6 +31,7 @@ enum class FromWorker : std::uint8_t {
   resources,     ///< request: answered by ToWorker::resources
   blocked,       ///< its task waits for others
   unblocked,     ///< and goes on
+  awaits,        ///< id: its call can't end before that is ready; answered only where it never would be, by an error
 };
 
 /// Kinds of frames to a worker.

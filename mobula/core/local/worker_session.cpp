@@ -134,6 +134,9 @@ void WorkerSession::act(const Frame& frame) {
       blocked_ = static_cast<FromWorker>(frame.kind) == FromWorker::blocked;
       host_.blocked(blocked_);
       break;
+    case FromWorker::awaits:
+      note_wait(in.number<std::uint64_t>());
+      break;
   }
 }
 
@@ -198,12 +201,14 @@ void WorkerSession::detach() {
 bool WorkerSession::close() {
   std::unordered_map<std::uint64_t, Hold> holds;
   std::unordered_map<std::uint64_t, std::uint64_t> reserved;
+  std::unordered_map<std::uint64_t, std::unique_ptr<NotedWait>> noted;
   detach();
   {
     std::lock_guard lock(holds_mutex_);
     closed_ = true;
     holds.swap(holds_);
     reserved.swap(reserved_);
+    noted.swap(noted_);
   }
   for (const auto& [offset, size] : reserved) host_.store->free(offset, size);
   for (const auto& [id, hold] : holds) {
@@ -343,7 +348,40 @@ void WorkerSession::want(std::uint64_t id) {
   object->release();
 }
 
+void WorkerSession::note_wait(std::uint64_t id) {
+  Object* object = host_.handles->find(id);
+  if (object == nullptr) return;
+  const Ref<void> kept(object);
+  std::unique_ptr<NotedWait> noted;
+  try {
+    noted = std::make_unique<NotedWait>(host_.running(), *object);
+  } catch (...) {
+    WireWriter out;
+    out.number(id);
+    out.number(ValueForm::error);
+    out.text(encode_error(std::current_exception()));
+    send(ToWorker::value, out);
+    return;
+  }
+  std::lock_guard lock(holds_mutex_);
+  if (closed_) return;
+  std::swap(noted_[id], noted);
+  // Who tells the worker that it is ready was here before.
+  if (object->ready()) {
+    noted = std::move(noted_[id]);
+    noted_.erase(id);
+  }
+}
+
 void WorkerSession::send_value(std::uint64_t id, Object& object) {
+  std::unique_ptr<NotedWait> over;
+  {
+    std::lock_guard lock(holds_mutex_);
+    if (const auto found = noted_.find(id); found != noted_.end()) {
+      over = std::move(found->second);
+      noted_.erase(found);
+    }
+  }
   WireWriter out;
   out.number(id);
   std::exception_ptr error = object.error();

@@ -9,12 +9,14 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "mobula/core/engine.hpp"
 #include "mobula/core/local/frames.hpp"
 #include "mobula/core/local/handle_table.hpp"
 #include "mobula/core/local/object_store.hpp"
 #include "mobula/core/local/worker_protocol.hpp"
+#include "mobula/core/noted_wait.hpp"
 
 namespace mobula {
 
@@ -33,6 +35,8 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
     std::function<ActorCore*(const std::string& name, const std::string& type)> find_actor;
     std::function<void(bool blocked)> blocked;  ///< the worker's task waits, or goes on
     std::function<void()> output_waits;         ///< the socket is full: call flush() when it can be written to
+    /// Returns the tasks that the worker is in, each with a reference; none where several run at once.
+    std::function<std::vector<Task*>()> running;
   };
   /// `socket` is borrowed until close().
   WorkerSession(Host host, int socket) : host_(std::move(host)), socket_(socket) {}
@@ -74,6 +78,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   void submit(WireReader& in, bool on_actor);
   void create_actor(WireReader& in);
   void want(std::uint64_t id);
+  void note_wait(std::uint64_t id);
   void send_value(std::uint64_t id, Object& object);
   void pin(WireReader& in);
   void make_room(WireReader& in);
@@ -94,6 +99,7 @@ class WorkerSession : public std::enable_shared_from_this<WorkerSession> {
   std::mutex holds_mutex_;
   std::unordered_map<std::uint64_t, Hold> holds_;
   std::unordered_map<std::uint64_t, std::uint64_t> reserved_;  ///< blocks it was given and has not put yet: their sizes
+  std::unordered_map<std::uint64_t, std::unique_ptr<NotedWait>> noted_;  ///< by what its call waits for
   bool closed_ = false;
   bool blocked_ = false;
 };
