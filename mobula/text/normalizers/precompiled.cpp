@@ -22,6 +22,13 @@ std::uint32_t offset(std::uint32_t unit) {
   return (unit >> 10) << ((unit & (1U << 9)) >> 6);
 }
 
+// Returns a character that breaks graphemes as `c` does in Unicode 17: utf8proc may be older, and doesn't know the combining
+// marks that Unicode 16 and 17 added. (Those beyond U+FFFF don't count here: a grapheme of six bytes is never looked up.)
+utf8proc_int32_t grapheme_class(char32_t c) {
+  const bool added_mark = c == 0x897 || (c >= 0x1ACF && c <= 0x1ADD) || (c >= 0x1AE0 && c <= 0x1AEB);
+  return added_mark ? 0x300 : static_cast<utf8proc_int32_t>(c);
+}
+
 // Returns the end of the grapheme that begins at `at`.
 std::size_t grapheme_end(std::string_view text, std::size_t at) {
   utf8proc_int32_t state = 0;
@@ -29,9 +36,7 @@ std::size_t grapheme_end(std::string_view text, std::size_t at) {
   while (at < text.size()) {
     std::size_t next = at;
     const char32_t c = next_code_point(text, next);
-    if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous), static_cast<utf8proc_int32_t>(c),
-                                         &state))
-      break;
+    if (utf8proc_grapheme_break_stateful(grapheme_class(previous), grapheme_class(c), &state)) break;
     previous = c;
     at = next;
   }
