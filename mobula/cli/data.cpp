@@ -132,6 +132,16 @@ void add_data_command(CommandLine& line) {
                    ->required();
                add_reading_options(command, options);
              });
+  add_action(line, group, DataOptions::Action::slices, "slices", "Figures of parts of a dataset",
+             "  mobula data slices predictions.jsonl --slice 'short=length(text) < 20' --figures correct,loss --json",
+             [](CLI::App& command, DataOptions& options) {
+               command.add_option("input", options.input, "file, folder or pattern")->required();
+               command.add_option("--slice", options.slices, "NAME=EXPRESSION, any number of times");
+               command
+                   .add_option("--figures", options.figures, "columns of numbers or truth values, such as loss,correct")
+                   ->required();
+               add_reading_options(command, options);
+             });
   add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
              "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json",
              [](CLI::App& command, DataOptions& options) {

@@ -3,11 +3,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace mobula::cli {
 
 struct DataOptions {
-  enum class Action { convert, head, schema, stats, run, sample, shuffle, split, dedup, tokenize, diff };
+  enum class Action { convert, head, schema, stats, run, sample, shuffle, split, dedup, tokenize, diff, slices };
   Action action = Action::head;
   std::string input;   ///< a file, folder or pattern; for `run` the pipeline
   std::string output;  ///< convert
@@ -26,16 +27,18 @@ struct DataOptions {
   std::int64_t rows = 10;     ///< head
   double fraction = 0.1;      ///< sample; split: of the test part
   std::uint64_t seed = 0;
-  std::string stratify;         ///< split: a column
-  std::string column = "text";  ///< dedup
-  double near = 0;              ///< dedup: similarity of near duplicates; 0: exact ones only
-  std::string report;           ///< dedup: a file
-  std::string keys;             ///< diff: "a,b"
-  std::string test;             ///< split: the test part's file; `output` is the train part's
-  std::string tokenizer;        ///< tokenize: tokenizer.json, or a model's folder
-  std::string into = "tokens";  ///< tokenize: the column that is made
-  std::int64_t max_length = 0;  ///< tokenize; 0: no limit
-  bool special_tokens = true;   ///< tokenize
+  std::string stratify;             ///< split: a column
+  std::string column = "text";      ///< dedup
+  double near = 0;                  ///< dedup: similarity of near duplicates; 0: exact ones only
+  std::string report;               ///< dedup: a file
+  std::string keys;                 ///< diff: "a,b"
+  std::string test;                 ///< split: the test part's file; `output` is the train part's
+  std::string tokenizer;            ///< tokenize: tokenizer.json, or a model's folder
+  std::string into = "tokens";      ///< tokenize: the column that is made
+  std::int64_t max_length = 0;      ///< tokenize; 0: no limit
+  bool special_tokens = true;       ///< tokenize
+  std::vector<std::string> slices;  ///< slices: NAME=EXPRESSION
+  std::string figures;              ///< slices: columns, "a,b"
   bool overwrite = false;
 };
 

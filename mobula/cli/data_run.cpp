@@ -1,8 +1,11 @@
 #include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
@@ -12,9 +15,12 @@
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/data.hpp"
 #include "mobula/cli/data_text.hpp"
+#include "mobula/cli/plugin.hpp"
+#include "mobula/core/runtime.hpp"
 #include "mobula/data/blocks/process_memory.hpp"
 #include "mobula/data/blocks/type_names.hpp"
 #include "mobula/data/content/content_rules.hpp"
+#include "mobula/data/content/slices.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/formats.hpp"
@@ -81,16 +87,24 @@ void print_result(const data::RunResult& result, const std::string& output, doub
   }
 }
 
-/// Shows rows, bytes and what limits the run on standard error while it goes on.
+/// Shows the run on standard error while it goes on: every operator on a terminal, a line now and then in a pipe.
 class LiveView {
  public:
-  explicit LiveView(data::RunOptions& run) : progress_("rows", 0) {
-    run.watch = [this](const Json& stages) { show(stages); };
+  LiveView(data::RunOptions& run, const GlobalOptions& globals) : progress_("rows", 0) {
+    terminal_ = ::isatty(STDERR_FILENO) == 1;
+    if (!globals.quiet) run.watch = [this](const Json& stages) { show(stages); };
   }
+  ~LiveView() { erase(); }
+  LiveView(const LiveView&) = delete;
+  LiveView& operator=(const LiveView&) = delete;
 
  private:
   void show(const Json& stages) {
     if (stages.empty()) return;
+    if (terminal_) {
+      draw(data::run_report(stages));
+      return;
+    }
     const Json& operators = stages.back()["operators"];
     const auto read = stages.front()["operators"].front()["bytes"].get<std::int64_t>();
     progress_.update(static_cast<std::uint64_t>(operators.back()["rows"].get<std::int64_t>()),
@@ -98,24 +112,34 @@ class LiveView {
                                  data::slowest_operator(stages)));
   }
 
-  Progress progress_;
-};
-
-/// Prints what each operator did, and what its stage's threads waited for, on standard error.
-void print_operators(const Json& stages) {
-  for (const Json& stage : stages) {
-    for (const Json& blocked : stage["blocked"]) {
-      if (blocked["seconds"].get<double>() < 0.01) continue;
-      fmt::print(stderr, "  {:>12}      {:>9} {:>8.2f} s  blocked on {}\n", "", "", blocked["seconds"].get<double>(),
-                 blocked["on"].get<std::string>());
+  /// Draws the lines in place of those before, cut to the terminal's width and height: what is wrapped can't be erased.
+  void draw(const std::string& report) {
+    ::winsize size{};
+    const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 2;
+    const std::size_t width = known ? size.ws_col : 80;
+    const std::size_t height = known ? size.ws_row - 1U : 24;
+    std::vector<std::string> lines;
+    for (std::string_view rest = report; !rest.empty();) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+      std::size_t cut = std::min(line.size(), width - 1);
+      while (cut > 0 && cut < line.size() && (line[cut] & 0xC0) == 0x80) --cut;  // not inside a character
+      lines.emplace_back(line.substr(0, cut));
     }
-    for (const Json& op : stage["operators"]) {
-      fmt::print(stderr, "  {:>12} rows {:>9} {:>8.2f} s  {}\n", op["rows"].get<std::int64_t>(),
-                 format_size(static_cast<std::uint64_t>(op["bytes"].get<std::int64_t>())), op["busy_s"].get<double>(),
-                 op["name"].get<std::string>());
-    }
+    if (lines.size() > height) lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(height));
+    erase();
+    for (const std::string& line : lines) fmt::print(stderr, "{}\n", line);
+    num_drawn_ = lines.size();
   }
-}
+  void erase() {
+    if (num_drawn_ > 0) fmt::print(stderr, "\033[{}A\033[J", num_drawn_);
+    num_drawn_ = 0;
+  }
+
+  Progress progress_;
+  bool terminal_;
+  std::size_t num_drawn_ = 0;
+};
 
 void convert(const DataOptions& options, const GlobalOptions& globals) {
   if (!options.nan.empty() && options.nan != "null")
@@ -150,7 +174,7 @@ void write_result(const data::Dataset& dataset, const std::string& output, const
   const auto start = Clock::now();
   data::RunResult result;
   {
-    const LiveView view(run);
+    const LiveView view(run, globals);
     result = dataset.write_file(output, format, write, run);
   }
   print_result(result, output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
@@ -196,6 +220,31 @@ void diff(const DataOptions& options, const GlobalOptions& globals) {
              result["changed"].get<std::int64_t>(), result["same"].get<std::int64_t>());
   for (const char* what : {"added", "removed", "retyped"}) {
     for (const Json& column : result["columns"][what]) fmt::print("column {}: {}\n", what, column.get<std::string>());
+  }
+}
+
+void slices(const DataOptions& options, const GlobalOptions& globals) {
+  std::vector<data::Slice> slices;
+  for (const std::string& text : options.slices) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      throw_invalid(fmt::format("--slice '{}': NAME=EXPRESSION is expected", text),
+                    "such as 'short=length(text) < 20'");
+    slices.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  const Json figures =
+      data::slice_figures(open_input(options), slices, split_names(options.figures), run_options(globals));
+  if (globals.json) {
+    fmt::print("{}\n", to_line({{"slices", figures}}));
+    return;
+  }
+  for (const Json& slice : figures) {
+    fmt::print("{}: {} rows ({:.1f}%)\n", slice["slice"].get<std::string>(), slice["rows"].get<std::int64_t>(),
+               slice["share"].get<double>() * 100);
+    for (const auto& [column, of] : slice["columns"].items()) {
+      fmt::print("  {}: mean {}, min {}, max {}, {} nulls\n", column, to_line(of["mean"]), to_line(of["min"]),
+                 to_line(of["max"]), of["nulls"].get<std::int64_t>());
+    }
   }
 }
 
@@ -265,14 +314,23 @@ void run(const DataOptions& options, const GlobalOptions& globals) {
   if (!globals.memory.empty()) pipeline.run.memory = flags.memory;
   if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
   if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
+  std::optional<Runtime> runtime;
+  if (pipeline.needs_runtime) {
+    share_plugin_with_workers(kDataPlugin);
+    // The flags are in the environment.
+    std::string program = "mobula";
+    char* arguments[] = {program.data(), nullptr};
+    int num_arguments = 1;
+    runtime.emplace(num_arguments, arguments);
+  }
   const auto start = Clock::now();
   data::RunResult result;
   {
-    const LiveView view(pipeline.run);
+    const LiveView view(pipeline.run, globals);
     result = data::run_pipeline(pipeline);
   }
   print_result(result, pipeline.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
-  if (!globals.json && !globals.quiet) print_operators(result.statistics);
+  if (!globals.json && !globals.quiet) fmt::print(stderr, "{}", data::run_report(result.statistics));
 }
 
 }  // namespace
@@ -315,6 +373,9 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
       break;
     case DataOptions::Action::diff:
       diff(options, globals);
+      break;
+    case DataOptions::Action::slices:
+      slices(options, globals);
       break;
   }
   return 0;

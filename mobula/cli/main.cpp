@@ -1,7 +1,9 @@
 #include "mobula/cli/commands.hpp"
+#include "mobula/cli/plugin.hpp"
 #include "mobula/core/gang.hpp"
 
 int main(int argc, char** argv) {
+  mobula::cli::load_shared_plugin();
   mobula::serve_if_worker();
   mobula::cli::CommandLine line;
   mobula::cli::add_encode_commands(line);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "mobula/base/error.hpp"
@@ -18,7 +19,21 @@ std::filesystem::path library_directory() {
   return std::filesystem::canonical(info.dli_fname).parent_path();
 }
 
+void* load(const std::filesystem::path& path) {
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) {
+    throw Error(ErrorCode::unavailable, fmt::format("{} can't be loaded: {}", path.string(), ::dlerror()),
+                "run ./dev setup, which installs what it links");
+  }
+  return library;
+}
+
 }  // namespace
+
+void load_shared_plugin() {
+  const char* plugin = std::getenv(kSharedPlugin);
+  if (plugin != nullptr) load(library_directory() / fmt::format("lib{}.so", plugin));
+}
 
 int call_plugin(std::string_view plugin, const char* entry, const void* options, const GlobalOptions& globals) {
   const std::filesystem::path path = library_directory() / fmt::format("lib{}.so", plugin);
@@ -26,11 +41,7 @@ int call_plugin(std::string_view plugin, const char* entry, const void* options,
     throw Error(ErrorCode::unavailable, fmt::format("this build of Mobula has no {}", path.filename().string()),
                 "build with -DMOBULA_WITH_TORCH=ON and -DMOBULA_WITH_ARROW=ON");
   }
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
-  if (library == nullptr) {
-    throw Error(ErrorCode::unavailable, fmt::format("{} can't be loaded: {}", path.string(), ::dlerror()),
-                "run ./dev setup, which installs what it links");
-  }
+  void* library = load(path);
   auto* function = reinterpret_cast<PluginEntry>(::dlsym(library, entry));
   if (function == nullptr) throw_internal(fmt::format("{} has no {}", path.string(), entry));
   return function(options, &globals);

@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/size.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/type_names.hpp"
 #include "mobula/data/row_error.hpp"
@@ -219,6 +220,31 @@ Json compare_datasets(const Dataset& a, const Dataset& b, const std::vector<std:
           {"changed", num_both - num_same},
           {"same", num_same},
           {"columns", {{"added", std::move(added)}, {"removed", std::move(removed)}, {"retyped", std::move(retyped)}}}};
+}
+
+std::string run_report(const Json& statistics) {
+  std::string text;
+  int number = 0;
+  for (const Json& stage : statistics) {
+    const double seconds = stage.at("seconds").get<double>();
+    const double all = std::max(seconds * stage.at("threads").get<double>(), 1e-9);
+    const auto share = [all](double part) { return std::min(part / all, 1.0) * 100; };
+    text += fmt::format("stage {}: {} threads, {:.2f} s{}\n", ++number, stage.at("threads").get<int>(), seconds,
+                        stage.at("done").get<bool>() ? "" : ", running");
+    for (const Json& op : stage.at("operators")) {
+      const double busy = op.at("busy_s").get<double>();
+      text += fmt::format("  {:>14} rows {:>9} {:>9.2f} s {:>4.0f}%  {}\n", op.at("rows").get<std::int64_t>(),
+                          format_size(static_cast<std::uint64_t>(op.at("bytes").get<std::int64_t>())), busy,
+                          share(busy), op.at("name").get<std::string>());
+    }
+    for (const Json& blocked : stage.at("blocked")) {
+      const double waited = blocked.at("seconds").get<double>();
+      if (share(waited) < 1) continue;
+      text += fmt::format("  {:>29} {:>9.2f} s {:>4.0f}%  blocked on {}\n", "", waited, share(waited),
+                          blocked.at("on").get<std::string>());
+    }
+  }
+  return text;
 }
 
 std::string slowest_operator(const Json& statistics) {

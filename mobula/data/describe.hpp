@@ -35,6 +35,10 @@ Json column_statistics(const Dataset& dataset, const RunOptions& options = {});
 Json compare_datasets(const Dataset& a, const Dataset& b, const std::vector<std::string>& keys,
                       const RunOptions& options = {});
 
+/// Returns a table of a run's stages (RunResult::statistics), or of one under way: for each its threads and seconds, for
+/// each operator rows, bytes, seconds busy and their share of the threads' time, and what threads were blocked on.
+std::string run_report(const Json& statistics);
+
 /// Names what a run (or one under way) was limited by: the operator that kept its threads busy for the greatest share of
 /// their time. Empty where nothing has begun.
 std::string slowest_operator(const Json& statistics);

@@ -89,6 +89,16 @@ class DataTest(ProgramTest):
         self.assertIn("1 added, 1 removed, 2 changed, 1 the same", self.mobula("data", "diff", "a.csv", "b.csv", "--key", "id"))
         self.fails("data", "diff", "a.csv", "b.csv", "--key", "idd", error="idd")
 
+    def test_slices_have_figures_of_their_own(self):
+        (self.folder / "in.csv").write_text("text,correct,loss\na,true,1\nbb,false,2\nccc,true,\n")
+        slices = self.mobula_json("data", "slices", "in.csv", "--slice", "short=length(text) < 3", "--slice",
+                                  "none=text == 'x'", "--figures", "correct,loss")["slices"]
+        self.assertEqual([(s["slice"], s["rows"]) for s in slices], [("all", 3), ("short", 2), ("none", 0)])
+        self.assertEqual(slices[1]["columns"], {"correct": {"mean": 0.5, "min": 0, "max": 1, "nulls": 0},
+                                                "loss": {"mean": 1.5, "min": 1, "max": 2, "nulls": 0}})
+        self.assertEqual(slices[0]["columns"]["loss"]["nulls"], 1)
+        self.fails("data", "slices", "in.csv", "--figures", "text", error="text")
+
     def test_a_run_tells_what_limited_it(self):
         (self.folder / "p.yaml").write_text("source: {range: 3000000}\nsteps:\n  - with: {x: \"pow(id, 3) % 7\"}\n  - sort: x\n")
         result = self.mobula_json("data", "run", "p.yaml")

@@ -12,6 +12,11 @@
 namespace mobula::data {
 namespace {
 
+std::string hint_of(const std::exception& error) {
+  const auto* own = dynamic_cast<const Error*>(&error);
+  return own == nullptr ? std::string() : own->hint();
+}
+
 class MapBatches : public BlockOperator {
  public:
   MapBatches(std::string name, std::function<BatchFunction()> make, int max_instances,
@@ -42,7 +47,8 @@ class MapBatches : public BlockOperator {
       give_back(std::move(function));
       Error wrapped(
           ErrorCode::task_failed,
-          fmt::format("{}{}: {}", describe(), block.file == nullptr ? "" : " on rows of " + *block.file, error.what()));
+          fmt::format("{}{}: {}", describe(), block.file == nullptr ? "" : " on rows of " + *block.file, error.what()),
+          hint_of(error));
       throw wrapped.caused_by(std::current_exception());
     }
     give_back(std::move(function));

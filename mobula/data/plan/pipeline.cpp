@@ -16,6 +16,7 @@
 #include "mobula/data/content/content_rules.hpp"
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
+#include "mobula/data/plan/worker_steps.hpp"
 #include "mobula/data/preprocess/model_inputs.hpp"
 
 namespace mobula::data {
@@ -176,6 +177,23 @@ class PipelineReader {
     return options;
   }
 
+  /// Reads YAML.
+  YAML::Node parse(std::string_view text) const {
+    try {
+      return YAML::Load(std::string(text));
+    } catch (const YAML::Exception& error) {
+      throw_invalid(fmt::format("{}:{}: {}", origin_, error.mark.line + 1, error.msg), "the pipeline must be YAML");
+    }
+  }
+
+  Dataset steps_of(Dataset dataset, const YAML::Node& steps) const {
+    if (!steps.IsSequence()) fail(steps, "steps: a list is expected");
+    for (const auto& each : steps) dataset = step(dataset, each);
+    return dataset;
+  }
+  /// Tells whether a step that was read runs in the runtime's workers.
+  bool needs_runtime() const { return needs_runtime_; }
+
   Dataset step(const Dataset& dataset, const YAML::Node& node) const {
     if (!node.IsMap() || node.size() != 1)
       fail(node, "a step is one operator and what it takes, such as {filter: \"x > 0\"}");
@@ -316,6 +334,18 @@ class PipelineReader {
          }},
         {"preprocess", [](const PipelineReader& r, const Dataset& d,
                           const YAML::Node& v) { return Preprocessor::load(r.text(v, "preprocess"))->transform(d); }},
+        {"workers",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           r.check_keys(v, "workers", {"steps", "actors", "batch_size", "cpus", "gpus"});
+           if (!v["steps"]) r.fail(v, "workers: no steps", "such as {steps: [{with: {x: \"x * 2\"}}], actors: 2}");
+           WorkerStepsOptions options;
+           if (v["actors"]) options.max_actors = static_cast<int>(r.integer(v["actors"], "workers.actors"));
+           if (v["batch_size"]) options.batch_size = r.integer(v["batch_size"], "workers.batch_size");
+           if (v["cpus"]) options.actor.cpus = r.number(v["cpus"], "workers.cpus");
+           if (v["gpus"]) options.actor.gpus = r.number(v["gpus"], "workers.gpus");
+           r.needs_runtime_ = true;
+           return run_in_workers(d, YAML::Dump(v["steps"]), options);
+         }},
         {"zip", [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.zip(r.source(v)); }},
         {"union",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.union_with({r.source(v)}); }},
@@ -324,28 +354,26 @@ class PipelineReader {
   }
 
   std::string origin_;
+  mutable bool needs_runtime_ = false;
 };
 
 }  // namespace
 
+Dataset apply_steps(const Dataset& dataset, std::string_view steps, const std::string& origin) {
+  const PipelineReader reader(origin);
+  return reader.steps_of(dataset, reader.parse(steps));
+}
+
 Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   const PipelineReader reader(origin);
-  YAML::Node root;
-  try {
-    root = YAML::Load(std::string(text));
-  } catch (const YAML::Exception& error) {
-    throw_invalid(fmt::format("{}:{}: {}", origin, error.mark.line + 1, error.msg), "the pipeline must be YAML");
-  }
+  const YAML::Node root = reader.parse(text);
   reader.check_keys(root, "pipeline",
                     {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads", "on_error"});
   const YAML::Node source = root["source"];
   if (!source) reader.fail(root, "pipeline: no source", "add source: {csv: \"in/*.csv\"}");
   Dataset dataset = reader.source(source);
-  if (const YAML::Node steps = root["steps"]) {
-    if (!steps.IsSequence()) reader.fail(steps, "steps: a list is expected");
-    for (const auto& step : steps) dataset = reader.step(dataset, step);
-  }
-  Pipeline pipeline{dataset, {}, {}, {}, {}};
+  if (const YAML::Node steps = root["steps"]) dataset = reader.steps_of(dataset, steps);
+  Pipeline pipeline{dataset, {}, {}, {}, {}, reader.needs_runtime()};
   if (const YAML::Node sink = root["sink"]) {
     pipeline.format = reader.format_key(sink, "sink", writable_formats(),
                                         {"compression", "nan", "partition_by", "overwrite", "row_group_rows",

@@ -22,6 +22,7 @@ struct Pipeline {
   std::string format;
   WriteOptions write;
   RunOptions run;
+  bool needs_runtime = false;  ///< a Runtime must live while it runs: some steps run in its workers
 };
 
 /// Reads a pipeline. Values may hold ${VAR} and ${VAR:-default}. Throws Error(invalid_argument) that names file, line and
@@ -29,6 +30,9 @@ struct Pipeline {
 Pipeline read_pipeline(const std::string& file);
 /// The same, of a text; `origin` stands for the file in messages.
 Pipeline parse_pipeline(std::string_view text, const std::string& origin);
+
+/// Puts a list of steps in YAML behind a dataset; `origin` leads messages. Throws as read_pipeline() does.
+Dataset apply_steps(const Dataset& dataset, std::string_view steps, const std::string& origin);
 
 /// Runs it.
 RunResult run_pipeline(const Pipeline& pipeline);

@@ -1,0 +1,60 @@
+#include "mobula/data/plan/worker_steps.hpp"
+
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "mobula/base/error.hpp"
+#include "mobula/core/runtime.hpp"
+#include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/engine/spill.hpp"
+#include "mobula/data/plan/pipeline.hpp"
+#include "mobula/data/plan/plan.hpp"
+#include "mobula/data/rows/map_actors.hpp"
+
+namespace mobula::data {
+namespace {
+
+constexpr const char* kOrigin = "workers";
+
+}  // namespace
+
+/// Runs a list of steps over one batch after the other.
+class StepsWorker {
+ public:
+  explicit StepsWorker(std::string steps) : steps_(std::move(steps)) {}
+  RecordBatchPointer operator()(const RecordBatchPointer& batch) const {
+    const Dataset rows = apply_steps(Dataset::from_batches({batch}), steps_, kOrigin);
+    // The batch is one of many that are worked on side by side.
+    const RunOptions options{.num_threads = 1};
+    const auto schema = rows.schema(options);
+    return combine_batches(rows.collect(options), schema);
+  }
+
+ private:
+  std::string steps_;
+};
+
+Dataset run_in_workers(const Dataset& dataset, std::string steps, WorkerStepsOptions options) {
+  if (options.max_actors <= 0) throw_invalid(fmt::format("workers: {} actors", options.max_actors));
+  const auto empty = take(arrow::RecordBatch::MakeEmpty(arrow::schema({})), kOrigin);
+  const std::string held = apply_steps(Dataset::from_batches({empty}), steps, kOrigin).plan()->holds_back();
+  if (!held.empty()) {
+    throw_invalid(fmt::format("workers: {} needs other rows than those of one batch", held),
+                  "put it before or behind the workers");
+  }
+  const auto make = [steps = std::move(steps), actor_options = options.actor] {
+    Runtime& runtime = Runtime::current();
+    auto actor = runtime.with(actor_options).actor<BatchActor<StepsWorker>>(steps);
+    return std::function<RecordBatchPointer(const RecordBatchPointer&)>(
+        [&runtime, actor](const RecordBatchPointer& batch) {
+          return runtime.get(actor.call<&BatchActor<StepsWorker>::change>(BatchValue{batch})).batch;
+        });
+  };
+  const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();
+  return input.map_batches_with(make, {.name = kOrigin, .max_instances = options.max_actors}).stage(options.max_actors);
+}
+
+}  // namespace mobula::data
