@@ -128,9 +128,6 @@ struct RayBridge {
   /// Tells Ray what an object holds. `outer` null: the result that this thread's task returns; `owner`: of the object.
   int (*note_contents)(const RayId* outer, const RayId* inner, size_t count, RayBytes owner, RayFailure* failure);
 
-  /// Asks that a task does not run; `force`: ends the worker it runs in.
-  int (*cancel)(const RayId* result, bool force, RayFailure* failure);
-
   int (*create_placement_group)(const char* name, int strategy, const RayResource* const* bundles, const size_t* sizes,
                                 size_t num_bundles, RayId* id, RayFailure* failure);
   int (*wait_placement_group)(const RayId* id, int timeout_s, bool* ready, RayFailure* failure);

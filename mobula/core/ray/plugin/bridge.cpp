@@ -469,10 +469,6 @@ int note_contents_of(const RayId* outer, const RayId* inner, std::size_t count, 
   });
 }
 
-int cancel(const RayId* result, bool force, RayFailure* failure) {
-  return guarded(failure, [&] { cancel_task(text_of(*result), force); });
-}
-
 int create_placement_group(const char* name, int strategy, const RayResource* const* bundles, const std::size_t* sizes,
                            std::size_t num_bundles, RayId* id, RayFailure* failure) {
   return guarded(failure, [&] {
@@ -550,7 +546,6 @@ const RayBridge kBridge = {
     &adopt_actor_in,
     &own_address_bytes,
     &note_contents_of,
-    &cancel,
     &create_placement_group,
     &wait_placement_group,
     &remove_placement_group,

@@ -100,7 +100,6 @@ class CoreWorker {
   Status AllocateReturnObject(const ObjectID& id, const std::size_t& size, const std::shared_ptr<Buffer>& metadata,
                               const std::vector<ObjectID>& contained, const rpc::Address& owner,
                               std::int64_t* inlined_bytes, std::shared_ptr<RayObject>* object);
-  Status CancelTask(const ObjectID& id, bool force, bool recursive);
 };
 class CoreWorkerProcess {
  public:
@@ -295,10 +294,6 @@ void note_contents(const std::string& outer, const std::vector<std::string>& inn
   std::shared_ptr<ray::RayObject> room;
   check(
       worker().AllocateReturnObject(id_of<ObjectID>(outer), size, nullptr, contained, address, &inlined_bytes, &room));
-}
-
-void cancel_task(const std::string& id, bool force) {
-  check(worker().CancelTask(id_of<ObjectID>(id), force, false));
 }
 
 }  // namespace mobula_ray

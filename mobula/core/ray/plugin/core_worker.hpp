@@ -30,7 +30,4 @@ void note_contents(const std::string& outer, const std::vector<std::string>& inn
 /// The same of the result that this thread's task returns next.
 void note_result_contents(const std::vector<std::string>& inner);
 
-/// Asks Ray not to run the task that makes an object; `force`: to end its worker where it runs.
-void cancel_task(const std::string& id, bool force);
-
 }  // namespace mobula_ray
