@@ -6,7 +6,10 @@
 ///       static Image decode(WireReader& in);
 ///     };
 ///
-/// Threads pass values on as they are; nothing is encoded there.
+/// Threads pass values on as they are; nothing is encoded there. A codec that can point into the bytes instead of copying
+/// them says so with `static constexpr bool kBorrows = true;` and asks WireReader::keeper() what keeps them in place: so
+/// tensors (train/tensor_codec.hpp) and Arrow batches (data/rows/batch_value.hpp) are looked at in shared memory, and the
+/// core knows neither library.
 #pragma once
 
 #include <array>
@@ -61,6 +64,12 @@ template <class T>
 concept HasOwnCodec = requires(WireWriter& out, WireReader& in, const T& value) {
   Codec<T>::encode(out, value);
   { Codec<T>::decode(in) } -> std::convertible_to<T>;
+};
+
+/// Types whose values can point into the bytes they are made of.
+template <class T>
+concept Borrows = HasOwnCodec<T> && requires {
+  requires Codec<T>::kBorrows;
 };
 
 template <class T>

@@ -41,6 +41,7 @@ void Object::decode_stored() {
   const PinnedBytes pinned = stored.bytes->pin();
   WireReader in(pinned.bytes());
   in.set_handles(pinned.handles());
+  in.set_keeper(pinned.keeper(), false);
   decode_value(in);
   set_holds_value();
   stored.decoded.store(true, std::memory_order_release);

@@ -33,6 +33,7 @@ class PinnedBytes {
       : bytes_(bytes), keeper_(std::move(keeper)), handles_(handles) {}
   std::string_view bytes() const noexcept { return bytes_; }
   HandleReader* handles() const noexcept { return handles_; }
+  const std::shared_ptr<const void>& keeper() const noexcept { return keeper_; }
 
  private:
   std::string_view bytes_;

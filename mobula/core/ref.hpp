@@ -14,11 +14,12 @@
 
 namespace mobula {
 
-/// Makes a value of stored bytes.
+/// Makes a value of stored bytes. `read_only`: for looking only, see WireReader::read_only().
 template <class T>
-T from_pinned(const PinnedBytes& pinned) {
+T from_pinned(const PinnedBytes& pinned, bool read_only = false) {
   WireReader in(pinned.bytes());
   in.set_handles(pinned.handles());
+  in.set_keeper(pinned.keeper(), read_only);
   return codec::decode<T>(in);
 }
 
@@ -67,7 +68,8 @@ inline void require_present(const Object* object) {
 
 /// A read-only look at an object's value, without a copy; keeps the value alive. Strings, and vectors of plain numbers or
 /// of aggregates of those without padding, are seen where they lie, also in memory shared with other processes:
-/// `for (float x : *view)`, `view->size()`. What is looked at stays in memory: it is not spilled.
+/// `for (float x : *view)`, `view->size()`. So are values whose Codec points into the bytes (Codec::kBorrows): tensors,
+/// Arrow batches. What is looked at stays in memory: it is not spilled.
 /// Usable as the parameter of a remote function: `double sum(View<std::vector<double>> values)`.
 template <class T>
 class View {
@@ -84,6 +86,11 @@ class View {
         look_at(stored->pin());
         return;
       }
+    } else if constexpr (codec::Borrows<T>) {
+      if (const auto stored = object->undecoded()) {
+        borrow(stored->pin());
+        return;
+      }
     }
     const auto& value = *static_cast<const T*>(object->value());
     if constexpr (kSpan || kText) {
@@ -97,8 +104,7 @@ class View {
     if constexpr (kSpan || kText) {
       look_at(stored->pin());
     } else {
-      decoded_ = std::make_shared<const T>(from_pinned<T>(stored->pin()));
-      window_ = decoded_.get();
+      borrow(stored->pin());
     }
   }
 
@@ -122,6 +128,11 @@ class View {
     using value_type = char;
   };
   using Element = typename std::conditional_t<kSpan, T, NoElement>::value_type;
+
+  void borrow(const PinnedBytes& pinned) {
+    decoded_ = std::make_shared<const T>(from_pinned<T>(pinned, true));
+    window_ = decoded_.get();
+  }
 
   void look_at(PinnedBytes pinned) {
     WireReader in(pinned.bytes());

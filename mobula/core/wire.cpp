@@ -8,6 +8,13 @@ void WireWriter::expect(std::size_t size) {
   if (where_ == Where::string) bytes_.reserve(bytes_.size() + size);
 }
 
+void WireWriter::align(std::size_t alignment) {
+  static constexpr char kZeros[128] = {};
+  const auto padding = static_cast<std::uint8_t>((alignment - (size() + 1) % alignment) % alignment);
+  number(padding);
+  raw(kZeros, padding);
+}
+
 void WireWriter::raw_elsewhere(const void* data, std::size_t size) {
   if (where_ == Where::memory) {
     if (size > capacity_ - used_) {

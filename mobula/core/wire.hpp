@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -51,6 +52,9 @@ class WireWriter {
       raw_elsewhere(data, size);
     }
   }
+  /// Pads until the next byte's place is a multiple of `alignment` (a power of two, at most 128), so that what follows can
+  /// be used where it lies: see WireReader::keeper().
+  void align(std::size_t alignment);
   /// Announces how many bytes the value that comes next takes, so that they can be put where they stay. Before
   /// anything is written.
   virtual void expect(std::size_t size);
@@ -116,6 +120,21 @@ class WireReader {
     return at;
   }
   std::size_t remaining() const noexcept { return rest_.size(); }
+  /// Steps over what WireWriter::align() wrote. The bytes may lie unaligned all the same, inside a message.
+  void align() { take(number<std::uint8_t>()); }
+
+  /// Returns what keeps the bytes where they are, for values that point into them instead of copying; null where they may
+  /// be gone when the reader is. The bytes may be shared with others, other processes too: nobody may write to them.
+  std::shared_ptr<const void> keeper() const noexcept { return keeper_ == nullptr ? nullptr : *keeper_; }
+  /// Tells whether the value is only looked at (View). If not, it is the caller's, who may change it: a type that can be
+  /// changed then copies the bytes although there is a keeper.
+  bool read_only() const noexcept { return read_only_; }
+  /// `keeper` is borrowed for as long as the reader is used.
+  void set_keeper(const std::shared_ptr<const void>& keeper, bool read_only) noexcept {
+    keeper_ = &keeper;
+    read_only_ = read_only;
+  }
+
   /// Returns who finds the handles in these bytes; null: whoever does in this process (handle_reader()).
   HandleReader* handles() const noexcept { return handles_; }
   void set_handles(HandleReader* handles) noexcept { handles_ = handles; }
@@ -125,6 +144,8 @@ class WireReader {
 
   std::string_view rest_;
   HandleReader* handles_ = nullptr;
+  const std::shared_ptr<const void>* keeper_ = nullptr;
+  bool read_only_ = false;
 };
 
 }  // namespace mobula

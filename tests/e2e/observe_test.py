@@ -116,8 +116,12 @@ class Observe(ProgramTest):
     def test_a_timeline_is_taken_of_a_running_program(self):
         process = self.start()
         self.state(process)
-        self.mobula("timeline", process.pid, "--for", "1s", "--out", "taken.json")
-        self.assertTrue(check_trace_events((self.folder / "taken.json").read_text()))
+        events = []
+        # On a loaded machine no task may end within the first second.
+        while not events and process.poll() is None:
+            self.mobula("timeline", process.pid, "--for", "1s", "--out", "taken.json")
+            events = check_trace_events((self.folder / "taken.json").read_text())
+        self.assertTrue(events)
 
     def test_refuses_wrong_flags(self):
         for flags in (("--metrics-port", "none"), ("--metrics-port", "70000"), ("--log-format", "xml")):

@@ -6,7 +6,8 @@
 
 namespace mobula::data {
 
-/// A batch that tasks and actors take and give: threads share it, other processes get it as an Arrow IPC stream.
+/// A batch that tasks and actors take and give: threads share it, other processes get it as an Arrow IPC stream, whose
+/// columns they see where they lie in shared memory. Nothing can change them: get() and arguments copy as little as view().
 struct BatchValue {
   RecordBatchPointer batch;
 };
@@ -15,6 +16,7 @@ struct BatchValue {
 
 template <>
 struct mobula::Codec<mobula::data::BatchValue> {
+  static constexpr bool kBorrows = true;
   static void encode(WireWriter& out, const data::BatchValue& value);
   static data::BatchValue decode(WireReader& in);
 };
