@@ -1,12 +1,12 @@
-// bench_core [--json] [--only start|threads|processes|queue]: what a task, a message and an object cost. One line a
-// metric; the names are those that ./dev bench core promises.
+// What a task, a message and an object cost. One line a metric; the names are those that ./dev bench core promises.
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -71,6 +71,13 @@ void compare(const bench::Metric& metric, int rounds, std::function<double()> ow
   bench::compare(metric, rounds, all);
 }
 
+/// A figure counts only with the right answer.
+void require(bool holds, const char* what) {
+  if (holds) return;
+  fmt::print(stderr, "error: wrong answer: not {}\n", what);
+  std::exit(1);
+}
+
 /// Returns a process's own share of the memory it maps, in bytes.
 double memory_of(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/smaps_rollup", pid));
@@ -110,10 +117,13 @@ void measure_threads() {
   constexpr int kTasks = 1'000'000;
   compare({"noop_fire_join_per_s", "tasks/s", true}, 7, [&] {
     mobula::TaskGroup group(rt);
-    return bench::rate(kTasks, [&] {
+    const long before = counted;
+    const double rate = bench::rate(kTasks, [&] {
       for (int i = 0; i < kTasks; ++i) group.run<count>();
       group.wait();
     });
+    require(counted - before == kTasks, "every task ran once");
+    return rate;
   });
   {
     std::vector<mobula::Ref<int>> refs;
@@ -206,6 +216,24 @@ void measure_queue() {
   bench::report({"queue_10m_tasks_per_s", "tasks/s"}, "mobula", kTasks / seconds, kTasks / seconds);
 }
 
+/// Ray's own figures come last: its idle processes would disturb ours.
+void measure_ray() {
+  std::fflush(stdout);
+  FILE* answers = popen("'" MOBULA_BENCH_PYTHON "' '" MOBULA_BENCH_RAY "'", "r");
+  if (answers == nullptr) return;
+  std::string line;
+  for (int next = std::fgetc(answers); next != EOF; next = std::fgetc(answers)) {
+    if (next != '\n') {
+      line += static_cast<char>(next);
+      continue;
+    }
+    const auto row = mobula::parse_json(line, "Ray's figures");
+    bench::report({row.at("metric"), row.at("unit")}, row.at("peer"), row.at("value"), row.at("best"));
+    line.clear();
+  }
+  if (pclose(answers) != 0) std::fputs("Ray could not be measured; ./dev setup --all installs it\n", stderr);
+}
+
 }  // namespace
 
 void bench::report(const Metric& metric, const std::string& peer, double median, double best) {
@@ -237,11 +265,12 @@ void bench::report_absent(const Metric& metric, const Contestant& contestant) {
 
 int main(int argc, char** argv) {
   mobula::serve_if_worker();
+  const std::vector<std::string> parts{"start", "threads", "processes", "queue", "ray"};
   std::string only;
-  for (int i = 1; i < argc; ++i) {
-    as_json = as_json || std::strcmp(argv[i], "--json") == 0;
-    if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
-  }
+  CLI::App app("What a task, a message and an object cost, beside the peers that are installed");
+  app.add_flag("--json", as_json, "One JSON object a line");
+  app.add_option("--only", only, "Measure one part alone")->check(CLI::IsMember(parts));
+  CLI11_PARSE(app, argc, argv);
   if (!as_json) fmt::print("{:<28} {:<12} {:>12} {:>12}\n", "metric", "who", "median", "best");
   const auto measure = [&](const char* part, void (*work)()) {
     if (only.empty() || only == part) work();
@@ -251,5 +280,6 @@ int main(int argc, char** argv) {
   measure("threads", measure_threads);
   measure("processes", measure_processes);
   measure("queue", measure_queue);
+  measure("ray", measure_ray);
   return 0;
 }
