@@ -110,7 +110,7 @@ void CommandLine::add_global_options(CLI::App& command) {
   command.add_option("--log-level", globals_.log_level, "debug, info, warning, error or off")->group(general);
   command.add_option("--log-format", globals_.log_format, "text or json [$MOBULA_LOG_FORMAT]")->group(general);
   const std::string runtime = "Runtime";
-  command.add_option("--engine", globals_.engine, "local, ray://local or ray://HOST:PORT [$MOBULA_ENGINE]")
+  command.add_option("--engine", globals_.engine, "local, ray://local|auto or ray://HOST:PORT [$MOBULA_ENGINE]")
       ->group(runtime);
   command.add_option("--isolation", globals_.isolation, "thread or process [$MOBULA_ISOLATION]")->group(runtime);
   command.add_option("--num-cpus", globals_.num_cpus, "Processors to use [$MOBULA_NUM_CPUS]")->group(runtime);

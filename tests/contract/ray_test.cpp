@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "every_engine.hpp"
@@ -30,6 +31,13 @@ struct Tally {
 int add_to_named() {
   return mobula::Runtime::current().get(mobula::Runtime::current().find_actor<Tally>("tally").call<&Tally::add>(5));
 }
+
+/// Keeps what it is given a handle of.
+struct Holder {
+  std::vector<mobula::Ref<std::vector<double>>> held;
+  void hold(std::vector<mobula::Ref<std::vector<double>>> refs) { held = std::move(refs); }
+  void drop() { held.clear(); }
+};
 
 class Nodes : public EveryEngine {
  protected:
@@ -106,6 +114,38 @@ TEST_P(Nodes, SetResourcesAsideInGroups) {
   group.remove();
   EXPECT_THROW(group.wait(), mobula::ResourceError);
   EXPECT_THROW(rt.placement_group({{.cpus = 64}}), mobula::ResourceError);
+}
+
+TEST_P(Nodes, GiveTheStoreBackWhenTheLastHandleGoes) {
+  // What Ray's stores hold, in megabytes.
+  const auto used = [&] {
+    double sum = 0;
+    for (const mobula::NodeInfo& node : rt.nodes()) {
+      const auto in_use = [&](const mobula::ResourceSet& set) { return set.get("object_store_memory").value(); };
+      if (node.alive) sum += in_use(node.total) - in_use(node.available);
+    }
+    return sum / 1e6;
+  };
+  const auto becomes = [&](const auto& condition) {
+    for (int i = 0; i < 400 && !condition(used()); ++i) usleep(50'000);
+    return used();
+  };
+  const double before = used();
+  auto value = rt.put(std::vector<double>(5'000'000, 1.0), {.shared = true});
+  auto result = rt.remote<[] { return std::vector<double>(5'000'000, 2.0); }>();
+  rt.wait(std::vector{result}, {.num_ready = 1});
+  EXPECT_GE(becomes([&](double now) { return now >= before + 79; }), before + 79);
+  // An actor's handle keeps an object as the program's does.
+  auto holder = rt.actor<Holder>();
+  rt.get(holder.call<&Holder::hold>(std::vector{value}));
+  const auto another = result;
+  value = {};
+  result = {};
+  sleep(2);
+  EXPECT_GE(used(), before + 79);
+  rt.get(holder.call<&Holder::drop>());
+  EXPECT_LE(becomes([&](double now) { return now <= before + 41; }), before + 41);
+  EXPECT_EQ(rt.get(another).front(), 2.0);
 }
 
 TEST_P(Nodes, RecomputeWhatADeadNodeHeld) {

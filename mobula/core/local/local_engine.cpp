@@ -670,7 +670,8 @@ std::unique_ptr<Engine> make_engine(const RuntimeOptions& options) {
   if (options.engine == "local") return std::make_unique<LocalEngine>(options);
   if (options.engine == "worker" && worker_site() != nullptr) return std::make_unique<WorkerEngine>(*worker_site());
   if (options.engine.starts_with("ray://")) return make_ray_engine(options);
-  throw_invalid(fmt::format("engine '{}' is unknown", options.engine), "write local, ray://local, or ray://HOST:PORT");
+  throw_invalid(fmt::format("engine '{}' is unknown", options.engine),
+                "write local, ray://local, ray://auto, or ray://HOST:PORT");
 }
 
 }  // namespace mobula

@@ -75,6 +75,7 @@ struct RayCall {
 struct RayConnect {
   const char* address;  ///< host:port of the cluster's head
   const char* plugin;   ///< path of the plug-in, where Ray's workers find it too
+  const char* job_config;  ///< what Ray tells the program of a submitted job (JSON), for its workers; null: none
   int timeout_ms;
 };
 

@@ -114,6 +114,32 @@ void prepare_ray_token(bool make) {
   if (has_token()) setenv("RAY_AUTH_MODE", "token", make ? 1 : 0);
 }
 
+std::string find_ray_address() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  const std::string given = variable("RAY_ADDRESS");
+  if (given.find("://") != std::string::npos && !given.starts_with("ray://")) {
+    throw_invalid(fmt::format("RAY_ADDRESS is {}: programs connect to the head's host:port", given),
+                  "set it to HOST:6379, or write --engine ray://HOST:PORT");
+  }
+  if (!given.empty() && given != "auto" && given != "local") {
+    return given.starts_with("ray://") ? given.substr(std::string_view("ray://").size()) : given;
+  }
+  const std::string folder = variable("RAY_TMPDIR");
+  const fs::path file = fs::path(folder.empty() ? "/tmp" : folder) / "ray" / "ray_current_cluster";
+  std::error_code missing;
+  std::string address = fs::exists(file, missing) ? read_file(file, 4096) : "";
+  while (!address.empty() && std::isspace(static_cast<unsigned char>(address.back())) != 0) address.pop_back();
+  if (address.empty()) {
+    throw Error(ErrorCode::not_found,
+                "ray://auto finds no cluster: RAY_ADDRESS is not set, and none runs on this machine",
+                "write --engine ray://HOST:PORT, or ray://local for a cluster of the program's own");
+  }
+  return address;
+}
+
 RayCluster::RayCluster(const std::string& ray_library, const RuntimeOptions& options) : folder_("mobula-ray") {
   // The path of a socket has at most 107 characters, and Ray appends about 65.
   if (folder_.path().native().size() > 40) {

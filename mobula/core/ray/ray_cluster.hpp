@@ -15,6 +15,10 @@ namespace mobula {
 /// none. Comes before Ray's library is loaded.
 void prepare_ray_token(bool make);
 
+/// Returns the head's host:port for `ray://auto`: $RAY_ADDRESS, which a submitted job's program has, or else the cluster
+/// that was started last on this machine. Throws Error(not_found) where there is neither.
+std::string find_ray_address();
+
 /// Starts a head with ports, a temporary folder and a token of its own, so that it and other clusters of the machine
 /// don't know of each other. Its processes are a session of their own; they and no others are ended, also where this
 /// program is killed.

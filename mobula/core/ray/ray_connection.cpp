@@ -55,7 +55,12 @@ const RayBridge& load_ray_bridge() {
 }
 
 void throw_ray_failure(const RayFailure& failure, const std::string& who) {
-  const std::string message = fmt::format("{}: {}", who, failure.message);
+  // Of some deaths Ray tells in bytes of its own, which hold no word.
+  const std::string_view told = failure.message;
+  const bool says_something = told.find(' ') != std::string_view::npos;
+  const bool died = failure.kind == kRayWorkerDied || failure.kind == kRayActorDied;
+  const std::string message =
+      fmt::format("{}: {}", who, died && !says_something ? "its worker has died, or can't be reached any more" : told);
   switch (failure.kind) {
     case kRayTimeout:
       throw TimeoutError(message, "wait longer");

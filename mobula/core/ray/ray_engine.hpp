@@ -57,6 +57,7 @@ class RayEngine final : public Engine {
 
   ResourceSet total_resources() const override;
   ResourceSet available_resources() const override;
+  std::vector<NodeInfo> nodes() const override;
   std::shared_ptr<Reservation> reserve(const std::vector<Bundle>& bundles, const PlacementOptions& options) override;
   std::string name() const override { return "ray"; }
   std::vector<pid_t> worker_pids() const override { return {}; }

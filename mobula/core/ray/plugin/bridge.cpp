@@ -300,6 +300,13 @@ int connect(const RayConnect* options, RayFailure* failure) {
     ray::RayConfig config;
     config.address = options->address;
     config.code_search_path = {options->plugin};
+    if (options->job_config != nullptr) {
+      const auto job = nlohmann::json::parse(options->job_config, nullptr, false);
+      const auto environment = job.is_object() ? job.find("runtime_env") : job.end();
+      if (job.is_object() && environment != job.end() && environment->is_object() && !environment->empty()) {
+        config.runtime_env = ray::RuntimeEnv::Deserialize(environment->dump());
+      }
+    }
     const std::string node_flag = "--ray_node_ip_address=" + node_address;
     std::vector<std::string> flags{"mobula", node_flag};
     std::vector<char*> pointers;
