@@ -22,7 +22,7 @@ find_package(nlohmann_json REQUIRED)
 include(boost)
 # Header-only, as the core uses it.
 find_path(XXHASH_INCLUDE xxhash.h REQUIRED)
-mobula_builds(needed track text data serve cli)
+mobula_builds(needed track text http hub jobs data serve cli)
 if(needed)
   find_package(CLI11 REQUIRED)
   find_package(PkgConfig REQUIRED)

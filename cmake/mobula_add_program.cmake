@@ -14,4 +14,6 @@ function(mobula_add_program name)
   target_link_libraries(${name}_program PUBLIC ${PROGRAM_LAYERS})
   add_executable(${name} ${MOBULA_LAUNCHER_SOURCE})
   target_link_libraries(${name} PRIVATE -Wl,--no-as-needed ${name}_program -Wl,--as-needed)
+  # Looked for beside the launcher first, so that both can be copied, or sent along with a job.
+  set_target_properties(${name} PROPERTIES BUILD_RPATH "$ORIGIN")
 endfunction()

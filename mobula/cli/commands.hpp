@@ -10,6 +10,7 @@ void add_generate_command(CommandLine& line);
 void add_data_command(CommandLine& line);
 void add_encode_commands(CommandLine& line);
 void add_hub_commands(CommandLine& line);
+void add_job_commands(CommandLine& line);
 void add_quickstart_command(CommandLine& line);
 void add_runs_commands(CommandLine& line);
 void add_serve_command(CommandLine& line);

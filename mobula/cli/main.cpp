@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   mobula::cli::add_logits_command(line);
   mobula::cli::add_model_commands(line);
   mobula::cli::add_hub_commands(line);
+  mobula::cli::add_job_commands(line);
   mobula::cli::add_tokenize_command(line);
   mobula::cli::add_tokenizer_commands(line);
   mobula::cli::add_data_command(line);

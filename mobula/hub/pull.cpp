@@ -19,13 +19,14 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/base/log.hpp"
+#include "mobula/http/http_client.hpp"
 #include "mobula/hub/checksum.hpp"
-#include "mobula/hub/http_client.hpp"
 
 namespace mobula::hub {
 namespace {
 
 namespace fs = std::filesystem;
+using http::HttpClient, http::HttpRequest, http::HttpResponse;
 
 constexpr std::size_t kMaxFiles = 100'000, kMaxFileName = 1024, kMaxToken = 4096;
 
@@ -135,7 +136,10 @@ class PartialFile {
 class Puller {
  public:
   Puller(const RepoName& repo, const PullOptions& options)
-      : repo_(repo), options_(options), client_(options.token), folder_(repo_folder(options.cache, repo)) {}
+      : repo_(repo),
+        options_(options),
+        client_(options.token, "check the network and HF_ENDPOINT"),
+        folder_(repo_folder(options.cache, repo)) {}
 
   PullResult run() {
     std::vector<std::string> files = list_files();
@@ -269,7 +273,7 @@ class Puller {
     std::string url = resolve_url(file);
     for (int hops = 0;; ++hops) {
       const HttpResponse response =
-          client_.send_patiently([&] { return HttpRequest{.url = url, .head = true, .follow = false}; });
+          client_.send_patiently([&] { return HttpRequest{.url = url, .method = "HEAD", .follow = false}; });
       check(response, fmt::format("{}: {}", repo_.id, file));
       // A repository that was renamed: the hub sends on to itself.
       const std::string place = header(response, "location");

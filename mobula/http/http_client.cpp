@@ -1,4 +1,4 @@
-#include "mobula/hub/http_client.hpp"
+#include "mobula/http/http_client.hpp"
 
 #include <curl/curl.h>
 #include <fmt/format.h>
@@ -15,7 +15,7 @@
 #include "mobula/base/log.hpp"
 #include "mobula/base/version.hpp"
 
-namespace mobula::hub {
+namespace mobula::http {
 namespace {
 
 constexpr int kMaxAttempts = 5;
@@ -76,6 +76,15 @@ std::size_t take_body(char* data, std::size_t size, std::size_t count, void* con
 
 }  // namespace
 
+std::string percent_encode(std::string_view text) {
+  std::string out;
+  for (const unsigned char c : text) {
+    const bool plain = (c < 0x80 && std::isalnum(c) != 0) || c == '-' || c == '_' || c == '.' || c == '~';
+    out += plain ? std::string(1, static_cast<char>(c)) : fmt::format("%{:02X}", c);
+  }
+  return out;
+}
+
 double retry_delay_seconds(const std::optional<std::string>& retry_after, int attempt) {
   if (retry_after) {
     int seconds = 0;
@@ -86,7 +95,7 @@ double retry_delay_seconds(const std::optional<std::string>& retry_after, int at
   return std::min(0.5 * std::pow(2.0, attempt), kLongestDelay);
 }
 
-HttpClient::HttpClient(std::string token) : token_(std::move(token)) {
+HttpClient::HttpClient(std::string token, std::string hint) : token_(std::move(token)), hint_(std::move(hint)) {
   static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
   curl_ = global == CURLE_OK ? curl_easy_init() : nullptr;
   if (curl_ == nullptr) throw_internal("libcurl can't be started");
@@ -116,18 +125,30 @@ HttpResponse HttpClient::send(const HttpRequest& request) {
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
-  if (request.head) curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  curl_slist* headers = nullptr;
+  if (request.method == "HEAD") {
+    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  } else if (request.method == "POST" || request.method == "PUT") {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.data());
+    headers = curl_slist_append(headers, ("Content-Type: " + request.content_type).c_str());
+    headers = curl_slist_append(headers, "Expect:");  // servers that don't know it cost a second
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  }
+  if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
   if (request.from > 0) curl_easy_setopt(curl, CURLOPT_RANGE, fmt::format("{}-", request.from).c_str());
   if (!token_.empty()) {  // libcurl doesn't pass it on to another host
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
     curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, token_.c_str());
   }
   const CURLcode code = curl_easy_perform(curl);
+  curl_slist_free_all(headers);
   if (transfer.problem) std::rethrow_exception(transfer.problem);
   if (code != CURLE_OK) {
     throw Error(ErrorCode::unavailable,
-                fmt::format("{}: {}", request.url, *why != '\0' ? why : curl_easy_strerror(code)),
-                "check the network and HF_ENDPOINT");
+                fmt::format("{}: {}", request.url, *why != '\0' ? why : curl_easy_strerror(code)), hint_);
   }
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
   return std::move(transfer.response);
@@ -154,4 +175,4 @@ HttpResponse HttpClient::send_patiently(const std::function<HttpRequest()>& make
   }
 }
 
-}  // namespace mobula::hub
+}  // namespace mobula::http

@@ -1,4 +1,4 @@
-/// Requests to a model hub: bounded, retried, with the token sent to nobody but the hub.
+/// Requests to web services: bounded, retried, with the token sent to nobody but the service.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace mobula::hub {
+namespace mobula::http {
 
 struct HttpResponse {
   long status = 0;
@@ -19,10 +19,12 @@ struct HttpResponse {
 
 struct HttpRequest {
   std::string url;
-  bool head = false;
-  bool follow = true;                            ///< follow redirects
-  std::uint64_t from = 0;                        ///< first byte wanted
-  std::size_t max_body = std::size_t{64} << 20;  ///< of a body that is kept
+  std::string method = "GET";                     ///< HEAD, POST, PUT ...
+  std::string body;                               ///< sent with POST and PUT
+  std::string content_type = "application/json";  ///< of `body`
+  bool follow = true;                             ///< follow redirects
+  std::uint64_t from = 0;                         ///< first byte wanted
+  std::size_t max_body = std::size_t{64} << 20;   ///< of a body that is kept
   /// Receives the body in pieces where set, after `begin` has seen the response's status and headers.
   std::function<void(std::string_view piece)> write;
   std::function<void(const HttpResponse& response)> begin;
@@ -32,7 +34,8 @@ struct HttpRequest {
 class HttpClient {
  public:
   /// `token` may be empty. It goes to the host of each request's URL, and never to where that redirects.
-  explicit HttpClient(std::string token);
+  /// `hint`: what to look at where nobody answers.
+  explicit HttpClient(std::string token, std::string hint = "check the network");
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
   ~HttpClient();
@@ -46,10 +49,14 @@ class HttpClient {
  private:
   void* curl_;
   std::string token_;
+  std::string hint_;
 };
+
+/// Returns `text` with all but letters, digits and -_.~ written as %XX: one segment of a URL's path.
+std::string percent_encode(std::string_view text);
 
 /// Returns how long to wait before the next attempt: what the header says in seconds, at most a minute, else 0.5 s doubled
 /// with each attempt.
 double retry_delay_seconds(const std::optional<std::string>& retry_after, int attempt);
 
-}  // namespace mobula::hub
+}  // namespace mobula::http
