@@ -6,8 +6,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <string_view>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
@@ -15,6 +17,7 @@
 #include "mobula/base/log.hpp"
 #include "mobula/cli/commands.hpp"
 #include "mobula/cli/plugin.hpp"
+#include "mobula/core/runtime.hpp"
 #include "mobula/track/plot.hpp"
 #include "mobula/track/run.hpp"
 #include "mobula/train/run/run_folder.hpp"
@@ -141,6 +144,15 @@ class Record {
   std::unique_ptr<track::Run> run_;
 };
 
+/// Returns a runtime on the cluster that --engine or MOBULA_ENGINE names, or null where the workers run on this machine.
+std::unique_ptr<Runtime> cluster_runtime() {
+  const char* engine = std::getenv("MOBULA_ENGINE");
+  if (engine == nullptr || !std::string_view(engine).starts_with("ray://")) return nullptr;
+  int count = 0;
+  char* none[] = {nullptr};
+  return std::make_unique<Runtime>(count, none);
+}
+
 int run_train(const TrainOptions& options, const GlobalOptions& globals) {
   // An absolute path: the record finds the folder again from anywhere.
   const train::RunFolder folder{options.out.empty() ? fs::path() : fs::absolute(options.out).lexically_normal()};
@@ -151,9 +163,6 @@ int run_train(const TrainOptions& options, const GlobalOptions& globals) {
     return 0;
   }
   if (options.out.empty()) throw_invalid("--out is missing", "name the run's folder: --out runs/first");
-  if (!globals.engine.empty() && globals.engine != "local") {
-    throw Error(ErrorCode::unsupported, fmt::format("--engine {}: training runs on the local engine", globals.engine));
-  }
   config.validate();
   if (folder.holds_run() && !options.resume) {
     throw_invalid(fmt::format("{} holds a run", options.out), "add --resume to go on with it, or choose another --out");
@@ -172,10 +181,12 @@ int run_train(const TrainOptions& options, const GlobalOptions& globals) {
   std::vector<std::pair<std::string, std::string>> environment;
   if (globals.quiet) environment.emplace_back("MOBULA_LOG_LEVEL", "warning");
   try {
+    const std::unique_ptr<Runtime> runtime = cluster_runtime();
     Json result = train::Trainer(run_rank, config.scaling,
                                  {.directory = folder.root,
                                   .argument = config_to_yaml(config),
                                   .steps = config.train.steps,
+                                  .runtime = runtime.get(),
                                   .tracker = record.run(),
                                   .environment = environment})
                       .fit();

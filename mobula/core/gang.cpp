@@ -120,7 +120,14 @@ void Gang::State::start(GangFunction function, const GangOptions& options) {
     member.process = start_worker_process({.role = std::string(kGangRole),
                                            .title = fmt::format("mobula-worker: {} {}", options.name, rank),
                                            .inherited = {shared_memory.get()},
-                                           .environment = options.environment});
+                                           .environment = options.environment,
+                                           .program = options.program,
+                                           .directory = options.directory});
+    if (options.relay_standard_error) {
+      member.standard_error.set_sink([this, rank](std::string_view text) {
+        push({.kind = GangEvent::Kind::standard_error, .rank = rank, .payload = std::string(text)});
+      });
+    }
     first.rank = rank;
     member.outgoing = encode_frame(static_cast<std::uint8_t>(GangFrame::start), encode(first));
     members.push_back(std::move(member));
@@ -305,7 +312,7 @@ std::optional<GangEvent> Gang::next_event(std::chrono::nanoseconds timeout) {
   if (state_->events.empty()) return std::nullopt;
   GangEvent event = std::move(state_->events.front());
   state_->events.pop_front();
-  if (event.kind == GangEvent::Kind::message) {
+  if (event.kind == GangEvent::Kind::message || event.kind == GangEvent::Kind::standard_error) {
     const bool was_full = state_->queued_bytes >= kMaxQueuedBytes;
     state_->queued_bytes -= event.payload.size();
     if (was_full && state_->queued_bytes < kMaxQueuedBytes) state_->wake_thread();

@@ -30,16 +30,20 @@ struct GangOptions {
   std::size_t shared_bytes = 0;  ///< size of the zeroed memory block that all members and the driver share
   std::string argument;          ///< bytes that every member gets
   std::vector<std::pair<std::string, std::string>> environment;  ///< set in the members only
+  std::string program;                ///< path of what the members run; empty: this same program
+  std::string directory;              ///< their working directory; empty: this process's
+  bool relay_standard_error = false;  ///< what they write there comes as events, instead of being passed on
 };
 
 /// What happened in a gang.
 struct GangEvent {
-  enum class Kind { message, finished, failed, died };
+  enum class Kind { message, finished, failed, died, standard_error };
   Kind kind = Kind::message;
   int rank = 0;
-  std::string payload;      ///< message: its bytes; failed: the text of the exception that left the function
-  int error_code = 0;       ///< failed: the ErrorCode of a mobula::Error
-  std::string hint;         ///< failed: the hint of a mobula::Error
+  std::string
+      payload;         ///< message, standard_error: its bytes; failed: the text of the exception that left the function
+  int error_code = 0;  ///< failed: the ErrorCode of a mobula::Error
+  std::string hint;    ///< failed: the hint of a mobula::Error
   std::string error_type;   ///< failed: the type of the exception, such as "std::out_of_range"
   int exit_code = 0;        ///< died: where it exited
   int signal = 0;           ///< died: where a signal ended it

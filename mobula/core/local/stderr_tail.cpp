@@ -31,20 +31,28 @@ std::string StderrTail::labelled(std::string_view line) const {
   return fmt::format(R"({{"level":"info","message":{},{}}})", to_line(Json(line)), source);
 }
 
+void StderrTail::write(std::string_view text) const {
+  if (sink_) {
+    sink_(text);
+  } else {
+    write_to_stderr(text);
+  }
+}
+
 bool StderrTail::forward(int pipe) {
   char buffer[4096];
   for (;;) {
     const ssize_t got = read(pipe, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      if (got == 0 && !partial_.empty()) write_to_stderr(labelled(std::exchange(partial_, {})) + "\n");
+      if (got == 0 && !partial_.empty()) write(labelled(std::exchange(partial_, {})) + "\n");
       return got < 0 && errno == EAGAIN;
     }
     const std::string_view bytes(buffer, static_cast<std::size_t>(got));
     kept_.append(bytes);
     if (kept_.size() > 4 * kKept) kept_.erase(0, kept_.size() - kKept - 1);
     if (worker_.empty()) {
-      write_to_stderr(bytes);
+      write(bytes);
       continue;
     }
     partial_.append(bytes);
@@ -55,7 +63,7 @@ bool StderrTail::forward(int pipe) {
     }
     partial_.erase(0, start);
     if (partial_.size() > kMaxLine) lines += labelled(std::exchange(partial_, {})) + "\n";
-    write_to_stderr(lines);
+    write(lines);
   }
 }
 

@@ -4,8 +4,10 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace mobula {
 
@@ -20,6 +22,9 @@ class StderrTail {
   /// where the log is written so.
   StderrTail(std::string worker, pid_t pid) : worker_(std::move(worker)), pid_(pid) {}
 
+  /// Passes on to `sink` instead of our standard error.
+  void set_sink(std::function<void(std::string_view)> sink) { sink_ = std::move(sink); }
+
   /// Passes on everything that can be read now. Returns false once the pipe has no writer any more.
   bool forward(int pipe);
   /// Returns the last lines, at most 4 KiB, beginning at a line's start where one is among them.
@@ -31,6 +36,9 @@ class StderrTail {
   /// Longest line that waits for its end.
   static constexpr std::size_t kMaxLine = 65536;
 
+  void write(std::string_view text) const;
+
+  std::function<void(std::string_view)> sink_;
   std::string worker_;
   pid_t pid_ = 0;
   std::string kept_;

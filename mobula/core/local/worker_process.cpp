@@ -69,6 +69,8 @@ void run_on_starter_thread(const std::function<void()>& work) {
 
 /// Everything the child touches between vfork and exec; made before, because the child may not allocate.
 struct ChildPlan {
+  const char* program;
+  const char* directory;  // null: stays
   char* const* arguments;
   char* const* environment;
   const int* keep;
@@ -82,6 +84,7 @@ struct ChildPlan {
   // The parent may have ended before the mark was set: then nobody would ever end us.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != plan.parent) _exit(127);
   setpgid(0, 0);
+  if (plan.directory != nullptr && chdir(plan.directory) != 0) _exit(127);
   if (dup2(plan.null_device, 0) < 0 || dup2(plan.standard_error, 2) < 0) _exit(127);
   for (std::size_t i = 0; i < plan.num_keep; ++i) {
     if (fcntl(plan.keep[i], F_SETFD, 0) != 0) _exit(127);
@@ -92,7 +95,7 @@ struct ChildPlan {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  execve("/proc/self/exe", plan.arguments, plan.environment);
+  execve(plan.program, plan.arguments, plan.environment);
   _exit(127);
 }
 
@@ -162,8 +165,15 @@ WorkerProcess start_worker_process(const WorkerStart& start) {
   std::vector<int> keep = start.inherited;
   keep.push_back(theirs.get());
 
-  const ChildPlan plan{arguments,          environment_pointers.data(), keep.data(), keep.size(),
-                       error_writer.get(), null_device.get(),           getpid()};
+  const ChildPlan plan{start.program.empty() ? "/proc/self/exe" : start.program.c_str(),
+                       start.directory.empty() ? nullptr : start.directory.c_str(),
+                       arguments,
+                       environment_pointers.data(),
+                       keep.data(),
+                       keep.size(),
+                       error_writer.get(),
+                       null_device.get(),
+                       getpid()};
   WorkerProcess process;
   int error_number = 0;
   run_on_starter_thread([&] {

@@ -19,6 +19,8 @@ struct WorkerStart {
   std::string title;           ///< shown as the program's first argument in process lists
   std::vector<int> inherited;  ///< descriptors that the child gets under the same numbers
   std::vector<std::pair<std::string, std::string>> environment;  ///< set in the child only
+  std::string program;                                           ///< path; empty: this same program
+  std::string directory;                                         ///< its working directory; empty: ours
 };
 
 /// The parent's handles of a started child. Dropping them does not end it.
@@ -29,7 +31,7 @@ struct WorkerProcess {
   Descriptor standard_error;  ///< reading end of the child's standard error, non-blocking
 };
 
-/// Starts a child of this program. It gets /dev/null as standard input, our standard output, a process group
+/// Starts a child of this program (or of the one named). It gets /dev/null as standard input, our standard output, a process group
 /// of its own (the terminal's Ctrl-C reaches us alone), and SIGKILL from the kernel when this process ends in
 /// whatever way. Throws Error(resource) where the system refuses.
 WorkerProcess start_worker_process(const WorkerStart& start);

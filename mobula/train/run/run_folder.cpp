@@ -71,9 +71,7 @@ void cut_metrics(const std::filesystem::path& path, std::int64_t step) {
   if (kept != text.size()) std::filesystem::resize_file(path, kept);
 }
 
-void write_workers(const std::filesystem::path& path, const std::vector<std::int64_t>& pids) {
-  char host[256] = "";
-  ::gethostname(host, sizeof host - 1);
+void write_workers(const std::filesystem::path& path, const std::vector<std::int64_t>& pids, const std::string& host) {
   Json list = Json::array();
   for (std::size_t rank = 0; rank < pids.size(); ++rank) {
     list.push_back({{"rank", rank}, {"pid", pids[rank]}, {"host", host}});

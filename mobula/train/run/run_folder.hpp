@@ -51,7 +51,7 @@ class LineFile {
 void cut_metrics(const std::filesystem::path& path, std::int64_t step);
 
 /// Writes the list of a gang's processes, atomically: [{"rank","pid","host"}].
-void write_workers(const std::filesystem::path& path, const std::vector<std::int64_t>& pids);
+void write_workers(const std::filesystem::path& path, const std::vector<std::int64_t>& pids, const std::string& host);
 
 /// Returns the seconds since 1970.
 double unix_time();

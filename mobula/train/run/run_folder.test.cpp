@@ -61,12 +61,12 @@ TEST(RunFolder, HoldsARunOnceItsConfigurationIsThere) {
 TEST(Workers, AreListedByRankPidAndHost) {
   const TemporaryDirectory temporary;
   const RunFolder folder{temporary.path()};
-  write_workers(folder.workers(), {11, 12});
+  write_workers(folder.workers(), {11, 12}, "node7");
   const Json list = Json::parse(read_file(folder.workers()));
   ASSERT_EQ(list.size(), 2u);
   EXPECT_EQ(list[1].at("rank"), 1);
   EXPECT_EQ(list[1].at("pid"), 12);
-  EXPECT_FALSE(list[1].at("host").get<std::string>().empty());
+  EXPECT_EQ(list[1].at("host"), "node7");
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 #include "mobula/train/run/trainer.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -13,9 +11,8 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/log.hpp"
 #include "mobula/base/progress.hpp"
-#include "mobula/core/gang.hpp"
 #include "mobula/track/run.hpp"
-#include "mobula/train/run/rank_start.hpp"
+#include "mobula/train/run/rank_processes.hpp"
 #include "mobula/train/run/run_folder.hpp"
 
 namespace mobula::train {
@@ -50,29 +47,13 @@ class SignalCounter {
   struct sigaction old_terminate_ {};
 };
 
-int num_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-}
-
-/// Address space for what the ranks share: pages take memory only once they are written.
-std::size_t shared_bytes() {
-  const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  return pages * page / 2;
-}
-
 std::string describe_death(const GangEvent& event) {
-  if (event.signal != 0) return fmt::format("was ended by signal {} ({})", event.signal, ::strsignal(event.signal));
-  return fmt::format("exited with code {}", event.exit_code);
-}
-
-/// What a rank runs: finds the train function by its place in the program.
-void run_rank(GangMember& member) {
-  const auto function = reinterpret_cast<TrainFunction>(resolve_code(decode_rank_start(member.argument()).function));
-  TrainContext context(member);
-  function(context);
+  if (event.rank < 0) return "the ranks' node is gone: " + event.payload;
+  const std::string rank = fmt::format("rank {}", event.rank);
+  if (event.signal != 0) {
+    return fmt::format("{} was ended by signal {} ({})", rank, event.signal, ::strsignal(event.signal));
+  }
+  return fmt::format("{} exited with code {}", rank, event.exit_code);
 }
 
 }  // namespace
@@ -162,47 +143,31 @@ Trainer::~Trainer() = default;
 Json Trainer::fit() {
   std::filesystem::create_directories(options_.directory);
   const RunFolder folder{options_.directory};
-  const int threads = scaling_.threads > 0 ? scaling_.threads : std::max(1, num_cores() / scaling_.workers);
-  std::vector<std::pair<std::string, std::string>> environment = {
-      // Sums come out the same in every run only where the number of threads is fixed.
-      {"OMP_NUM_THREADS", std::to_string(threads)},
-      {"MKL_NUM_THREADS", std::to_string(threads)},
-      {"OMP_DYNAMIC", "FALSE"},
-      {"MKL_DYNAMIC", "FALSE"},
-      {"MKL_CBWR", "AUTO"},
-      // Activations are freed and asked for again in every step: keep their pages, and make them huge.
-      {"GLIBC_TUNABLES",
-       "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"},
-  };
-  environment.insert(environment.end(), options_.environment.begin(), options_.environment.end());
-
+  const std::unique_ptr<RankProcesses> ranks = make_rank_processes(options_.runtime);
   const SignalCounter signals;
   Watch watch(options_);
   std::int64_t step_at_last_death = -1;
   int restarts_in_place = 0;
   for (;;) {
-    RankStart start{.function = locate_code(reinterpret_cast<const void*>(function_)),
-                    .directory = options_.directory,
-                    .argument = options_.argument,
-                    .threads = threads,
-                    .restarts = restarts_};
-    Gang gang(run_rank, {.name = "rank",
-                         .size = scaling_.workers,
-                         .shared_bytes = Communicator::reserved_bytes(scaling_.workers) + shared_bytes(),
-                         .argument = encode(start),
-                         .environment = environment});
-    const std::vector<pid_t> pids = gang.pids();
-    write_workers(folder.workers(), {pids.begin(), pids.end()});
+    const RankPlace place =
+        ranks->start({.function = locate_code(reinterpret_cast<const void*>(function_)),
+                      .directory = std::filesystem::absolute(options_.directory).lexically_normal().string(),
+                      .argument = options_.argument,
+                      .workers = scaling_.workers,
+                      .threads = scaling_.threads,
+                      .restarts = restarts_,
+                      .environment = options_.environment});
+    write_workers(folder.workers(), place.pids, place.host);
 
     int signals_passed_on = 0;
     std::optional<GangEvent> end;
     while (!end) {
-      auto event = gang.next_event(kSignalInterval);
+      auto event = ranks->next_event(kSignalInterval);
       if (event && event->kind == GangEvent::Kind::message) {
         watch.handle(event->payload);
       } else if (event && event->kind != GangEvent::Kind::finished) {
         end = std::move(event);
-      } else if (!event && !gang.running()) {
+      } else if (!event && !ranks->running()) {
         break;
       }
       if (const int count = stop_signals; count > signals_passed_on) {
@@ -210,10 +175,10 @@ Json Trainer::fit() {
         if (count > 1) break;
         watch.progress.clear();
         log_info("stopping: the workers save their state (once more: stop at once)");
-        for (int rank = 0; rank < scaling_.workers; ++rank) gang.send(rank, "stop");
+        for (int rank = 0; rank < scaling_.workers; ++rank) ranks->send(rank, "stop");
       }
     }
-    gang.kill();
+    ranks->kill();
 
     if (!end && watch.result && !watch.stopped_at) {
       watch.progress.update(static_cast<std::uint64_t>(watch.step));
@@ -238,7 +203,7 @@ Json Trainer::fit() {
           .with_context(fmt::format("rank {} of {}", end->rank, scaling_.workers));
     }
 
-    const std::string death = fmt::format("rank {} {}", end->rank, describe_death(*end));
+    const std::string death = describe_death(*end);
     restarts_in_place = watch.highest_step > step_at_last_death ? 1 : restarts_in_place + 1;
     step_at_last_death = watch.highest_step;
     if (restarts_in_place > scaling_.max_restarts) {

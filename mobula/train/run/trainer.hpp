@@ -23,6 +23,9 @@
 #include "mobula/train/run/config.hpp"
 #include "mobula/train/run/context.hpp"
 
+namespace mobula {
+class Runtime;
+}
 namespace mobula::track {
 class Run;
 }
@@ -37,6 +40,7 @@ struct RunOptions {
   std::filesystem::path directory;  ///< the run's folder; made where it is missing
   std::string argument;             ///< bytes that every worker gets
   std::int64_t steps = 0;           ///< how many steps the function will report, for the progress bar; 0: unknown
+  Runtime* runtime = nullptr;       ///< where the workers run, all on one node of its cluster; null: on this machine
   track::Run* tracker = nullptr;    ///< takes the reported values; outlives fit()
   std::vector<std::pair<std::string, std::string>> environment;  ///< set in the workers only
 };
