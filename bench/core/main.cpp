@@ -265,7 +265,7 @@ void bench::report_absent(const Metric& metric, const Contestant& contestant) {
 
 int main(int argc, char** argv) {
   mobula::serve_if_worker();
-  const std::vector<std::string> parts{"start", "threads", "processes", "queue", "ray"};
+  const std::vector<std::string> parts{"start", "threads", "processes", "queue", "ray", "ray-engine"};
   std::string only;
   CLI::App app("What a task, a message and an object cost, beside the peers that are installed");
   app.add_flag("--json", as_json, "One JSON object a line");
@@ -281,5 +281,6 @@ int main(int argc, char** argv) {
   measure("processes", measure_processes);
   measure("queue", measure_queue);
   measure("ray", measure_ray);
+  measure("ray-engine", bench::measure_ray_engine);
   return 0;
 }

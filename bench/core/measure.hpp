@@ -85,6 +85,9 @@ double latency(int calls, F&& work) {
   return latency(calls, std::forward<F>(work), [] {});
 }
 
+/// Compares the Ray engine with the same calls made by hand, on a cluster of their own.
+void measure_ray_engine();
+
 /// Returns the peers' answers to the question of that name.
 std::vector<Contestant> peers(const std::string& metric);
 
