@@ -17,6 +17,7 @@ void add_reading_options(CLI::App& command, DataOptions& options) {
   command.add_option("--types", options.types, "fix column types, such as a=string,b=int64 (CSV, JSONL)");
   command.add_option("--infer", options.infer, "infer types over `all` rows, or over a size such as 8MB (default 1MB)");
   command.add_option("--columns", options.columns, "read only these columns, such as a,b");
+  command.add_option("--exclude", options.exclude, "leave out these files, such as 'bad-*.csv,old/'");
   command.add_option("--query", options.query,
                      "SQLite, databases: a table's name or a SELECT (SQLite's default: the only table)");
   command.add_option("--driver", options.driver, "databases: the ADBC driver (default: by the address)");

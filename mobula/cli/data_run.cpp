@@ -55,6 +55,7 @@ data::Dataset open_input(const DataOptions& options) {
   if (options.delimiter.size() != 1)
     throw_invalid(fmt::format("--delimiter '{}': one byte is expected", options.delimiter));
   read.delimiter = options.delimiter[0];
+  read.exclude = split_names(options.exclude);
   read.query = options.query;
   read.driver = options.driver;
   read.split = options.split;
@@ -78,6 +79,7 @@ void print_result(const data::RunResult& result, const std::string& output, doub
                                 {"seconds", seconds},
                                 {"skipped", result.skipped},
                                 {"parts_before", result.parts_before},
+                                {"rows_before", result.rows_before},
                                 {"limited_by", data::slowest_operator(result.statistics)},
                                 {"stages", result.statistics}}));
   } else if (!globals.quiet) {
@@ -309,12 +311,12 @@ void stats(const DataOptions& options, const GlobalOptions& globals) {
 }
 
 void run(const DataOptions& options, const GlobalOptions& globals) {
+  std::optional<Runtime> runtime;  // outlives the pipeline, which keeps actors
   data::Pipeline pipeline = data::read_pipeline(options.input);
   const data::RunOptions flags = run_options(globals);
   if (!globals.memory.empty()) pipeline.run.memory = flags.memory;
   if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
   if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
-  std::optional<Runtime> runtime;
   if (pipeline.needs_runtime) {
     share_plugin_with_workers(kDataPlugin);
     // The flags are in the environment.

@@ -1,15 +1,9 @@
 #include "mobula/cli/encode.hpp"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/softmax.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -20,59 +14,18 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/cli/command_line.hpp"
-#include "mobula/models/encoder/registry.hpp"
+#include "mobula/cli/encoder_texts.hpp"
 #include "mobula/models/encoder/sentence_embedding.hpp"
 #include "mobula/text/tokenizer.hpp"
 
 namespace mobula::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using models::Encoder;
 
 constexpr std::size_t kBatch = 32;
-
-using Ids = std::vector<text::TokenId>;
-
-std::unique_ptr<Encoder> load_model(const EncodeOptions& options) {
-  models::LoadOptions load;
-  if (options.dtype == "fp32") {
-    load.type = at::kFloat;
-  } else if (options.dtype == "bf16") {
-    load.type = at::kBFloat16;
-  } else if (!options.dtype.empty()) {
-    throw_invalid(fmt::format("--dtype {} is unknown here", options.dtype), "use fp32 or bf16");
-  }
-  if (!fs::is_directory(options.model)) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", options.model),
-                "--model names the folder of a checkpoint: config.json, model.safetensors, tokenizer.json");
-  }
-  return models::load_encoder(options.model, load);
-}
-
-/// The tokenizer of the folder with truncation to `max_tokens` and no padding, whatever its file says: padding depends on
-/// the batch, and the length on the model.
-std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::int64_t max_tokens,
-                                                      std::int64_t vocab_size) {
-  const fs::path path = fs::path(model) / "tokenizer.json";
-  if (!fs::exists(path)) throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", model), "use --ids");
-  nlohmann::json file =
-      nlohmann::json::parse(read_file(path, std::size_t{1} << 30), nullptr, /*allow_exceptions=*/false);
-  if (!file.is_object()) throw Error(ErrorCode::corrupt, fmt::format("{}: expected a JSON object", path.string()));
-  file["truncation"] = {
-      {"direction", "Right"}, {"max_length", max_tokens}, {"strategy", "LongestFirst"}, {"stride", 0}};
-  file["padding"] = nullptr;
-  auto tokenizer = text::Tokenizer::parse(file.dump(), path.string());
-  if (static_cast<std::int64_t>(tokenizer->vocab_size()) > vocab_size) {
-    throw_invalid(fmt::format("{}: the tokenizer has {} ids, the model's vocabulary {}", path.string(),
-                              tokenizer->vocab_size(), vocab_size),
-                  "tokenizer and model belong to different checkpoints");
-  }
-  return tokenizer;
-}
 
 /// Reads what was given as rows of ids and hands them on in batches.
 void for_each_batch(const EncodeOptions& options, const Encoder& model, std::int64_t max_tokens,
@@ -107,32 +60,10 @@ void for_each_batch(const EncodeOptions& options, const Encoder& model, std::int
   if (!batch.empty()) use(batch);
 }
 
-models::EncoderInput pad(const std::vector<Ids>& rows, std::int64_t pad_id) {
-  std::size_t longest = 0;
-  for (const Ids& ids : rows) longest = std::max(longest, ids.size());
-  const std::array<std::int64_t, 2> shape = {static_cast<std::int64_t>(rows.size()),
-                                             static_cast<std::int64_t>(longest)};
-  models::EncoderInput input{at::full(shape, pad_id, at::kLong), at::zeros(shape, at::kBool), {}};
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    auto* ids = input.ids_BT.mutable_data_ptr<std::int64_t>() + row * longest;
-    auto* mask = input.mask_BT.mutable_data_ptr<bool>() + row * longest;
-    for (std::size_t i = 0; i < rows[row].size(); ++i) {
-      ids[i] = rows[row][i];
-      mask[i] = true;
-    }
-  }
-  return input;
-}
-
 void check_one_source(const EncodeOptions& options) {
   if (!options.texts.empty() + !options.ids.empty() + !options.input.empty() != 1) {
     throw_invalid("give one of --text, --ids and --input");
   }
-}
-
-std::vector<float> to_vector(const at::Tensor& values) {
-  const at::Tensor flat = values.to(at::kFloat).contiguous();
-  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
 }
 
 // Nine digits tell any two single-precision numbers apart.
@@ -207,16 +138,17 @@ int search(const EncodeOptions& options, bool json, const EmbedRows& embed_rows)
 
 int embed(const EncodeOptions& options, const GlobalOptions& globals) {
   if (options.nearest == 0) check_one_source(options);
-  const auto model = load_model(options);
+  const auto model = load_text_encoder(options.model, options.dtype);
   auto how = models::read_sentence_embedding_options(options.model);
   const std::int64_t context = model->description().context();
   const std::int64_t max_tokens = how.max_tokens > 0 ? std::min(how.max_tokens, context) : context;
   std::shared_ptr<const text::Tokenizer> tokenizer;
-  if (options.ids.empty()) tokenizer = load_tokenizer(options.model, max_tokens, model->description().vocab_size);
+  if (options.ids.empty())
+    tokenizer = load_encoder_tokenizer(options.model, max_tokens, model->description().vocab_size);
   const at::NoGradGuard no_grad;
   const EmbedRows embed_rows = [&](const EncodeOptions& source, const std::function<void(std::vector<float>)>& use) {
     for_each_batch(source, *model, context, tokenizer.get(), [&](const std::vector<Ids>& rows) {
-      const models::EncoderInput input = pad(rows, model->description().pad_id);
+      const models::EncoderInput input = pad_rows(rows, model->description().pad_id);
       const at::Tensor vectors_BC = models::embed_sentences(model->hidden(input), input.mask_BT, how);
       for (std::int64_t b = 0; b < vectors_BC.size(0); ++b) use(to_vector(vectors_BC[b]));
     });
@@ -227,12 +159,6 @@ int embed(const EncodeOptions& options, const GlobalOptions& globals) {
     fmt::print("{}{}{}\n", globals.json ? "[" : "", numbers, globals.json ? "]" : "");
   });
   return 0;
-}
-
-at::Tensor probabilities_of(const at::Tensor& scores, const models::EncoderConfig& config) {
-  // As transformers' pipelines choose: labels that hold by themselves, and a single one, take the logistic function.
-  const bool alone = config.multi_label || config.labels.size() == 1;
-  return alone ? at::sigmoid(scores.to(at::kFloat)) : at::softmax(scores.to(at::kFloat), -1);
 }
 
 void print_text_labels(const std::vector<float>& probabilities, const std::vector<std::string>& labels, bool json) {
@@ -272,7 +198,7 @@ void print_token_labels(const at::Tensor& probabilities_TL, const Ids& ids, cons
 
 int classify(const EncodeOptions& options, const GlobalOptions& globals) {
   check_one_source(options);
-  const auto model = load_model(options);
+  const auto model = load_text_encoder(options.model, options.dtype);
   const models::EncoderConfig& config = model->description();
   const bool of_texts = config.task == models::EncoderTask::sequence_classification;
   if (!of_texts && config.task != models::EncoderTask::token_classification) {
@@ -280,10 +206,10 @@ int classify(const EncodeOptions& options, const GlobalOptions& globals) {
                   "fine-tune one, or use mobula embed");
   }
   std::shared_ptr<const text::Tokenizer> tokenizer;
-  if (options.ids.empty()) tokenizer = load_tokenizer(options.model, config.context(), config.vocab_size);
+  if (options.ids.empty()) tokenizer = load_encoder_tokenizer(options.model, config.context(), config.vocab_size);
   const at::NoGradGuard no_grad;
   for_each_batch(options, *model, config.context(), tokenizer.get(), [&](const std::vector<Ids>& rows) {
-    const at::Tensor probabilities = probabilities_of(model->logits(pad(rows, config.pad_id)), config);
+    const at::Tensor probabilities = label_probabilities(model->logits(pad_rows(rows, config.pad_id)), config);
     for (std::size_t b = 0; b < rows.size(); ++b) {
       const at::Tensor mine = probabilities[static_cast<std::int64_t>(b)];
       if (of_texts) {

@@ -12,9 +12,9 @@
 #include "mobula/base/json.hpp"
 #include "mobula/base/progress.hpp"
 #include "mobula/cli/command_line.hpp"
+#include "mobula/cli/continuation.hpp"
 #include "mobula/cli/generate.hpp"
 #include "mobula/cli/language_model.hpp"
-#include "mobula/serve/stop_matcher.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -26,14 +26,6 @@ constexpr std::size_t kMaxInFlight = 128;
 struct Prompt {
   std::optional<std::string> text;  // absent where ids were given
   std::vector<nn::TokenId> ids;
-};
-
-struct Answer {
-  std::string text;
-  std::vector<nn::TokenId> tokens;
-  nn::FinishReason finish = nn::FinishReason::none;
-  std::string error;
-  Clock::time_point start, end;
 };
 
 nn::SamplingOptions sampling_of(const GenerateOptions& o) {
@@ -88,41 +80,6 @@ Json to_json(const Prompt& prompt, const Answer& answer, bool has_text) {
           {"seconds", seconds},
           {"tokens_per_s", seconds > 0 ? static_cast<double>(answer.tokens.size()) / seconds : 0.0}};
 }
-
-// One prompt being continued: ids become text, text is held against the stop strings.
-class Continuation {
- public:
-  Continuation(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stops)
-      : stops_(std::move(stops)) {
-    if (tokenizer != nullptr) decoder_.emplace(std::move(tokenizer));
-  }
-
-  // Takes an event; returns false where a stop string ended the answer.
-  bool take(const nn::TokenEvent& event) {
-    std::string piece;
-    if (event.id >= 0) {
-      answer.tokens.push_back(event.id);
-      if (decoder_) piece = stops_.push(decoder_->push(event.id));
-    }
-    if (event.finish != nn::FinishReason::none && !stops_.stopped()) {
-      if (decoder_) piece += stops_.push(decoder_->finish());
-      if (!stops_.stopped()) piece += stops_.finish();
-    }
-    answer.text += piece;
-    fresh += piece;
-    answer.finish = stops_.stopped() ? nn::FinishReason::stop : event.finish;
-    answer.error = event.error;
-    answer.end = Clock::now();
-    return !stops_.stopped();
-  }
-
-  Answer answer;
-  std::string fresh;  // text that nobody has printed yet
-
- private:
-  std::optional<text::StreamDecoder> decoder_;
-  serve::StopMatcher stops_;
-};
 
 void check_usage(const GenerateOptions& options) {
   if (options.prompt.has_value() + !options.ids.empty() + !options.input.empty() != 1) {

@@ -14,15 +14,18 @@
 #include <thread>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/row_keys.hpp"
+#include "mobula/data/describe.hpp"
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/block_operators.hpp"
 #include "mobula/data/operators/ordered_steps.hpp"
+#include "mobula/data/plan/manifest.hpp"
 #include "mobula/data/plan/part_runs.hpp"
 #include "mobula/data/plan/plan.hpp"
 #include "mobula/data/shards/sample_order.hpp"
@@ -44,6 +47,9 @@ PlanContext context_of(const RunOptions& options) {
   context.disk = options.disk;
   context.spill_directory = options.spill_directory;
   context.num_threads = options.num_threads;
+  context.ordered = options.ordered;
+  context.token_column = options.token_column;
+  context.counts_sources = true;
   context.bad_rows = std::make_shared<BadRows>(options.on_error);
   return context;
 }
@@ -76,8 +82,9 @@ class Watcher {
 };
 
 /// Runs a plan, and sees to what a run leaves behind.
-RunResult run(const PlanNode& plan, Sink& sink, const RunOptions& options, PartSource part = nullptr) {
+PartFigures run(const PlanNode& plan, Sink& sink, const RunOptions& options, PartSource part = nullptr) {
   PlanContext context = context_of(options);
+  if (part != nullptr) context.ordered = true;
   context.part = std::move(part);
   RunResult result;
   try {
@@ -90,7 +97,7 @@ RunResult run(const PlanNode& plan, Sink& sink, const RunOptions& options, PartS
   context.bad_rows->write_dead_letter();
   result.skipped = context.bad_rows->num_skipped();
   result.statistics = context.statistics->to_json();
-  return result;
+  return {std::move(result), context.statistics};
 }
 
 /// Returns a number of a key's own (FNV-1a), the same on every machine.
@@ -125,7 +132,14 @@ class UseSink : public Sink {
 
 }  // namespace
 
-Dataset::Dataset(std::shared_ptr<const PlanNode> plan) : plan_(std::move(plan)) {}
+/// What stats() tells, shared by copies.
+struct Dataset::LastRun {
+  std::mutex mutex;
+  Json statistics;
+};
+
+Dataset::Dataset(std::shared_ptr<const PlanNode> plan)
+    : plan_(std::move(plan)), last_run_(std::make_shared<LastRun>()) {}
 
 Dataset Dataset::read(const std::string& path, std::string format, ReadOptions options) {
   return read(std::vector<std::string>{path}, std::move(format), std::move(options));
@@ -146,7 +160,9 @@ Dataset Dataset::read(const std::vector<std::string>& paths, std::string format,
   }
   if (fs::path(paths.front()).extension() == ".tsv") options.delimiter = '\t';
   return Dataset(std::make_shared<SourceNode>([paths, format, options](const PlanContext& context) {
-    return open_source(format, paths, options, context.bad_rows);
+    ReadOptions own = options;
+    own.exclude.insert(own.exclude.end(), context.excluded.begin(), context.excluded.end());
+    return open_source(format, paths, own, context.bad_rows);
   }));
 }
 
@@ -165,6 +181,10 @@ Dataset Dataset::from_batches(std::vector<RecordBatchPointer> batches) {
   }
   return Dataset(
       std::make_shared<SourceNode>([schema, blocks](const PlanContext&) { return open_blocks(schema, blocks); }));
+}
+
+Dataset Dataset::exclude(std::vector<std::string> patterns) const {
+  return Dataset(std::make_shared<ExcludeNode>(plan_, std::move(patterns)));
 }
 
 Dataset Dataset::filter(const std::string& predicate) const {
@@ -347,7 +367,7 @@ Dataset Dataset::join(const Dataset& right, std::vector<std::string> on, std::st
 RunResult Dataset::for_each(const std::function<bool(const RecordBatchPointer&)>& use,
                             const RunOptions& options) const {
   UseSink sink(use);
-  return run(*plan_, sink, options);
+  return run_into(sink, options);
 }
 
 RunResult Dataset::count(const RunOptions& options) const {
@@ -377,8 +397,12 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
       throw Error(ErrorCode::unsupported, "resume: a dead-letter file would hold the last run's rows alone",
                   "leave dead_letter out");
     }
-    return write_parts(path, format, write,
-                       [&](Sink& sink, PartSource part) { return run(*plan_, sink, options, std::move(part)); });
+    PlanContext context = context_of(options);
+    PartedRun parted;
+    plan_->open_sources(context, parted.sources);
+    parted.memory = context.memory;
+    parted.run = [&](Sink& sink, PartSource part) { return run(*plan_, sink, options, std::move(part)); };
+    return end_run(write_parts(path, format, write, parted), options);
   }
   if (format_named(format).whole_folder) {
     const auto sink = mds_sink(path, write);
@@ -400,7 +424,27 @@ RunResult Dataset::write_file(const std::string& path, const std::string& format
 }
 
 RunResult Dataset::run_into(Sink& sink, const RunOptions& options) const {
-  return run(*plan_, sink, options);
+  PartFigures done = run(*plan_, sink, options);
+  done.result.manifest = readable_manifest(done.statistics->manifest());
+  return end_run(std::move(done.result), options);
+}
+
+RunResult Dataset::end_run(RunResult result, const RunOptions& options) const {
+  {
+    const std::lock_guard lock(last_run_->mutex);
+    last_run_->statistics = result.statistics;
+  }
+  if (!options.manifest.empty()) {
+    const Json manifest = {
+        {"rows", result.rows + result.rows_before}, {"skipped", result.skipped}, {"sources", result.manifest}};
+    write_file_atomic(options.manifest, manifest.dump(2) + '\n');
+  }
+  return result;
+}
+
+std::string Dataset::stats() const {
+  const std::lock_guard lock(last_run_->mutex);
+  return run_report(last_run_->statistics);
 }
 
 std::shared_ptr<arrow::Schema> Dataset::schema(const RunOptions& options) const {

@@ -40,7 +40,10 @@ struct RunOptions {
   std::uint64_t disk = std::uint64_t{64} << 30;     ///< that spilled rows may take; more is Error(resource)
   std::filesystem::path spill_directory;            ///< empty: the system's temporary folder
   int num_threads = 0;                              ///< 0: one a core
-  ErrorPolicy on_error;                             ///< rows that can't be read, or that a function of rows fails on
+  bool ordered = true;             ///< false: rows may come out as they are ready, unless an operator needs their order
+  std::string token_column;        ///< whose lists the manifest counts as tokens; empty: none
+  std::filesystem::path manifest;  ///< gets {"rows", "skipped", "sources": RunResult::manifest}, whole; empty: nothing
+  ErrorPolicy on_error;            ///< rows that can't be read, or that a function of rows fails on
   /// Called a few times a second, by a thread of its own, with what RunResult::statistics will hold. For views of progress.
   std::function<void(const Json&)> watch;
 };
@@ -50,9 +53,13 @@ struct RunResult {
   std::int64_t rows = 0;          ///< that reached the end
   std::int64_t skipped = 0;       ///< bad rows that were left out
   std::int64_t parts_before = 0;  ///< WriteOptions::resume: parts that were there already
+  std::int64_t rows_before = 0;   ///< and the rows in them
   /// Stages that ran beside each other: [{"operators": [{"name", "rows", "bytes", "busy_s"}], "threads", "seconds",
   /// "blocked": [{"on", "seconds"}]}]. Threads are blocked on the stage's source or on its sink.
   Json statistics;
+  /// What went into the run: [{"source", "rows", "files": [{"file", "read", "rows", "tokens"}]}]. `rows` and `tokens` count
+  /// what was left of a file as far as rows were told apart by file: a sort or a shuffle mixes them.
+  Json manifest;
 };
 
 using RecordBatchPointer = std::shared_ptr<arrow::RecordBatch>;
@@ -92,6 +99,8 @@ class Dataset {
   /// Holds batches of one schema.
   static Dataset from_batches(std::vector<RecordBatchPointer> batches);
 
+  /// Leaves out files of the sources: patterns of a path or of a file's name, or folders. They are not opened.
+  Dataset exclude(std::vector<std::string> patterns) const;
   /// Keeps the rows for which an expression is true (expressions/expression.hpp tells what may stand there).
   Dataset filter(const std::string& predicate) const;
   /// Sets columns to expressions over the columns as they were; new ones come last.
@@ -159,14 +168,22 @@ class Dataset {
   /// Returns the columns, reading as little as it takes.
   std::shared_ptr<arrow::Schema> schema(const RunOptions& options = {}) const;
 
+  /// Returns a table of what each operator did in the last run of this dataset or a copy of it: rows, bytes, time busy, and
+  /// what threads were blocked on. Empty before the first one.
+  std::string stats() const;
+
   explicit Dataset(std::shared_ptr<const PlanNode> plan);
   /// Returns what the dataset is made of, for others of this layer.
   const std::shared_ptr<const PlanNode>& plan() const { return plan_; }
 
  private:
+  struct LastRun;
   RunResult run_into(Sink& sink, const RunOptions& options) const;
+  /// Keeps what stats() tells, and writes the manifest.
+  RunResult end_run(RunResult result, const RunOptions& options) const;
 
   std::shared_ptr<const PlanNode> plan_;
+  std::shared_ptr<LastRun> last_run_;
 };
 
 }  // namespace mobula::data

@@ -99,6 +99,21 @@ class DataTest(ProgramTest):
         self.assertEqual(slices[0]["columns"]["loss"]["nulls"], 1)
         self.fails("data", "slices", "in.csv", "--figures", "text", error="text")
 
+    def test_leaves_out_files_and_tells_which_went_in(self):
+        for name in ("a", "b", "bad-c"):
+            (self.folder / f"{name}.csv").write_text("id\n1\n2\n3\n")
+        (self.folder / "p.yaml").write_text(
+            "source: {csv: '*.csv', exclude: 'bad-*', piece_size: 4B}\nsteps:\n  - filter: id > 1\nsink: {csv: out/}\n"
+            "ordered: false\nmanifest: m.json\n")
+        self.mobula("data", "run", "p.yaml")
+        manifest = json.loads((self.folder / "m.json").read_text())
+        self.assertEqual(manifest["rows"], 4)
+        self.assertEqual(manifest["sources"][0]["files"],
+                         [{"file": f"{name}.csv", "read": 3, "rows": 2, "tokens": 0} for name in ("a", "b")])
+        out = self.mobula("data", "head", "*.csv", "--exclude", "bad-*,b.csv", "--json")
+        self.assertEqual(len(out.splitlines()), 3)
+        self.fails("data", "head", "*.csv", "--exclude", "*.csv", error="left out by *.csv")
+
     def test_a_run_tells_what_limited_it(self):
         (self.folder / "p.yaml").write_text("source: {range: 3000000}\nsteps:\n  - with: {x: \"pow(id, 3) % 7\"}\n  - sort: x\n")
         result = self.mobula_json("data", "run", "p.yaml")

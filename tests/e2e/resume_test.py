@@ -61,6 +61,36 @@ class ResumeTest(mobula_program.ProgramTest):
         self.assertEqual(sorted(file.name for file in (self.folder / "out").iterdir()),
                          sorted(file.name for file in (self.folder / "whole").iterdir()))
 
+    def test_goes_on_behind_a_sort_into_partitions_and_tells_what_went_in(self):
+        (self.folder / "p.yaml").write_text(
+            "source: {parquet: \"in*.parquet\"}\nsteps:\n  - with: {key: \"id % 3\"}\n  - sort: [key, -id]\n  - stage: {threads: 1}\n"
+            "  - with: {text: \"replace_regex(upper(text), '([A-Z]+)', '<\\\\\\\\1>')\"}\n"
+            "sink: {parquet: \"${OUT}\", resume: true, part_rows: 4000, partition_by: key}\nmanifest: manifest.json\n")
+        random.seed(6)
+        kills = 0
+        for _ in range(200):
+            process = self.start("out/")
+            try:
+                out, err = process.communicate(timeout=random.uniform(0.1, 0.4) + kills * 0.02)
+                self.assertEqual(process.returncode, 0, err)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+        self.assertGreaterEqual(kills, 2)
+        ids = {}
+        for file in sorted((self.folder / "out").glob("key=*/part-*.parquet")):
+            ids.setdefault(file.parent.name, []).extend(pyarrow.parquet.ParquetFile(file).read()["id"].to_pylist())
+        for key in range(3):
+            self.assertEqual(ids[f"key={key}"], [i for i in range(119_999, -1, -1) if i % 3 == key])
+        manifest = json.loads((self.folder / "manifest.json").read_text())
+        self.assertEqual(manifest["rows"], 120_000)
+        self.assertEqual([(file["file"], file["read"]) for file in manifest["sources"][0]["files"]],
+                         [(f"in{part}.parquet", 40_000) for part in range(3)])
+        again = self.mobula_json("data", "run", "p.yaml", env={"OUT": "out/"})
+        self.assertEqual((again["rows"], again["rows_before"]), (0, 120_000))
+
     def test_keeps_two_runs_out_of_one_folder_and_notices_changes(self):
         self.mobula("data", "run", "p.yaml", env={"OUT": "out/"})
         again = self.mobula_json("data", "run", "p.yaml", env={"OUT": "out/"})

@@ -1,5 +1,6 @@
 #include "mobula/data/engine/executor.hpp"
 
+#include <arrow/array/array_nested.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <arrow/util/byte_size.h>
@@ -31,11 +32,37 @@ std::int64_t since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
 }
 
+/// Counts the items of a column of lists.
+std::int64_t count_tokens(const arrow::RecordBatch& batch, const std::string& column) {
+  const auto lists = batch.GetColumnByName(column);
+  if (lists == nullptr) return 0;
+  switch (lists->type_id()) {
+    case arrow::Type::LIST: {
+      const auto& array = static_cast<const arrow::ListArray&>(*lists);
+      return array.value_offset(array.length()) - array.value_offset(0);
+    }
+    case arrow::Type::LARGE_LIST: {
+      const auto& array = static_cast<const arrow::LargeListArray&>(*lists);
+      return array.value_offset(array.length()) - array.value_offset(0);
+    }
+    case arrow::Type::FIXED_SIZE_LIST:
+      return static_cast<const arrow::FixedSizeListArray&>(*lists).value_length() *
+             (lists->length() - lists->null_count());
+    default:
+      return 0;
+  }
+}
+
 class Execution {
  public:
   Execution(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& operators, Sink& sink,
-            StretchStatistics& statistics, std::uint64_t window)
-      : source_(source), operators_(operators), sink_(sink), statistics_(statistics), window_(window) {}
+            StretchStatistics& statistics, const ExecuteOptions& options, std::uint64_t window)
+      : source_(source),
+        operators_(operators),
+        sink_(sink),
+        statistics_(statistics),
+        options_(options),
+        window_(window) {}
 
   void run(int num_threads) {
     std::vector<std::thread> threads;
@@ -52,7 +79,7 @@ class Execution {
     std::unique_lock lock(mutex_);
     while (true) {
       const bool going = error_ == nullptr && !sink_satisfied_;
-      const auto head = ready_.find(delivered_);
+      const auto head = options_.ordered ? ready_.find(delivered_) : ready_.begin();
       if (going && !delivering_ && head != ready_.end()) {
         delivering_ = true;
         Finished finished = std::move(head->second);
@@ -134,6 +161,7 @@ class Execution {
           step(i + 1);
         }
         const std::int64_t rows = block.batch->num_rows();
+        if (block.file != nullptr) count_file(block);
         if (rows == 0) continue;
         auto prepared = sink_.prepare(std::move(block));
         prepared->rows = rows;
@@ -144,6 +172,14 @@ class Execution {
       fail(sequence);
     }
     return finished;
+  }
+
+  void count_file(const Block& block) {
+    const std::int64_t tokens = options_.token_column.empty() ? 0 : count_tokens(*block.batch, options_.token_column);
+    const std::lock_guard lock(statistics_.files_mutex);
+    FileRows& file = statistics_.files[*block.file];
+    file.rows += block.batch->num_rows();
+    file.tokens += tokens;
   }
 
   void deliver(Finished finished) {
@@ -177,6 +213,7 @@ class Execution {
   const std::vector<std::unique_ptr<BlockOperator>>& operators_;
   Sink& sink_;
   StretchStatistics& statistics_;
+  const ExecuteOptions& options_;
   const std::uint64_t window_;
 
   std::mutex mutex_;
@@ -248,6 +285,41 @@ Json RunStatistics::to_json() const {
   return list;
 }
 
+void SourceRows::add(const Block& block) {
+  const std::lock_guard lock(mutex_);
+  rows_ += block.batch->num_rows();
+  if (block.file != nullptr) files_[*block.file] += block.batch->num_rows();
+}
+
+Json SourceRows::to_json() const {
+  const std::lock_guard lock(mutex_);
+  return {{"source", name_}, {"rows", rows_}, {"files", files_}};
+}
+
+std::shared_ptr<SourceRows> RunStatistics::add_source(std::string name) {
+  const std::lock_guard lock(mutex_);
+  sources_.push_back(std::make_shared<SourceRows>(std::move(name)));
+  return sources_.back();
+}
+
+Json RunStatistics::manifest() const {
+  const std::lock_guard lock(mutex_);
+  Json sources = Json::array();
+  for (const auto& source : sources_) sources.push_back(source->to_json());
+  // Stretches stand in the order of the rows' way: what one hands on, the next counts anew.
+  Json left = Json::object();
+  for (const auto& stretch : stretches_) {
+    if (!stretch->running) continue;
+    if (stretch->handed_on_by != nullptr) {
+      const std::lock_guard before(stretch->handed_on_by->files_mutex);
+      for (const auto& [name, rows] : stretch->handed_on_by->files) left[name] = {0, 0};
+    }
+    const std::lock_guard files(stretch->files_mutex);
+    for (const auto& [name, rows] : stretch->files) left[name] = {rows.rows, rows.tokens};
+  }
+  return {{"sources", std::move(sources)}, {"left", std::move(left)}};
+}
+
 void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& operators, Sink& sink,
              const ExecuteOptions& options, StretchStatistics& statistics) {
   initialize_arrow();
@@ -267,10 +339,11 @@ void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& 
                                                   : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int window = options.window > 0 ? options.window : num_threads + 2;
   statistics.num_threads = num_threads;
+  statistics.handed_on_by = source.handed_on_by();
   statistics.started_ns = now();
   statistics.running = true;
   try {
-    Execution(source, operators, sink, statistics, static_cast<std::uint64_t>(window)).run(num_threads);
+    Execution(source, operators, sink, statistics, options, static_cast<std::uint64_t>(window)).run(num_threads);
     sink.finish();
   } catch (...) {
     statistics.ended_ns = now();

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -29,6 +30,12 @@ struct OperatorStatistics {
   std::atomic<std::int64_t> busy_ns{0};
 };
 
+/// The rows of one file that a stretch handed on.
+struct FileRows {
+  std::int64_t rows = 0;
+  std::int64_t tokens = 0;  ///< in their lists of tokens
+};
+
 /// What a stretch did. `operators` is filled before the first thread starts; the rest is written by many.
 struct StretchStatistics {
   std::vector<std::unique_ptr<OperatorStatistics>> operators;  ///< source, operators, sink
@@ -38,6 +45,24 @@ struct StretchStatistics {
   std::atomic<int> num_threads{0};
   std::atomic<std::int64_t> waited_for_sink_ns{0};    ///< threads idle because the window was full
   std::atomic<std::int64_t> waited_for_source_ns{0};  ///< threads idle because the source had nothing to give
+  mutable std::mutex files_mutex;
+  std::map<std::string, FileRows> files;            ///< of rows whose file is known
+  const StretchStatistics* handed_on_by = nullptr;  ///< the stretch before, whose files these are; null: none
+};
+
+/// What was read of one source. Thread-safe.
+class SourceRows {
+ public:
+  explicit SourceRows(std::string name) : name_(std::move(name)) {}
+  void add(const Block& block);
+  /// Returns {"source", "rows", "files": {file: rows}}.
+  Json to_json() const;
+
+ private:
+  std::string name_;
+  mutable std::mutex mutex_;
+  std::int64_t rows_ = 0;
+  std::map<std::string, std::int64_t> files_;
 };
 
 /// Changes blocks one by one. apply() is called by several threads at once.
@@ -88,8 +113,10 @@ struct PreparedBlock : Prepared {
 };
 
 struct ExecuteOptions {
-  int num_threads = 0;  ///< 0: one a core
-  int window = 0;       ///< pieces ahead of the sink; 0: threads + 2
+  int num_threads = 0;       ///< 0: one a core
+  int window = 0;            ///< pieces ahead of the sink; 0: threads + 2
+  bool ordered = true;       ///< false: the sink gets pieces as they are ready
+  std::string token_column;  ///< whose lists are counted by file; empty: none
 };
 
 /// The stretches of a run, in the order in which they began. Thread-safe: a view of progress looks at it while it grows.
@@ -103,9 +130,16 @@ class RunStatistics {
   /// busy.
   Json to_json() const;
 
+  /// Adds a source, to be told what is read of it.
+  std::shared_ptr<SourceRows> add_source(std::string name);
+  /// Returns what went into the run: {"sources": [{"source", "rows", "files": {file: rows}}], "left": {file: [rows, tokens]}}:
+  /// what was read, and what was left of it where rows were last told apart by file (a sort or a shuffle mixes them).
+  Json manifest() const;
+
  private:
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<StretchStatistics>> stretches_;
+  std::vector<std::shared_ptr<SourceRows>> sources_;
 };
 
 /// Runs source to sink and returns when the sink has finished. Throws the error of the earliest piece that failed.

@@ -28,8 +28,14 @@ class JoinNode : public PlanNode {
            std::string how);
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return "join"; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    left_->open_sources(context, sources);
+    right_->open_sources(context, sources);
+  }
 
  private:
+  Stretch join(PlanContext& context) const;
+
   std::shared_ptr<const PlanNode> left_;
   std::shared_ptr<const PlanNode> right_;
   std::vector<std::string> on_;

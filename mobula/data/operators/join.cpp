@@ -235,6 +235,10 @@ JoinNode::JoinNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const P
 }
 
 Stretch JoinNode::prepare(PlanContext& context) const {
+  return context.in_order([&] { return join(context); });
+}
+
+Stretch JoinNode::join(PlanContext& context) const {
   const auto max_bytes = static_cast<std::int64_t>(context.memory / 2);
   const auto space = std::make_shared<SpillSpace>(context.spill_directory, context.disk, "join");
   BuildSink build(on_, max_bytes, space);

@@ -8,13 +8,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/base/log.hpp"
 #include "mobula/data/formats.hpp"
+#include "mobula/data/plan/manifest.hpp"
+#include "mobula/data/plan/row_ranges.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
 #include "mobula/data/storage/remote_path.hpp"
@@ -27,76 +33,6 @@ namespace {
 constexpr std::size_t kMaxManifestBytes = std::size_t{1} << 30;
 constexpr const char* kManifest = "_parts.json";
 constexpr const char* kSuccess = "_SUCCESS";
-
-/// The source of a run, opened once for all its parts.
-struct SharedSource {
-  std::shared_ptr<Source> source;
-  std::vector<PiecePlace> places;
-  std::int64_t rows = 0;
-};
-
-/// Rows [begin, end) of a piece, counted as it gives them.
-class RowsOfPiece : public Piece {
- public:
-  RowsOfPiece(std::unique_ptr<Piece> piece, std::int64_t begin, std::int64_t end)
-      : piece_(std::move(piece)), begin_(begin), end_(end) {}
-
-  Block read() override {
-    while (next_ < end_) {
-      Block block = piece_->read();
-      if (block.batch == nullptr) return {};
-      const std::int64_t rows = block.batch->num_rows();
-      const std::int64_t from = std::clamp<std::int64_t>(begin_ - next_, 0, rows);
-      const std::int64_t to = std::clamp<std::int64_t>(end_ - next_, 0, rows);
-      next_ += rows;
-      if (from >= to) continue;
-      if (block.rows != nullptr) {
-        block.rows =
-            std::make_shared<const std::vector<std::int64_t>>(block.rows->begin() + from, block.rows->begin() + to);
-      } else {
-        block.first_row += from;
-      }
-      block.batch = block.batch->Slice(from, to - from);
-      return block;
-    }
-    return {};
-  }
-
- private:
-  std::unique_ptr<Piece> piece_;
-  std::int64_t begin_;
-  std::int64_t end_;
-  std::int64_t next_ = 0;
-};
-
-/// Rows [begin, end) of a source.
-class RowsOfSource : public Source {
- public:
-  RowsOfSource(std::shared_ptr<SharedSource> shared, std::int64_t begin, std::int64_t end)
-      : shared_(std::move(shared)), begin_(begin), end_(end) {}
-
-  std::shared_ptr<arrow::Schema> schema() override { return shared_->source->schema(); }
-  std::unique_ptr<Piece> next() override {
-    schema();
-    while (next_ < shared_->places.size() && first_ < end_) {
-      const PiecePlace& place = shared_->places[next_++];
-      const std::int64_t first = first_;
-      first_ += static_cast<std::int64_t>(place.rows);
-      if (first_ <= begin_) continue;
-      return std::make_unique<RowsOfPiece>(shared_->source->open(place), begin_ - first, end_ - first);
-    }
-    return nullptr;
-  }
-  std::string describe() const override { return shared_->source->describe(); }
-  std::vector<std::string> files() const override { return shared_->source->files(); }
-
- private:
-  std::shared_ptr<SharedSource> shared_;
-  std::int64_t begin_;
-  std::int64_t end_;
-  std::size_t next_ = 0;
-  std::int64_t first_ = 0;  ///< row of the next place
-};
 
 /// Keeps a second run away from a folder of this machine.
 class FolderLock {
@@ -124,39 +60,6 @@ class FolderLock {
  private:
   int descriptor_ = -1;
 };
-
-Json describe_source(const SharedSource& shared, const std::string& format, const WriteOptions& write) {
-  Json files = Json::array();
-  for (const std::string& file : shared.source->files()) {
-    const StoredInfo info = look_at(file);
-    files.push_back({file, info.bytes, info.version});
-  }
-  return {{"source", shared.source->describe()}, {"files", std::move(files)}, {"rows", shared.rows},
-          {"part_rows", write.part_rows},        {"format", format},          {"of", write.resume_key}};
-}
-
-/// Writes what the parts are of, or makes sure that those which are there are of the same.
-void settle_manifest(const std::string& folder, const std::set<std::string>& present, const Json& manifest) {
-  const std::string file = folder + "/" + kManifest;
-  if (present.count(kManifest) == 0) {
-    if (!present.empty()) {
-      throw Error(ErrorCode::already_exists, fmt::format("{}: the folder holds something else than parts", folder),
-                  "name another folder");
-    }
-    write_stored(file, manifest.dump(1) + "\n");
-    return;
-  }
-  const Json before = parse_json(read_stored(file, kMaxManifestBytes), file);
-  for (const auto& [key, value] : manifest.items()) {
-    if (before.contains(key) && before[key] == value) continue;
-    const std::string what = key == "files"       ? "files, or files that have changed since"
-                             : key == "of"        ? "steps"
-                             : key == "part_rows" ? "number of rows a part (part_rows)"
-                                                  : key;
-    throw_invalid(fmt::format("{}: its parts are of another run: other {}", folder, what),
-                  "write to another folder, or remove this one to begin again");
-  }
-}
 
 /// Adds the figures of a further part: its stretches are the same.
 void add_statistics(Json& sum, const Json& part) {
@@ -192,62 +95,229 @@ class NoSink : public Sink {
   std::shared_ptr<arrow::Schema> schema_;
 };
 
+/// Tells that there is nothing left to do. Thrown through a plan that is being made ready.
+struct AllPartsThere {};
+
+/// The folder that parts are written to.
+class PartFolder {
+ public:
+  PartFolder(const std::string& path, Json identity) : path_(path), identity_(std::move(identity)) {
+    while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
+    lock_.emplace(path_);
+  }
+
+  /// Looks at what is there: parts of the same run stay, what is left of unfinished ones goes.
+  void settle(const char* key, std::uint64_t value) {
+    identity_[key] = value;
+    std::set<std::string> present;
+    if (look_at(path_).folder) {
+      for (const std::string& file : files_below(path_)) present.insert(file.substr(path_.size() + 1));
+    }
+    settle_identity(present);
+    for (const std::string& name : present) {
+      const auto part = part_of_mark(name);
+      if (!part) continue;
+      const std::string file = path_ + "/" + name;
+      Json mark = parse_json(read_stored(file, kMaxManifestBytes), file);
+      const Json& files = mark.at("files");
+      const bool whole =
+          std::all_of(files.begin(), files.end(), [&](const Json& each) { return present.count(each) != 0; });
+      if (whole) done_.emplace(*part, std::move(mark));
+    }
+    std::set<std::string> kept;
+    for (const auto& [part, mark] : done_) {
+      for (const Json& file : mark.at("files")) kept.insert(file.get<std::string>());
+    }
+    for (const std::string& name : present) {
+      if (is_of_part(name) && kept.count(name) == 0) remove_stored(path_ + "/" + name);
+    }
+    finished_ = present.count(kSuccess) != 0 && !done_.empty() &&
+                done_.rbegin()->first + 1 == static_cast<std::int64_t>(done_.size()) &&
+                done_.rbegin()->second.value("last", false);
+  }
+
+  bool finished() const { return finished_; }
+  const std::map<std::int64_t, Json>& done() const { return done_; }
+  std::string place(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+  /// Notes that a part is whole.
+  void note(std::int64_t part, Json mark) {
+    write_stored(place(fmt::format("_part-{:05}.json", part)), to_line(mark) + "\n");
+    done_.insert_or_assign(part, std::move(mark));
+  }
+  /// Notes that no part comes behind the last one, and that all is there; `whole` is the manifest of what ran before the parts.
+  void finish(const Json& whole) {
+    const std::int64_t last = done_.rbegin()->first;
+    Json mark = done_.rbegin()->second;
+    mark["last"] = true;
+    mark["whole"] = whole;  // what a run that finds all parts there tells of the sources
+    note(last, std::move(mark));
+    write_stored(place(kSuccess), "");
+  }
+  /// Removes what a part that failed has left.
+  void remove_files(std::int64_t part) const {
+    const std::string stem = fmt::format("part-{:05}", part);
+    try {
+      for (const std::string& file : files_below(path_)) {
+        const std::string name = file.substr(file.rfind('/') + 1);
+        if (name.starts_with(stem + ".") || name.starts_with(stem + "-")) remove_stored(file);
+      }
+    } catch (const std::exception& error) {
+      log_warning("{}: files of part {} are left over from a run that failed: {}", path_, part, error.what());
+    }
+  }
+
+ private:
+  /// Writes what the parts are of, or makes sure that those which are there are of the same.
+  void settle_identity(const std::set<std::string>& present) {
+    const std::string file = place(kManifest);
+    if (present.count(kManifest) == 0) {
+      if (!present.empty()) {
+        throw Error(ErrorCode::already_exists, fmt::format("{}: the folder holds something else than parts", path_),
+                    "name another folder");
+      }
+      write_stored(file, identity_.dump(1) + "\n");
+      return;
+    }
+    const Json before = parse_json(read_stored(file, kMaxManifestBytes), file);
+    for (const auto& [key, value] : identity_.items()) {
+      if (before.contains(key) && before[key] == value) continue;
+      const std::string what = key == "files"       ? "files, or files that have changed since"
+                               : key == "of"        ? "steps"
+                               : key == "part_rows" ? "number of rows a part (part_rows)"
+                                                    : key;
+      throw_invalid(fmt::format("{}: its parts are of another run: other {}", path_, what),
+                    "write to another folder, or remove this one to begin again");
+    }
+  }
+  /// Returns the number of the part that a file notes as whole.
+  static std::optional<std::int64_t> part_of_mark(const std::string& name) {
+    constexpr std::string_view kBegin = "_part-";
+    constexpr std::string_view kEnd = ".json";
+    if (!name.starts_with(kBegin) || !name.ends_with(kEnd)) return std::nullopt;
+    std::int64_t part = 0;
+    const char* end = name.data() + name.size() - kEnd.size();
+    const auto [stop, failure] = std::from_chars(name.data() + kBegin.size(), end, part);
+    if (failure != std::errc() || stop != end) return std::nullopt;
+    return part;
+  }
+  /// Tells whether a file is one of a part, or what a run that was killed has left of one under a temporary name.
+  static bool is_of_part(const std::string& path) {
+    const std::string name = path.substr(path.rfind('/') + 1);
+    const bool unfinished = name.starts_with(".part-") || name.starts_with("._part") || name.starts_with("._SUCCESS");
+    return name.starts_with("part-") || (unfinished && name.ends_with(".tmp"));
+  }
+
+  std::string path_;
+  Json identity_;
+  std::optional<FolderLock> lock_;
+  std::map<std::int64_t, Json> done_;  ///< marks of the parts that are whole
+  bool finished_ = false;
+};
+
+Json describe_sources(const std::vector<std::unique_ptr<Source>>& sources) {
+  Json files = Json::array();
+  std::string names;
+  for (const auto& source : sources) {
+    names += (names.empty() ? "" : ", ") + source->describe();
+    for (const std::string& file : source->files()) {
+      const StoredInfo info = look_at(file);
+      files.push_back({file, info.bytes, info.version});
+    }
+  }
+  return {{"source", names}, {"files", std::move(files)}};
+}
+
 }  // namespace
 
 RunResult write_parts(const std::string& path, const std::string& format, const WriteOptions& write,
-                      const std::function<RunResult(Sink& sink, PartSource part)>& run) {
+                      const PartedRun& parted) {
   if (write.part_rows <= 0) throw_invalid(fmt::format("part_rows: {} is no number of rows", write.part_rows));
-  if (format_named(format).whole_folder || !write.partition_by.empty() || write.overwrite) {
+  if (format_named(format).whole_folder || write.overwrite) {
     throw Error(ErrorCode::unsupported, fmt::format("{}: resume goes with files of parts alone", path),
-                "leave out partition_by and overwrite, and write another format than mds");
+                "leave out overwrite, and write another format than mds");
   }
-  std::string folder = path;
-  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
-  const FolderLock lock(folder);
+  Json identity = describe_sources(parted.sources);
+  identity["part_rows"] = write.part_rows;
+  identity["format"] = format;
+  identity["of"] = write.resume_key;
+  PartFolder folder(path, std::move(identity));
 
-  auto shared = std::make_shared<SharedSource>();
+  // The plan is made ready once for its columns, and so that the rows of all parts come from one source.
+  RowRanges ranges;
   NoSink none;
-  run(none, [&shared](const std::function<std::unique_ptr<Source>()>& open) -> std::unique_ptr<Source> {
-    shared->source = open();
-    return std::make_unique<RowsOfSource>(shared, 0, 0);
-  });
-  shared->places = shared->source->places();
-  for (const PiecePlace& place : shared->places) shared->rows += static_cast<std::int64_t>(place.rows);
-
-  std::set<std::string> present;
-  if (look_at(folder).folder) {
-    for (const std::string& file : files_below(folder)) {
-      const std::string name = file.substr(folder.size() + 1);
-      // A run that was killed leaves its last file under a temporary name.
-      const bool left_over = name.starts_with(".part-") && name.ends_with(".tmp");
-      if (left_over) remove_stored(file);
-      if (!left_over) present.insert(name);
+  PartFigures first;
+  RunResult result;
+  result.statistics = Json::array();
+  try {
+    first = parted.run(none, [&](const OpenSource& open, bool by_number) -> std::unique_ptr<Source> {
+      if (by_number) {
+        if (!ranges.open_by_number(open)) return nullptr;
+        folder.settle("rows", static_cast<std::uint64_t>(ranges.num_rows()));
+      } else {
+        folder.settle("memory", parted.memory);
+        if (folder.finished()) throw AllPartsThere();
+        ranges.open_in_order(open);
+      }
+      return ranges.range(0, 0);
+    });
+  } catch (const AllPartsThere&) {
+    result.parts_before = static_cast<std::int64_t>(folder.done().size());
+    Json parts = empty_manifest();
+    for (const auto& [part, mark] : folder.done()) {
+      result.rows_before += mark.at("rows").get<std::int64_t>();
+      add_manifest(parts, mark.at("manifest"));
     }
+    result.manifest = manifest_of_parts(folder.done().rbegin()->second.at("whole"), parts);
+    return result;
   }
-  settle_manifest(folder, present, describe_source(*shared, format, write));
 
   WriteOptions file_options = write;
   file_options.durable = true;
   const std::string extension = make_format(format, none.schema(), file_options)->extension();
-  const std::int64_t parts = std::max<std::int64_t>(1, (shared->rows + write.part_rows - 1) / write.part_rows);
-  RunResult result;
-  result.statistics = Json::array();
-  for (std::int64_t part = 0; part < parts; ++part) {
-    const std::string name = fmt::format("part-{:05}{}", part, extension);
-    if (present.count(name) != 0) {
+  Json parts = empty_manifest();
+  for (std::int64_t part = 0;; ++part) {
+    const std::int64_t begin = part * write.part_rows;
+    const auto there = folder.done().find(part);
+    if (there != folder.done().end()) {
       ++result.parts_before;
+      result.rows_before += there->second.at("rows").get<std::int64_t>();
+      add_manifest(parts, there->second.at("manifest"));
       continue;
     }
-    const auto sink = file_sink(folder + "/" + name, format, file_options);
-    const std::int64_t begin = part * write.part_rows;
-    const RunResult done = run(*sink, [&](const std::function<std::unique_ptr<Source>()>&) -> std::unique_ptr<Source> {
-      return std::make_unique<RowsOfSource>(shared, begin, begin + write.part_rows);
-    });
-    result.rows += done.rows;
-    result.skipped += done.skipped;
-    add_statistics(result.statistics, done.statistics);
+    if (part > 0 && !ranges.has_row(begin)) break;
+    std::vector<std::string> files;
+    std::unique_ptr<Sink> sink;
+    if (write.partition_by.empty()) {
+      files.push_back(fmt::format("part-{:05}{}", part, extension));
+      sink = file_sink(folder.place(files.front()), format, file_options);
+    } else {
+      sink = partition_sink(folder.path(), format, file_options, part, &files);
+    }
+    PartFigures done;
+    try {
+      done = parted.run(*sink, [&](const OpenSource&, bool) { return ranges.range(begin, begin + write.part_rows); });
+    } catch (...) {
+      sink.reset();
+      if (!write.partition_by.empty()) folder.remove_files(part);
+      throw;
+    }
+    result.rows += done.result.rows;
+    result.skipped += done.result.skipped;
+    add_statistics(result.statistics, done.result.statistics);
+    Json manifest = done.statistics->manifest();
+    add_manifest(parts, manifest);
+    folder.note(part, {{"rows", done.result.rows}, {"files", files}, {"manifest", std::move(manifest)}});
   }
-  write_stored(folder + "/" + kSuccess, "");
+  const Json whole = first.statistics->manifest();
+  folder.finish(whole);
+  result.manifest = manifest_of_parts(whole, parts);
+  // What stands before the parts ran once; its last stretch is that of the parts.
+  Json before = first.statistics->to_json();
+  if (!before.empty()) before.erase(before.size() - 1);
+  for (Json& stage : result.statistics) before.push_back(std::move(stage));
+  result.statistics = std::move(before);
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/engine/executor.hpp"
@@ -11,11 +12,26 @@
 
 namespace mobula::data {
 
-/// Writes what a plan makes out of each `write.part_rows` rows of its source into a file part-NNNNN of its own; parts that
-/// are there already stay. _parts.json tells what the parts are of, _SUCCESS that all are there. `run` runs the plan once,
-/// with PlanContext::part as given. Throws Error(invalid_argument) where the folder holds parts of something else,
-/// Error(unsupported) where the plan needs more than one source or all rows at once, or the source can't be read by row.
+/// What a run of one part did.
+struct PartFigures {
+  RunResult result;
+  std::shared_ptr<RunStatistics> statistics;
+};
+
+/// A plan that is run part by part.
+struct PartedRun {
+  std::vector<std::unique_ptr<Source>> sources;  ///< that the rows come from, unread: parts are of these
+  std::uint64_t memory = 0;                      ///< on which the order of rows may depend where they come in order
+  /// Runs the plan once, with PlanContext::part as given.
+  std::function<PartFigures(Sink& sink, PartSource part)> run;
+};
+
+/// Writes what a plan makes out of each `write.part_rows` rows into files part-NNNNN of their own; parts that are there already
+/// stay. The rows are those of the source, or, where a node needs other rows before it gives one (sort, limit, join ...), those
+/// of the last such node: what stands before it runs again in full, and rows of parts that are there are passed over.
+/// _parts.json tells what the parts are of, _part-NNNNN.json that one is whole, _SUCCESS that all are there. Throws
+/// Error(invalid_argument) where the folder holds parts of something else.
 RunResult write_parts(const std::string& folder, const std::string& format, const WriteOptions& write,
-                      const std::function<RunResult(Sink& sink, PartSource part)>& run);
+                      const PartedRun& parted);
 
 }  // namespace mobula::data

@@ -5,14 +5,17 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/random.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/rows/map_actors.hpp"
 #include "mobula/data/storage/storage.hpp"
+#include "mobula/data/testing/property_seeds.hpp"
 
 namespace mobula::data {
 namespace {
@@ -60,11 +63,13 @@ TEST_F(PartRuns, GoOnBehindThePartsThatAreThere) {
   EXPECT_TRUE(fs::exists(path("out/_SUCCESS")));
   fs::remove(path("out/part-00002.parquet"));
   write_file_atomic(path("out/.part-00002.parquet.1.0.tmp"), "half a fi");
+  write_file_atomic(path("out/._part-00002.json.1.0.tmp"), "{");
   const RunResult again = rows.write(path("out/"), "parquet", parts_of(300));
   EXPECT_EQ(again.rows, 300);
   EXPECT_EQ(again.parts_before, 3);
   EXPECT_EQ(ids("out"), up_to(1000));
   EXPECT_FALSE(fs::exists(path("out/.part-00002.parquet.1.0.tmp")));
+  EXPECT_FALSE(fs::exists(path("out/._part-00002.json.1.0.tmp")));
   EXPECT_EQ(rows.write(path("out/"), "parquet", parts_of(300)).parts_before, 4);
 }
 
@@ -120,16 +125,161 @@ TEST_F(PartRuns, KeepPartsOfDifferentRunsApart) {
             std::string::npos);
 }
 
-TEST_F(PartRuns, RefuseStepsThatNeedAllRows) {
-  const Dataset rows = Dataset::range(100);
-  const auto refused = [&](const Dataset& dataset) {
-    return refusal([&] { dataset.write(path("out/"), "parquet", parts_of(30)); });
+TEST_F(PartRuns, GoOnBehindStepsThatNeedOtherRows) {
+  const Dataset rows = Dataset::range(1000);
+  const auto check = [&](const std::string& name, const Dataset& dataset) {
+    std::vector<std::int64_t> expected;
+    for (const auto& batch : dataset.collect()) {
+      const auto& column = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("id"));
+      for (std::int64_t i = 0; i < column.length(); ++i) expected.push_back(column.Value(i));
+    }
+    dataset.write(path(name + "/"), "parquet", parts_of(99));
+    EXPECT_EQ(ids(name), expected) << name;
+    fs::remove(path(name + "/_SUCCESS"));
+    fs::remove(path(name + "/part-00001.parquet"));
+    const RunResult again = dataset.write(path(name + "/"), "parquet", parts_of(99));
+    EXPECT_EQ(again.rows, 99) << name;
+    EXPECT_EQ(again.rows_before, static_cast<std::int64_t>(expected.size()) - 99) << name;
+    EXPECT_EQ(ids(name), expected) << name;
+    const RunResult finished = dataset.write(path(name + "/"), "parquet", parts_of(99));
+    EXPECT_EQ(finished.rows, 0) << name;
+    EXPECT_EQ(finished.rows_before, static_cast<std::int64_t>(expected.size())) << name;
+    EXPECT_EQ(finished.manifest, again.manifest) << name;
   };
-  EXPECT_NE(refused(rows.sort({{"id"}})).find("sort needs all rows"), std::string::npos);
-  EXPECT_NE(refused(rows.random_shuffle(1).stage()).find("needs all rows"), std::string::npos);
-  EXPECT_NE(refused(rows.limit(10)).find("needs all rows"), std::string::npos);
-  EXPECT_NE(refused(rows.union_with({rows})).find("more than one source"), std::string::npos);
-  EXPECT_NE(refused(rows.join(rows, {"id"})).find("more than one source"), std::string::npos);
+  check("sort", rows.sort({{"id", true}}).with({{"twice", "id * 2"}}));
+  check("shuffle", rows.random_shuffle(1).stage());
+  check("limit", rows.limit(456).filter("id >= 0"));
+  check("sample", rows.sample(0.7, 3));
+  check("union", rows.union_with({Dataset::range(30)}));
+  check("zip", rows.zip(rows.rename({{"id", "other"}})));
+  check("join", rows.join(Dataset::range(700), {"id"}));
+  check("groupby", rows.groupby({"id"}, {{"count", "id", "n"}}));
+}
+
+TEST_F(PartRuns, RunWhatStandsBeforeASortNoMoreOnceAllIsThere) {
+  std::atomic<std::int64_t> seen = 0;
+  const Dataset rows = Dataset::range(500)
+                           .map_batches([&](const RecordBatchPointer& batch) {
+                             seen += batch->num_rows();
+                             return batch;
+                           })
+                           .sort({{"id", true}});
+  rows.write(path("out/"), "parquet", parts_of(99));
+  EXPECT_EQ(seen, 500);
+  rows.write(path("out/"), "parquet", parts_of(99));
+  EXPECT_EQ(seen, 500);
+}
+
+TEST_F(PartRuns, KeepPartitionsWhole) {
+  const Dataset rows = Dataset::range(1000).with({{"k", "id % 3"}});
+  WriteOptions options = parts_of(300);
+  options.partition_by = {"k"};
+  rows.write(path("out/"), "parquet", options);
+  const auto sorted = [&] {
+    std::vector<std::int64_t> all = ids("out");
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+  EXPECT_EQ(sorted(), up_to(1000));
+  EXPECT_TRUE(fs::exists(path("out/k=2/part-00003.parquet")));
+  // A run that was killed between two files of a part: the first is there, the part is not noted.
+  fs::remove(path("out/_SUCCESS"));
+  fs::remove(path("out/_part-00002.json"));
+  fs::remove(path("out/k=1/part-00002.parquet"));
+  write_file_atomic(path("out/k=7/part-00002.parquet"), "of another day");
+  EXPECT_EQ(rows.write(path("out/"), "parquet", options).rows, 300);
+  EXPECT_FALSE(fs::exists(path("out/k=7/part-00002.parquet")));
+  EXPECT_EQ(sorted(), up_to(1000));
+}
+
+TEST_F(PartRuns, LeaveNoPartitionOfAPartThatFails) {
+  std::atomic<std::int64_t> limit = 250;
+  const Dataset rows = Dataset::range(400).with({{"k", "id % 3"}}).map_batches([&](const RecordBatchPointer& batch) {
+    const auto& column = static_cast<const arrow::Int64Array&>(*batch->column(0));
+    if (column.length() > 0 && column.Value(column.length() - 1) >= limit) throw std::runtime_error("killed here");
+    return batch;
+  });
+  WriteOptions options = parts_of(100);
+  options.partition_by = {"k"};
+  options.part_bytes = 1;  // every block ends a file
+  EXPECT_NE(refusal([&] { rows.write(path("out/"), "parquet", options); }).find("killed here"), std::string::npos);
+  EXPECT_EQ(ids("out").size(), 200U);
+  limit = 400;
+  const RunResult result = rows.write(path("out/"), "parquet", options);
+  EXPECT_EQ(result.rows, 200);
+  EXPECT_EQ(result.rows_before, 200);
+  EXPECT_EQ(ids("out").size(), 400U);
+}
+
+TEST_F(PartRuns, TellOfAllRunsWhatWentIn) {
+  Dataset::range(500).write_file(path("a.csv"), "csv");
+  Dataset::range(300).write_file(path("b.csv"), "csv");
+  const Dataset rows = Dataset::read(std::vector{path("a.csv"), path("b.csv")}, "csv").filter("id % 2 == 0");
+  const Json expected = {{{"source", "csv(2 files)"},
+                          {"rows", 800},
+                          {"files",
+                           {{{"file", path("a.csv")}, {"read", 500}, {"rows", 250}, {"tokens", 0}},
+                            {{"file", path("b.csv")}, {"read", 300}, {"rows", 150}, {"tokens", 0}}}}}};
+  EXPECT_EQ(rows.write(path("out/"), "parquet", parts_of(99)).manifest, expected);
+  fs::remove(path("out/part-00003.parquet"));
+  EXPECT_EQ(rows.write(path("out/"), "parquet", parts_of(99)).manifest, expected);
+  EXPECT_EQ(rows.count().manifest, expected);
+}
+
+TEST_F(PartRuns, ReadSourcesWithoutRowNumbersFromTheFront) {
+  Dataset::range(500).with({{"txt", "cast(id, 'string')"}}).select({"txt"}).write_file(path("in.tar"), "tar");
+  const Dataset rows = Dataset::read(path("in.tar")).with({{"id", "cast(txt, 'int64')"}});
+  rows.write(path("out/"), "parquet", parts_of(60));
+  fs::remove(path("out/part-00004.parquet"));
+  EXPECT_EQ(rows.write(path("out/"), "parquet", parts_of(60)).rows, 60);
+  EXPECT_EQ(ids("out"), up_to(500));
+}
+
+TEST_F(PartRuns, GoThroughAnyKillsToTheSameRows) {
+  Dataset::range(3000).write_file(path("in.csv"), "csv");
+  const PropertySeeds seeds = property_seeds(12);
+  for (std::uint64_t seed = seeds.begin; seed < seeds.end; ++seed) {
+    Random random(seed);
+    const std::string out = fmt::format("out-{}", seed);
+    const std::uint64_t kind = random.below(6);
+    const auto rows_per_block = static_cast<std::int64_t>(1 + random.below(300));
+    const WriteOptions write = parts_of(static_cast<std::int64_t>(50 + random.below(900)));
+    RunOptions memory;
+    memory.memory = random.below(2) == 0 ? 40 << 10 : 256 << 20;
+    std::atomic<std::int64_t> victim = -1;
+    ReadOptions read;
+    read.piece_bytes = 500;
+    Dataset dataset = Dataset::read(path("in.csv"), "csv", read);
+    if (kind == 1) dataset = dataset.stage(2);
+    if (kind == 2) dataset = dataset.random_shuffle(seed);
+    if (kind == 3) dataset = dataset.filter("id % 3 != 1").sample(0.7, seed);
+    if (kind == 4) dataset = dataset.with({{"k", "id % 17"}}).sort({{"k", true}});
+    if (kind == 5) dataset = dataset.join(Dataset::range(2000), {"id"});
+    dataset = dataset.repartition(rows_per_block)
+                  .map_batches([&victim](const RecordBatchPointer& batch) {
+                    const auto& column = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("id"));
+                    for (std::int64_t i = 0; i < column.length(); ++i) {
+                      if (column.Value(i) == victim) throw std::runtime_error("killed here");
+                    }
+                    return batch;
+                  })
+                  .stage(2);
+    std::vector<std::int64_t> expected;
+    for (const auto& batch : dataset.collect(memory)) {
+      const auto& column = static_cast<const arrow::Int64Array&>(*batch->GetColumnByName("id"));
+      for (std::int64_t i = 0; i < column.length(); ++i) expected.push_back(column.Value(i));
+    }
+    for (int kill = 0; kill < 6; ++kill) {
+      RunOptions options = memory;
+      options.num_threads = static_cast<int>(1 + random.below(8));
+      victim = kill == 5 ? -1 : expected[static_cast<std::size_t>(random.below(expected.size()))];
+      const std::string message = refusal([&] { dataset.write(path(out + "/"), "parquet", write, options); });
+      ASSERT_EQ(fs::exists(path(out + "/_SUCCESS")), message == "nothing was refused") << message;
+      if (message == "nothing was refused") break;
+      ASSERT_NE(message.find("killed here"), std::string::npos) << message;
+    }
+    ASSERT_EQ(ids(out), expected) << "seed " << seed << ", kind " << kind;
+  }
 }
 
 TEST_F(PartRuns, MakeAFileOfNoRows) {

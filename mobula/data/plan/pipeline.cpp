@@ -18,6 +18,8 @@
 #include "mobula/data/formats.hpp"
 #include "mobula/data/plan/worker_steps.hpp"
 #include "mobula/data/preprocess/model_inputs.hpp"
+#include "mobula/data/preprocess/models.hpp"
+#include "mobula/data/shards/mds_samples.hpp"
 
 namespace mobula::data {
 namespace {
@@ -104,9 +106,10 @@ class PipelineReader {
   }
 
   Dataset source(const YAML::Node& node) const {
-    const std::string format = format_key(node, "source", readable_formats(),
-                                          {"range", "types", "infer", "columns", "delimiter", "query", "split",
-                                           "version", "hive", "driver", "driver_options"});
+    const std::string format =
+        format_key(node, "source", readable_formats(),
+                   {"range", "types", "infer", "columns", "delimiter", "query", "split", "version", "hive", "driver",
+                    "driver_options", "exclude", "piece_size", "order"});
     if (format == "range") return Dataset::range(integer(node["range"], "source.range"));
     ReadOptions options;
     if (const YAML::Node types = node["types"]) {
@@ -118,6 +121,11 @@ class PipelineReader {
       if (!options.infer_all) options.infer_bytes = parse_size(window);
     }
     if (const YAML::Node hive = node["hive"]) options.hive = truth(hive, "source.hive");
+    if (const YAML::Node exclude = node["exclude"]) options.exclude = texts(exclude, "source.exclude");
+    if (const YAML::Node size = node["piece_size"]) {
+      options.piece_bytes = static_cast<std::size_t>(parse_size(text(size, "source.piece_size")));
+      if (options.piece_bytes == 0) fail(size, "source.piece_size: at least a byte is expected");
+    }
     if (const YAML::Node columns = node["columns"]) options.columns = texts(columns, "source.columns");
     if (const YAML::Node delimiter = node["delimiter"]) {
       const std::string value = text(delimiter, "source.delimiter");
@@ -131,7 +139,42 @@ class PipelineReader {
     }
     if (const YAML::Node split = node["split"]) options.split = text(split, "source.split");
     if (const YAML::Node version = node["version"]) options.version = integer(version, "source.version");
-    return Dataset::read(texts(node[format], "source." + format), format, options);
+    const std::vector<std::string> paths = texts(node[format], "source." + format);
+    if (node["order"] && format != "mds") fail(node["order"], "source.order: only mds has one");
+    if (node["order"]) return read_mds_in_order(paths, options, mds_order(node["order"]));
+    return Dataset::read(paths, format, options);
+  }
+
+  /// Reads the order of MDS samples, in the words of mosaicml-streaming.
+  MdsSampleOptions mds_order(const YAML::Node& node) const {
+    MdsSampleOptions options;
+    const std::map<std::string, std::int64_t*> numbers = {{"shuffle_seed", &options.shuffle_seed},
+                                                          {"shuffle_block_size", &options.shuffle_block_size},
+                                                          {"num_canonical_nodes", &options.num_canonical_nodes},
+                                                          {"replication", &options.replication},
+                                                          {"batch_size", &options.batch_size},
+                                                          {"epoch", &options.epoch},
+                                                          {"drop_first", &options.drop_first},
+                                                          {"num_nodes", &options.num_nodes},
+                                                          {"ranks_per_node", &options.ranks_per_node},
+                                                          {"workers_per_rank", &options.workers_per_rank},
+                                                          {"rank", &options.rank},
+                                                          {"worker", &options.worker}};
+    std::vector<std::string> keys = {"shuffle", "shuffle_algo"};
+    for (const auto& [key, value] : numbers) keys.push_back(key);
+    check_keys(node, "source.order", keys);
+    options.shuffle = true;
+    if (node["shuffle"]) options.shuffle = truth(node["shuffle"], "source.order.shuffle");
+    if (node["shuffle_algo"]) options.shuffle_algo = text(node["shuffle_algo"], "source.order.shuffle_algo");
+    for (const auto& [key, value] : numbers) {
+      if (node[key]) *value = integer(node[key], "source.order." + key);
+    }
+    try {
+      options.validate();
+    } catch (const Error& error) {
+      fail(node, "source.order: " + error.message(), error.hint());
+    }
+    return options;
   }
 
   /// Reads what decode_image takes.
@@ -213,6 +256,35 @@ class PipelineReader {
     }
   }
 
+  /// Reads a step in which a model works.
+  Dataset model(const Dataset& dataset, const YAML::Node& node, ModelTask task, const std::string& name,
+                const std::vector<std::string>& others) const {
+    std::vector<std::string> keys = {"model", "column", "into", "dtype", "actors", "batch_size", "cpus", "gpus"};
+    keys.insert(keys.end(), others.begin(), others.end());
+    check_keys(node, name, keys);
+    const auto key = [&name](const char* of) { return name + "." + of; };
+    if (!node["model"]) fail(node, name + ": no model", "such as {model: folder/, column: text}");
+    ModelOptions options;
+    options.task = task;
+    options.model = text(node["model"], key("model"));
+    if (node["column"]) options.column = text(node["column"], key("column"));
+    if (node["into"]) options.into = text(node["into"], key("into"));
+    if (node["dtype"]) options.dtype = text(node["dtype"], key("dtype"));
+    if (node["max_tokens"]) options.max_tokens = integer(node["max_tokens"], key("max_tokens"));
+    if (node["temperature"]) options.temperature = number(node["temperature"], key("temperature"));
+    if (node["top_k"]) options.top_k = integer(node["top_k"], key("top_k"));
+    if (node["top_p"]) options.top_p = number(node["top_p"], key("top_p"));
+    if (node["seed"]) options.seed = static_cast<std::uint64_t>(integer(node["seed"], key("seed")));
+    if (node["stop"]) options.stop = texts(node["stop"], key("stop"));
+    ModelPoolOptions pool;
+    if (node["actors"]) pool.max_actors = static_cast<int>(integer(node["actors"], key("actors")));
+    if (node["batch_size"]) pool.batch_size = integer(node["batch_size"], key("batch_size"));
+    if (node["cpus"]) pool.actor.cpus = number(node["cpus"], key("cpus"));
+    if (node["gpus"]) pool.actor.gpus = number(node["gpus"], key("gpus"));
+    needs_runtime_ = true;
+    return run_model(dataset, std::move(options), std::move(pool));
+  }
+
  private:
   using Step = std::function<Dataset(const PipelineReader&, const Dataset&, const YAML::Node&)>;
 
@@ -226,6 +298,8 @@ class PipelineReader {
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.select(r.texts(v, "select")); }},
         {"drop",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.drop(r.texts(v, "drop")); }},
+        {"exclude", [](const PipelineReader& r, const Dataset& d,
+                       const YAML::Node& v) { return d.exclude(r.texts(v, "exclude")); }},
         {"rename",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.rename(r.pairs(v, "rename")); }},
         {"decode_image", [](const PipelineReader& r, const Dataset& d,
@@ -346,6 +420,15 @@ class PipelineReader {
            r.needs_runtime_ = true;
            return run_in_workers(d, YAML::Dump(v["steps"]), options);
          }},
+        {"embed", [](const PipelineReader& r, const Dataset& d,
+                     const YAML::Node& v) { return r.model(d, v, ModelTask::embed, "embed", {}); }},
+        {"generate",
+         [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
+           return r.model(d, v, ModelTask::generate, "generate",
+                          {"max_tokens", "temperature", "top_k", "top_p", "seed", "stop"});
+         }},
+        {"classify", [](const PipelineReader& r, const Dataset& d,
+                        const YAML::Node& v) { return r.model(d, v, ModelTask::classify, "classify", {}); }},
         {"zip", [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.zip(r.source(v)); }},
         {"union",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) { return d.union_with({r.source(v)}); }},
@@ -368,7 +451,8 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   const PipelineReader reader(origin);
   const YAML::Node root = reader.parse(text);
   reader.check_keys(root, "pipeline",
-                    {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads", "on_error"});
+                    {"source", "steps", "sink", "memory", "disk", "spill_dir", "threads", "on_error", "ordered",
+                     "manifest", "token_column"});
   const YAML::Node source = root["source"];
   if (!source) reader.fail(root, "pipeline: no source", "add source: {csv: \"in/*.csv\"}");
   Dataset dataset = reader.source(source);
@@ -407,6 +491,9 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
     if (node["dead_letter"])
       pipeline.run.on_error.dead_letter = reader.text(node["dead_letter"], "on_error.dead_letter");
   }
+  if (const YAML::Node node = root["ordered"]) pipeline.run.ordered = reader.truth(node, "ordered");
+  if (const YAML::Node node = root["manifest"]) pipeline.run.manifest = reader.text(node, "manifest");
+  if (const YAML::Node node = root["token_column"]) pipeline.run.token_column = reader.text(node, "token_column");
   if (const YAML::Node node = root["memory"]) pipeline.run.memory = parse_size(reader.text(node, "memory"));
   if (const YAML::Node node = root["disk"]) pipeline.run.disk = parse_size(reader.text(node, "disk"));
   if (const YAML::Node node = root["spill_dir"]) pipeline.run.spill_directory = reader.text(node, "spill_dir");

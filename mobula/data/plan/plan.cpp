@@ -64,6 +64,49 @@ class StretchSource : public Source {
   std::uint64_t num_pieces_ = 0;
 };
 
+/// A source of which what is read is counted.
+class CountedSource : public Source {
+ public:
+  CountedSource(std::unique_ptr<Source> source, std::shared_ptr<SourceRows> rows)
+      : source_(std::move(source)), rows_(std::move(rows)) {}
+
+  std::shared_ptr<arrow::Schema> schema() override { return source_->schema(); }
+  std::unique_ptr<Piece> next() override {
+    auto piece = source_->next();
+    return piece == nullptr ? nullptr : std::make_unique<CountedPiece>(std::move(piece), rows_);
+  }
+  std::string describe() const override { return source_->describe(); }
+  std::int64_t num_rows() override { return source_->num_rows(); }
+  std::vector<PiecePlace> places() override { return source_->places(); }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<CountedPiece>(source_->open(place), rows_);
+  }
+  std::vector<std::string> files() const override { return source_->files(); }
+  void push_filter(const std::shared_ptr<const Expression>& filter) override { source_->push_filter(filter); }
+  void push_columns(const std::vector<std::string>& columns) override { source_->push_columns(columns); }
+  const StretchStatistics* handed_on_by() const override { return source_->handed_on_by(); }
+  std::string note() const override { return source_->note(); }
+
+ private:
+  class CountedPiece : public Piece {
+   public:
+    CountedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<SourceRows> rows)
+        : piece_(std::move(piece)), rows_(std::move(rows)) {}
+    Block read() override {
+      Block block = piece_->read();
+      if (block.batch != nullptr) rows_->add(block);
+      return block;
+    }
+
+   private:
+    std::unique_ptr<Piece> piece_;
+    std::shared_ptr<SourceRows> rows_;
+  };
+
+  std::unique_ptr<Source> source_;
+  std::shared_ptr<SourceRows> rows_;
+};
+
 class UnionSource : public Source {
  public:
   explicit UnionSource(std::vector<std::unique_ptr<Source>> inputs) : inputs_(std::move(inputs)) {}
@@ -127,48 +170,80 @@ std::int64_t run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
 
 }  // namespace
 
-std::unique_ptr<Source> PlanContext::open_source(const std::function<std::unique_ptr<Source>()>& open) {
-  if (part == nullptr) return open();
-  if (std::exchange(part_taken, true)) {
-    throw Error(ErrorCode::unsupported, "resume: the rows come from more than one source",
-                "write the joined or united rows first, and resume over those");
+std::unique_ptr<Source> PlanContext::open_source(const OpenSource& open) {
+  std::unique_ptr<Source> source;
+  if (part != nullptr) {
+    source = part(open, true);
+    if (source == nullptr) return in_order([&] { return Stretch{open_source(open), {}}; }).source;
+  } else {
+    source = open();
   }
-  return part(open);
+  if (!counts_sources) return source;
+  auto rows = statistics->add_source(source->describe());
+  return std::make_unique<CountedSource>(std::move(source), std::move(rows));
 }
 
-void PlanContext::need_all_rows(const std::string& name) const {
-  if (part == nullptr) return;
-  throw Error(ErrorCode::unsupported, fmt::format("resume: {} needs all rows at once", name),
-              fmt::format("write what {} makes first, and resume over that", name));
+Stretch PlanContext::in_order(const std::function<Stretch()>& make) {
+  if (part == nullptr) return make();
+  // What stands before is not cut into parts: it runs once, in threads of its own.
+  const PartSource whole = std::exchange(part, nullptr);
+  auto source = whole([&] { return stage_source(make(), nullptr, *this, 0); }, false);
+  part = whole;
+  return {std::move(source), {}};
+}
+
+Stretch ExcludeNode::prepare(PlanContext& context) const {
+  const std::size_t before = context.excluded.size();
+  context.excluded.insert(context.excluded.end(), patterns_.begin(), patterns_.end());
+  Stretch stretch = input_->prepare(context);
+  context.excluded.resize(before);
+  return stretch;
+}
+
+void ExcludeNode::open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const {
+  const std::size_t before = context.excluded.size();
+  context.excluded.insert(context.excluded.end(), patterns_.begin(), patterns_.end());
+  input_->open_sources(context, sources);
+  context.excluded.resize(before);
 }
 
 Stretch BarrierNode::prepare(PlanContext& context) const {
-  context.need_all_rows(name_);
-  Stretch stretch = input_->prepare(context);
-  const auto barrier = make_(context);
-  run_stretch(stretch, *barrier, context);
-  return {barrier->result(), {}};
+  context.ordered = true;
+  return context.in_order([&] {
+    Stretch stretch = input_->prepare(context);
+    const auto barrier = make_(context);
+    run_stretch(stretch, *barrier, context);
+    return Stretch{barrier->result(), {}};
+  });
 }
 
 Stretch UnionNode::prepare(PlanContext& context) const {
-  std::vector<std::unique_ptr<Source>> sources;
-  for (const auto& input : inputs_) {
-    Stretch stretch = input->prepare(context);
-    push_down(stretch);
-    sources.push_back(std::make_unique<StretchSource>(std::move(stretch)));
-  }
-  return {std::make_unique<UnionSource>(std::move(sources)), {}};
+  return context.in_order([&] {
+    std::vector<std::unique_ptr<Source>> sources;
+    for (const auto& input : inputs_) {
+      Stretch stretch = input->prepare(context);
+      push_down(stretch);
+      sources.push_back(std::make_unique<StretchSource>(std::move(stretch)));
+    }
+    return Stretch{std::make_unique<UnionSource>(std::move(sources)), {}};
+  });
 }
 
 Stretch StageNode::prepare(PlanContext& context) const {
-  if (step_ != nullptr) context.need_all_rows(name_);
-  return {stage_source(input_->prepare(context), step_ == nullptr ? nullptr : step_(), context, num_threads_), {}};
+  if (step_ == nullptr) return {stage_source(input_->prepare(context), nullptr, context, num_threads_), {}};
+  context.ordered = true;
+  return context.in_order([&] {
+    return Stretch{stage_source(input_->prepare(context), step_(), context, num_threads_), {}};
+  });
 }
 
 Stretch ZipNode::prepare(PlanContext& context) const {
-  auto left = stage_source(left_->prepare(context), nullptr, context, 0);
-  auto right = stage_source(right_->prepare(context), nullptr, context, 0);
-  return {zip_source(std::move(left), std::move(right)), {}};
+  context.ordered = true;
+  return context.in_order([&] {
+    auto left = stage_source(left_->prepare(context), nullptr, context, 0);
+    auto right = stage_source(right_->prepare(context), nullptr, context, 0);
+    return Stretch{zip_source(std::move(left), std::move(right)), {}};
+  });
 }
 
 std::int64_t run_plan(const PlanNode& root, Sink& sink, PlanContext& context) {

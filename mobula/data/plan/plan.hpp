@@ -14,8 +14,17 @@
 
 namespace mobula::data {
 
-/// Gives the part of a source that a run is about; `open` opens the whole of it.
-using PartSource = std::function<std::unique_ptr<Source>(const std::function<std::unique_ptr<Source>()>& open)>;
+/// Opens a source.
+using OpenSource = std::function<std::unique_ptr<Source>()>;
+/// Gives the part of a source that a run is about; `open` opens the whole of it, of which no more than one part is read at a
+/// time. `by_number`: its rows should be found by their numbers; null comes back where they can't be.
+using PartSource = std::function<std::unique_ptr<Source>(const OpenSource& open, bool by_number)>;
+
+/// A source with operators that were not applied yet.
+struct Stretch {
+  std::unique_ptr<Source> source;
+  std::vector<std::unique_ptr<BlockOperator>> operators;
+};
 
 /// What nodes may use while they are made ready.
 struct PlanContext {
@@ -26,21 +35,21 @@ struct PlanContext {
   std::shared_ptr<RunStatistics> statistics = std::make_shared<RunStatistics>();
   std::shared_ptr<BadRows> bad_rows = std::make_shared<BadRows>(ErrorPolicy());
 
-  PartSource part;          ///< null: the run is about all rows
-  bool part_taken = false;  ///< a source has given its part
+  bool ordered = true;                ///< false: rows may come out in any order; nodes that need order set it
+  std::string token_column;           ///< whose lists the manifest counts as tokens
+  std::vector<std::string> excluded;  ///< patterns of files that are not read
+  bool counts_sources = false;        ///< what is read of each source goes into the statistics
+  PartSource part;                    ///< null: the run is about all rows
 
-  /// Returns what `open` opens, or its part. Throws Error(unsupported) where a run of parts has more than one source.
-  std::unique_ptr<Source> open_source(const std::function<std::unique_ptr<Source>()>& open);
-  /// Throws Error(unsupported) where the run is about a part, for an operator that needs all rows.
-  void need_all_rows(const std::string& name) const;
+  /// Returns what `open` opens, or the part of it that the run is about.
+  std::unique_ptr<Source> open_source(const OpenSource& open);
+  /// Returns a stretch whose rows only come one after the other, from the first on; or the part of them that the run is about.
+  /// Nodes that see other rows before they give one go through here.
+  Stretch in_order(const std::function<Stretch()>& make);
 
-  ExecuteOptions execute_options() const { return {.num_threads = num_threads}; }
-};
-
-/// A source with operators that were not applied yet.
-struct Stretch {
-  std::unique_ptr<Source> source;
-  std::vector<std::unique_ptr<BlockOperator>> operators;
+  ExecuteOptions execute_options() const {
+    return {.num_threads = num_threads, .ordered = ordered, .token_column = token_column};
+  }
 };
 
 /// A node. Immutable: many datasets share nodes, and each run makes its own stretch.
@@ -52,6 +61,8 @@ class PlanNode {
   /// Names the operator that needs other rows before it can give one, so that rows can't be found by number; empty where
   /// there is none.
   virtual std::string holds_back() const = 0;
+  /// Opens every source below, in order, unread.
+  virtual void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const = 0;
 };
 
 /// A source.
@@ -62,6 +73,9 @@ class SourceNode : public PlanNode {
     return {context.open_source([&] { return open_(context); }), {}};
   }
   std::string holds_back() const override { return {}; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    sources.push_back(open_(context));
+  }
 
  private:
   std::function<std::unique_ptr<Source>(const PlanContext&)> open_;
@@ -79,10 +93,27 @@ class OperatorNode : public PlanNode {
     return stretch;
   }
   std::string holds_back() const override { return input_->holds_back(); }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    input_->open_sources(context, sources);
+  }
 
  private:
   std::shared_ptr<const PlanNode> input_;
   std::function<std::unique_ptr<BlockOperator>(const PlanContext&)> make_;
+};
+
+/// The rows that are not of certain files.
+class ExcludeNode : public PlanNode {
+ public:
+  ExcludeNode(std::shared_ptr<const PlanNode> input, std::vector<std::string> patterns)
+      : input_(std::move(input)), patterns_(std::move(patterns)) {}
+  Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return input_->holds_back(); }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override;
+
+ private:
+  std::shared_ptr<const PlanNode> input_;
+  std::vector<std::string> patterns_;
 };
 
 /// A sink that gives back as a source what it took in: sort, shuffle, groupby.
@@ -100,6 +131,9 @@ class BarrierNode : public PlanNode {
       : input_(std::move(input)), make_(std::move(make)), name_(std::move(name)) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return name_; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    input_->open_sources(context, sources);
+  }
 
  private:
   std::shared_ptr<const PlanNode> input_;
@@ -113,6 +147,9 @@ class UnionNode : public PlanNode {
   explicit UnionNode(std::vector<std::shared_ptr<const PlanNode>> inputs) : inputs_(std::move(inputs)) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return "union"; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    for (const auto& input : inputs_) input->open_sources(context, sources);
+  }
 
  private:
   std::vector<std::shared_ptr<const PlanNode>> inputs_;
@@ -141,6 +178,9 @@ class StageNode : public PlanNode {
       : input_(std::move(input)), name_(std::move(name)), step_(std::move(step)), num_threads_(num_threads) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return name_; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    input_->open_sources(context, sources);
+  }
 
  private:
   std::shared_ptr<const PlanNode> input_;
@@ -155,6 +195,9 @@ class RepartitionNode : public PlanNode {
   RepartitionNode(std::shared_ptr<const PlanNode> input, std::int64_t rows) : input_(std::move(input)), rows_(rows) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return "repartition"; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    input_->open_sources(context, sources);
+  }
 
  private:
   std::shared_ptr<const PlanNode> input_;
@@ -168,6 +211,10 @@ class ZipNode : public PlanNode {
       : left_(std::move(left)), right_(std::move(right)) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return "zip"; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    left_->open_sources(context, sources);
+    right_->open_sources(context, sources);
+  }
 
  private:
   std::shared_ptr<const PlanNode> left_;

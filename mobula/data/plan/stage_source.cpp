@@ -53,12 +53,13 @@ class ReadyPiece : public Piece {
 
 class StageSource : public Source {
  public:
-  StageSource(Stretch stretch, std::unique_ptr<OrderedStep> step, std::shared_ptr<RunStatistics> run, int num_threads)
+  StageSource(Stretch stretch, std::unique_ptr<OrderedStep> step, std::shared_ptr<RunStatistics> run,
+              ExecuteOptions options)
       : stretch_(std::move(stretch)),
         step_(std::move(step)),
         run_(std::move(run)),
         statistics_(run_->add()),
-        num_threads_(num_threads),
+        options_(std::move(options)),
         channel_(kBlocksAhead) {
     for (const auto& op : stretch_.operators)
       description_ += fmt::format("{}{}", description_.empty() ? "" : " | ", op->describe());
@@ -90,12 +91,13 @@ class StageSource : public Source {
     return std::make_unique<ReadyPiece>(std::move(*block));
   }
   std::string describe() const override { return fmt::format("stage({})", description_); }
+  const StretchStatistics* handed_on_by() const override { return &statistics_; }
 
  private:
   void run() {
     try {
       StageSink sink(channel_, step_.get(), step_ == nullptr ? "next stage" : step_->describe());
-      execute(*stretch_.source, stretch_.operators, sink, {.num_threads = num_threads_}, statistics_);
+      execute(*stretch_.source, stretch_.operators, sink, options_, statistics_);
       run_->note(statistics_, stretch_.source->note());
       channel_.finish();
     } catch (...) {
@@ -107,7 +109,7 @@ class StageSource : public Source {
   std::unique_ptr<OrderedStep> step_;
   std::shared_ptr<RunStatistics> run_;
   StretchStatistics& statistics_;
-  int num_threads_;
+  ExecuteOptions options_;
   std::string description_;
   std::shared_ptr<arrow::Schema> schema_;
   Channel<Block> channel_;
@@ -119,8 +121,9 @@ class StageSource : public Source {
 
 std::unique_ptr<Source> stage_source(Stretch stretch, std::unique_ptr<OrderedStep> step, PlanContext& context,
                                      int num_threads) {
-  return std::make_unique<StageSource>(std::move(stretch), std::move(step), context.statistics,
-                                       num_threads > 0 ? num_threads : context.num_threads);
+  ExecuteOptions options = context.execute_options();
+  if (num_threads > 0) options.num_threads = num_threads;
+  return std::make_unique<StageSource>(std::move(stretch), std::move(step), context.statistics, std::move(options));
 }
 
 }  // namespace mobula::data

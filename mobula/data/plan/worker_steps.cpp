@@ -12,6 +12,7 @@
 #include "mobula/data/engine/spill.hpp"
 #include "mobula/data/plan/pipeline.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/preprocess/known_library.hpp"
 #include "mobula/data/rows/map_actors.hpp"
 
 namespace mobula::data {
@@ -24,7 +25,7 @@ constexpr const char* kOrigin = "workers";
 /// Runs a list of steps over one batch after the other.
 class StepsWorker {
  public:
-  explicit StepsWorker(std::string steps) : steps_(std::move(steps)) {}
+  StepsWorker(std::string steps, const std::string& library) : steps_(std::move(steps)) { load_known_library(library); }
   RecordBatchPointer operator()(const RecordBatchPointer& batch) const {
     const Dataset rows = apply_steps(Dataset::from_batches({batch}), steps_, kOrigin);
     // The batch is one of many that are worked on side by side.
@@ -45,16 +46,10 @@ Dataset run_in_workers(const Dataset& dataset, std::string steps, WorkerStepsOpt
     throw_invalid(fmt::format("workers: {} needs other rows than those of one batch", held),
                   "put it before or behind the workers");
   }
-  const auto make = [steps = std::move(steps), actor_options = options.actor] {
-    Runtime& runtime = Runtime::current();
-    auto actor = runtime.with(actor_options).actor<BatchActor<StepsWorker>>(steps);
-    return std::function<RecordBatchPointer(const RecordBatchPointer&)>(
-        [&runtime, actor](const RecordBatchPointer& batch) {
-          return runtime.get(actor.call<&BatchActor<StepsWorker>::change>(BatchValue{batch})).batch;
-        });
-  };
-  const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();
-  return input.map_batches_with(make, {.name = kOrigin, .max_instances = options.max_actors}).stage(options.max_actors);
+  return map_batches_actors<StepsWorker>(
+      dataset, std::function<Runtime*()>([] { return &Runtime::current(); }),
+      {.max_actors = options.max_actors, .actor = options.actor, .name = kOrigin, .batch_size = options.batch_size},
+      std::move(steps), known_library());
 }
 
 }  // namespace mobula::data

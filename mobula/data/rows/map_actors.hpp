@@ -10,6 +10,7 @@
 /// waits for, at most max_actors. With Isolation::process each is a process of its own.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -51,13 +52,14 @@ struct IdleActors {
   std::vector<Handle> handles;
 };
 
-/// Calls T's operator() in actors of the runtime, which must outlive the dataset: its actors stay for its next run.
-/// `arguments` construct each T.
+/// Calls T's operator() in actors of the runtime that `find_runtime` returns when the dataset runs. It must outlive the
+/// dataset: its actors stay for its next run. `arguments` construct each T.
 template <class T, class... A>
-Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOptions options, A... arguments) {
+Dataset map_batches_actors(const Dataset& dataset, std::function<Runtime*()> find_runtime, ActorPoolOptions options,
+                           A... arguments) {
   MapOptions map{.name = options.name, .max_instances = options.max_actors, .schema = options.schema};
-  const auto create = [&runtime, actor_options = options.actor, arguments...] {
-    return runtime.with(actor_options).template actor<BatchActor<T>>(arguments...);
+  const auto create = [find_runtime, actor_options = options.actor, arguments...] {
+    return find_runtime()->with(actor_options).template actor<BatchActor<T>>(arguments...);
   };
   using Handle = decltype(create());
   /// An actor in use; one whose call failed is not used again.
@@ -75,7 +77,7 @@ Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOp
     }
   };
   const auto idle = std::make_shared<IdleActors<Handle>>();
-  const auto make = [&runtime, create, idle] {
+  const auto make = [find_runtime, create, idle] {
     std::optional<Handle> handle;
     {
       const std::lock_guard lock(idle->mutex);
@@ -87,9 +89,9 @@ Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOp
     if (!handle) handle.emplace(create());
     auto lease = std::make_shared<Lease>(idle, std::move(*handle));
     return std::function<RecordBatchPointer(const RecordBatchPointer&)>(
-        [&runtime, lease](const RecordBatchPointer& batch) {
+        [runtime = find_runtime(), lease](const RecordBatchPointer& batch) {
           try {
-            return runtime.get(lease->handle.template call<&BatchActor<T>::change>(BatchValue{batch})).batch;
+            return runtime->get(lease->handle.template call<&BatchActor<T>::change>(BatchValue{batch})).batch;
           } catch (...) {
             lease->failed = true;
             throw;
@@ -98,6 +100,13 @@ Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOp
   };
   const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();
   return input.map_batches_with(make, std::move(map)).stage(options.max_actors);
+}
+
+/// The same, with a runtime that is there already.
+template <class T, class... A>
+Dataset map_batches_actors(const Dataset& dataset, Runtime& runtime, ActorPoolOptions options, A... arguments) {
+  return map_batches_actors<T>(dataset, std::function<Runtime*()>([&runtime] { return &runtime; }), std::move(options),
+                               std::move(arguments)...);
 }
 
 }  // namespace mobula::data

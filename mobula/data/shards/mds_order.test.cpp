@@ -10,6 +10,8 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/data/plan/pipeline.hpp"
+#include "mobula/data/rows/typed_rows.hpp"
 #include "mobula/data/shards/numpy_random.hpp"
 
 namespace mobula::data {
@@ -38,6 +40,10 @@ def plain(value):
   EXPECT_EQ(std::system(command.c_str()), 0) << read_file(folder.path() / "log");
   return parse_json(read_file(folder.path() / "result.json"), "result.json");
 }
+
+struct Id {
+  std::int64_t id;
+};
 
 TEST(NumpyGenerator, DrawsWhatNumpyDraws) {
   const Json expected = python(R"(
@@ -124,7 +130,78 @@ for samples, canonical, nodes, ranks, workers, batch, drop in ((1000, 64, 1, 1, 
   }
 }
 
+TEST(MdsOrder, GivesRowsAsAStreamingDatasetDoes) {
+  const TemporaryDirectory folder;
+  const std::string shards = (folder.path() / "shards").string();
+  const Json cases = python("folder = '" + shards + "'\n" + R"(
+for name, has in (("torch", {}), ("torch.distributed", {}), ("torch.utils", {}), ("torch.utils.data", {"get_worker_info": None}),
+                  ("streaming.base.batching", {}), ("streaming.base.distributed", {})):
+    module = types.ModuleType(name)
+    module.__path__ = [str(site.joinpath(*name.split(".")))] if name.endswith("batching") else []
+    for key, value in has.items(): setattr(module, key, value)
+    sys.modules[name] = module
+sys.modules["streaming.base"].distributed = sys.modules["streaming.base.distributed"]
+sys.modules["streaming.base.partition"].get_partitions = lambda algorithm, *rest: importlib.import_module(
+    "streaming.base.partition.orig").get_partitions_orig(*rest)
+from streaming.base.batching.random import generate_work_random_batching
+from streaming.base.format.mds.writer import MDSWriter
+from streaming.base.world import World
+with MDSWriter(out=folder, columns={"id": "int64"}, size_limit=4000) as out:
+    for i in range(2003): out.write({"id": i})
+sizes = np.array([shard["samples"] for shard in json.load(open(folder + "/index.json"))["shards"]])
+result = []
+for keys, epoch, drop, (nodes, ranks, workers) in (
+        ({"shuffle": False, "batch_size": 3}, 0, 0, (1, 1, 1)),
+        ({"shuffle": True, "batch_size": 4}, 1, 0, (1, 2, 2)),
+        ({"shuffle": True, "shuffle_algo": "py1s", "shuffle_seed": 5, "batch_size": 2}, 2, 10, (1, 2, 1)),
+        ({"shuffle": True, "shuffle_algo": "py1br", "shuffle_block_size": 100, "num_canonical_nodes": 4, "batch_size": 5}, 0, 0, (2, 2, 1)),
+        ({"shuffle": True, "shuffle_algo": "py2s", "num_canonical_nodes": 2, "batch_size": 3, "replication": 2}, 1, 0, (1, 4, 2)),
+        ({"shuffle": True, "batch_size": 3, "replication": 4}, 3, 0, (2, 4, 1)),
+        ({"shuffle": True, "batch_size": 3, "replication": 2, "num_canonical_nodes": 8}, 0, 24, (4, 2, 1))):
+    given = dict(keys)
+    replication = given.pop("replication", 1)
+    for rank in range(nodes * ranks):
+        for worker in range(workers):
+            world = World(nodes, ranks, workers, rank * workers + worker)
+            world = world.replicate(replication) if replication > 1 else world
+            algorithm = given.get("shuffle_algo", "py1e")
+            canonical = given.get("num_canonical_nodes") or (64 if algorithm in ("py1s", "py2s") else 1) * world.num_nodes
+            data = types.SimpleNamespace(
+                num_canonical_nodes=canonical, batch_size=given["batch_size"], partition_algo="orig", epoch_size=2003,
+                initial_physical_nodes=None, shuffle=given["shuffle"], shuffle_algo=algorithm,
+                shuffle_seed=given.get("shuffle_seed", 9176),
+                shuffle_block_size=given.get("shuffle_block_size") or max(4_000_000 // canonical, 1 << 18),
+                resample_streams=lambda epoch: (sizes, np.arange(2003)))
+            work = generate_work_random_batching(data, world, epoch, drop)
+            ids = work[world.node, world.rank_of_node, world.worker_of_rank].flatten()
+            place = dict(epoch=epoch, drop_first=drop, num_nodes=nodes, ranks_per_node=ranks, workers_per_rank=workers, rank=rank, worker=worker)
+            result.append([{**keys, **place}, ids])
+)");
+  ASSERT_EQ(cases.size(), 41U);
+  for (const Json& one : cases) {
+    std::string order;
+    for (const auto& [key, value] : one[0].items())
+      order += fmt::format("{}{}: {}", order.empty() ? "" : ", ", key,
+                           value.is_string() ? value.get<std::string>() : value.dump());
+    const Dataset rows =
+        parse_pipeline(fmt::format("source: {{mds: '{}', order: {{{}}}}}", shards, order), "order").dataset;
+    std::vector<std::int64_t> expected;
+    for (const std::int64_t id : one[1].get<std::vector<std::int64_t>>()) {
+      if (id >= 0) expected.push_back(id);
+    }
+    std::vector<std::int64_t> ids;
+    for (const auto& batch : rows.collect()) {
+      for (const Id& row : rows_of<Id>(batch)) ids.push_back(row.id);
+    }
+    ASSERT_EQ(ids, expected) << order;
+  }
+}
+
 TEST(MdsOrder, RefusesWhatHasNoOrder) {
+  EXPECT_THROW(parse_pipeline("source: {mds: x, order: {replication: 2}}", "order"), Error);
+  EXPECT_THROW(parse_pipeline("source: {mds: x, order: {rank: 1}}", "order"), Error);
+  EXPECT_THROW(parse_pipeline("source: {csv: x.csv, order: {epoch: 1}}", "order"), Error);
+  EXPECT_THROW(parse_pipeline("source: {mds: x, order: {shuffle_alg: py1e}}", "order"), Error);
   const std::vector<std::int64_t> sizes = {3, 4};
   EXPECT_THROW(mds_sample_order(sizes, {.algorithm = "py1x"}), Error);
   EXPECT_THROW(mds_sample_order(sizes, {.algorithm = "py1e", .num_canonical_nodes = 64}), Error);

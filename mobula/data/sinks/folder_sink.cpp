@@ -46,17 +46,24 @@ std::string partition_name(const std::string& column, const arrow::Array& values
   return name;
 }
 
+/// A part of a folder that others write too.
+struct FolderPart {
+  std::int64_t number = 0;
+  std::vector<std::string>* files = nullptr;  ///< names of those that were written
+};
+
 class FolderSink : public Sink {
  public:
-  FolderSink(std::string path, std::string format, WriteOptions options)
+  FolderSink(std::string path, std::string format, WriteOptions options, std::optional<FolderPart> only = {})
       : path_(path.ends_with('/') && path.size() > 1 ? path.substr(0, path.size() - 1) : std::move(path)),
         format_name_(std::move(format)),
-        options_(std::move(options)) {}
+        options_(std::move(options)),
+        only_(only) {}
 
   std::string describe() const override { return fmt::format("{}({}/)", format_name_, path_); }
 
   void open(const std::shared_ptr<arrow::Schema>& schema) override {
-    folder_.emplace(path_, options_.overwrite);
+    if (!only_) folder_.emplace(path_, options_.overwrite);
     arrow::FieldVector kept;
     for (const std::string& key : options_.partition_by) {
       const int position = schema->GetFieldIndex(key);
@@ -132,7 +139,7 @@ class FolderSink : public Sink {
       if (part.writer != nullptr) part.writer->commit();
     }
     parts_.clear();
-    folder_->commit();
+    if (folder_) folder_->commit();
   }
 
  private:
@@ -151,6 +158,11 @@ class FolderSink : public Sink {
     return prepared;
   }
   std::string file_of(const std::string& folder, int number) {
+    if (only_) {
+      only_->files->push_back(fmt::format("{}{}part-{:05}{}{}", folder, folder.empty() ? "" : "/", only_->number,
+                                          number == 0 ? "" : fmt::format("-{}", number), format_->extension()));
+      return fmt::format("{}/{}", path_, only_->files->back());
+    }
     return folder_->place(fmt::format("{}{}part-{:05}{}{}", folder, folder.empty() ? "" : "/", number, folder_->tag(),
                                       format_->extension()));
   }
@@ -158,6 +170,7 @@ class FolderSink : public Sink {
   std::string path_;
   std::string format_name_;
   WriteOptions options_;
+  std::optional<FolderPart> only_;
   std::vector<int> keys_;
   std::vector<int> kept_;
   std::unique_ptr<Format> format_;
@@ -170,6 +183,11 @@ class FolderSink : public Sink {
 
 std::unique_ptr<Sink> folder_sink(std::string path, std::string format, WriteOptions options) {
   return std::make_unique<FolderSink>(std::move(path), std::move(format), std::move(options));
+}
+
+std::unique_ptr<Sink> partition_sink(std::string path, std::string format, WriteOptions options, std::int64_t part,
+                                     std::vector<std::string>* files) {
+  return std::make_unique<FolderSink>(std::move(path), std::move(format), std::move(options), FolderPart{part, files});
 }
 
 }  // namespace mobula::data

@@ -17,9 +17,10 @@ struct WriteOptions {
   bool durable = false;             ///< waits until the bytes are on the disk, not only in the system's hands
   bool overwrite = false;           ///< replaces an output folder that exists
   /// A folder: each `part_rows` rows of the source become a file of their own, which appears when it is whole, and a run
-  /// that finds such files goes on behind them. Steps that need all rows at once, or a second source, are refused.
+  /// that finds such files goes on behind them. Behind steps that need other rows before they give one (sort, limit, join ...)
+  /// the rows are those that come out of the last of them; what stands before it runs again.
   bool resume = false;
-  std::int64_t part_rows = 1 << 16;       ///< resume: rows of the source a file is made of
+  std::int64_t part_rows = 1 << 16;       ///< resume: rows a part is made of
   std::string resume_key;                 ///< resume: what else must be as it was, such as the steps' text
   std::vector<std::string> partition_by;  ///< folders key=value below the output folder, in Hive's manner
 };

@@ -86,6 +86,11 @@ class DeltaSource : public Source {
   std::string describe() const override {
     return fmt::format("delta({}, version {}, {} files)", folder_, table_.version, table_.files.size());
   }
+  std::vector<std::string> files() const override {
+    std::vector<std::string> paths;
+    for (const auto& file : table_.files) paths.push_back(file.path);
+    return paths;
+  }
 
  private:
   void open(const std::string& path) {

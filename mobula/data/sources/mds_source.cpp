@@ -261,6 +261,27 @@ class MdsSource : public Source {
     return std::make_unique<MdsPiece>(directory, shard, schema_, picked_, piece_bytes_);
   }
   std::string describe() const override { return fmt::format("mds({} shards)", shards_.size()); }
+  std::vector<std::string> files() const override {
+    std::vector<std::string> paths;
+    for (const auto& [directory, shard] : shards_) {
+      const fs::path raw = fs::path(directory) / shard.raw.name;
+      const bool zipped = !shard.zipped.name.empty() && !look_at(raw.string()).exists;
+      paths.push_back(zipped ? (fs::path(directory) / shard.zipped.name).string() : raw.string());
+    }
+    return paths;
+  }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+      const auto samples = static_cast<std::uint64_t>(shards_[i].second.samples);
+      if (samples > 0) places.push_back({i, 0, samples, samples});
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    const auto& shard = shards_[place.file];
+    return std::make_unique<MdsPiece>(shard.first, shard.second, schema_, picked_, piece_bytes_);
+  }
   std::int64_t num_rows() override {
     return std::accumulate(shards_.begin(), shards_.end(), std::int64_t{0},
                            [](std::int64_t sum, const auto& entry) { return sum + entry.second.samples; });

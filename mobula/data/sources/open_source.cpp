@@ -29,6 +29,10 @@ std::unique_ptr<Source> open_files(const std::string& format, std::vector<std::s
 std::unique_ptr<Source> open_source(const std::string& format, const std::vector<std::string>& paths,
                                     const ReadOptions& options, std::shared_ptr<BadRows> bad_rows) {
   const FormatInfo& info = format_named(format);
+  if (!options.exclude.empty() && (format == "images" || format == "hf" || format == "mds" || format == "delta")) {
+    throw Error(ErrorCode::unsupported, fmt::format("exclude: the files of {} can't be left out one by one", format),
+                "name the folders that are to be read");
+  }
   if (format == "images") return open_images(paths, options);
   if (format == "hf") return open_hf(paths, options);
   if (format == "mds") return open_mds(paths, options);
@@ -37,12 +41,19 @@ std::unique_ptr<Source> open_source(const std::string& format, const std::vector
   const std::string extension = info.extensions.empty() ? "" : info.extensions.front();
   std::vector<std::string> files;
   std::vector<PartitionedFile> partitions;
+  std::vector<std::string> bases;
   for (const std::string& path : paths) {
-    const std::string base = base_folder(path);
     for (std::string& file : expand_files({path}, extension)) {
-      partitions.push_back(parse_partitions(file, base));
+      bases.push_back(base_folder(path));
       files.push_back(std::move(file));
     }
+  }
+  const std::vector<std::string> all = files;
+  files = without_excluded(std::move(files), options.exclude);
+  for (std::size_t i = 0, kept = 0; kept < files.size(); ++i) {
+    if (all[i] != files[kept]) continue;
+    partitions.push_back(parse_partitions(files[kept], bases[i]));
+    ++kept;
   }
   if (format == "binary") return open_binary(std::move(files), options);
   if (format == "tar") return open_tar(std::move(files), options);

@@ -160,7 +160,10 @@ class PartitionedSource : public Source {
     return std::make_unique<PartitionedPiece>(inner_->open(place), this);
   }
   std::vector<std::string> files() const override {
-    return inner_ == nullptr ? std::vector<std::string>() : inner_->files();
+    if (inner_ != nullptr) return inner_->files();
+    std::vector<std::string> all;
+    for (const PartitionedFile& file : files_) all.push_back(file.file);
+    return all;
   }
 
  private:

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <fnmatch.h>
 #include <glob.h>
 
@@ -85,6 +86,25 @@ std::string base_folder(const std::string& pattern) {
   if (wildcard == std::string::npos) return fs::path(pattern).parent_path().string();
   const std::size_t slash = pattern.rfind('/', wildcard);
   return slash == std::string::npos ? "." : pattern.substr(0, std::max<std::size_t>(slash, 1));
+}
+
+std::vector<std::string> without_excluded(std::vector<std::string> files, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return files;
+  const auto excluded = [&patterns](const std::string& file) {
+    const std::string name = fs::path(file).filename().string();
+    return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+      const std::string folder = pattern.ends_with('/') ? pattern : pattern + '/';
+      return ::fnmatch(pattern.c_str(), file.c_str(), 0) == 0 || ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0 ||
+             file.starts_with(folder);
+    });
+  };
+  const std::size_t before = files.size();
+  std::erase_if(files, excluded);
+  if (files.empty()) {
+    throw Error(ErrorCode::not_found,
+                fmt::format("exclude: all {} files are left out by {}", before, fmt::join(patterns, ", ")));
+  }
+  return files;
 }
 
 std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const std::string& extension) {

@@ -25,11 +25,16 @@ struct ReadOptions {
   std::map<std::string, std::string> driver_options;  ///< databases: what the driver takes besides the address
   std::string split;                                  ///< HF datasets: which part of a DatasetDict
   std::int64_t version = -1;                          ///< Delta Lake: the table's version; -1: the newest
+  /// Files that are left out: patterns of a path or of a file's name, or folders. Not for images, HF datasets, MDS, Delta.
+  std::vector<std::string> exclude;
   bool hive = true;  ///< reads folders key=value below a folder or a pattern as columns
 };
 
 /// Returns the folder below which a path's or a pattern's files lie: itself, or what stands before the first wildcard.
 std::string base_folder(const std::string& pattern);
+
+/// Returns the files that no pattern matches. Throws Error(not_found) where none is left.
+std::vector<std::string> without_excluded(std::vector<std::string> files, const std::vector<std::string>& patterns);
 
 /// Returns the files that a path, a folder or a glob pattern stands for, sorted by name. A folder stands for the files in
 /// it and below that have `extension` (such as ".csv") and don't start with '.' or '_'. Throws Error(not_found).

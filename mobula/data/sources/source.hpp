@@ -14,6 +14,8 @@
 
 namespace mobula::data {
 
+struct StretchStatistics;
+
 /// Where the rows of a block came from.
 class RowOrigin {
  public:
@@ -87,6 +89,8 @@ class Source {
   virtual void push_filter(const std::shared_ptr<const Expression>&) {}
   /// Tells which columns are of use. The others may be left out. Before schema().
   virtual void push_columns(const std::vector<std::string>&) {}
+  /// Returns the figures of the stretch whose rows the source hands on, files and all; null where it reads them itself.
+  virtual const StretchStatistics* handed_on_by() const { return nullptr; }
   /// Tells what a run should know: what was skipped, for instance. Empty where there is nothing to tell.
   virtual std::string note() const { return {}; }
 };

@@ -266,6 +266,7 @@ class TarSource : public Source {
     return std::make_unique<TarPiece>(files_[next_++], schema_, options_.columns.empty(), options_.piece_bytes);
   }
   std::string describe() const override { return fmt::format("tar({} files)", files_.size()); }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
   std::vector<std::string> files_;

@@ -25,6 +25,16 @@ struct File {
   std::string label;  ///< empty: none
 };
 
+/// Rows each of which is a file.
+class FilesAsRows : public RowOrigin {
+ public:
+  explicit FilesAsRows(std::vector<std::string> paths) : paths_(std::move(paths)) {}
+  std::string describe(std::int64_t row) const override { return paths_[static_cast<std::size_t>(row)]; }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
 class WholeFilePiece : public Piece {
  public:
   WholeFilePiece(std::vector<File> files, std::shared_ptr<arrow::Schema> schema)
@@ -32,12 +42,15 @@ class WholeFilePiece : public Piece {
 
   Block read() override {
     if (files_.empty()) return {};
+    std::vector<std::string> paths;
+    for (const File& file : files_) paths.push_back(file.path);
     arrow::ArrayVector columns;
     for (const auto& field : schema_->fields()) columns.push_back(column(field->name()));
     const auto rows = static_cast<std::int64_t>(files_.size());
     auto first = std::make_shared<const std::string>(files_.front().path);
     files_.clear();
-    return {arrow::RecordBatch::Make(schema_, rows, std::move(columns)), std::move(first)};
+    return {arrow::RecordBatch::Make(schema_, rows, std::move(columns)), std::move(first),
+            std::make_shared<FilesAsRows>(std::move(paths))};
   }
 
  private:
@@ -75,31 +88,52 @@ class WholeFileSource : public Source {
 
   std::shared_ptr<arrow::Schema> schema() override { return schema_; }
   std::unique_ptr<Piece> next() override {
-    std::vector<File> files;
-    std::uint64_t bytes = 0;
-    while (next_ < files_.size() && files.size() < kMaxFilesPerPiece && bytes < piece_bytes_) {
-      if (reads_bytes_) {
-        const StoredInfo info = look_at(files_[next_].path);
-        if (!info.exists) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", files_[next_].path));
-        const std::uint64_t size = info.bytes;
-        if (!files.empty() && bytes + size > kMaxFileBytes) break;
-        bytes += size;
-      }
-      files.push_back(files_[next_++]);
-    }
-    if (files.empty()) return nullptr;
-    return std::make_unique<WholeFilePiece>(std::move(files), schema_);
+    const PiecePlace place = place_at(next_);
+    next_ = place.end;
+    return place.rows == 0 ? nullptr : open(place);
+  }
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::uint64_t begin = 0; begin < files_.size(); begin = places.back().end) places.push_back(place_at(begin));
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    const auto first = files_.begin();
+    return std::make_unique<WholeFilePiece>(std::vector<File>(first + static_cast<std::ptrdiff_t>(place.begin),
+                                                              first + static_cast<std::ptrdiff_t>(place.end)),
+                                            schema_);
+  }
+  std::vector<std::string> files() const override {
+    std::vector<std::string> paths;
+    for (const File& file : files_) paths.push_back(file.path);
+    return paths;
   }
   std::string describe() const override { return fmt::format("{}({} files)", name_, files_.size()); }
   std::int64_t num_rows() override { return static_cast<std::int64_t>(files_.size()); }
 
  private:
+  /// Returns the piece that begins with a file: as many as fit.
+  PiecePlace place_at(std::uint64_t begin) const {
+    std::uint64_t bytes = 0;
+    std::uint64_t end = begin;
+    while (end < files_.size() && end - begin < kMaxFilesPerPiece && bytes < piece_bytes_) {
+      if (reads_bytes_) {
+        const StoredInfo info = look_at(files_[end].path);
+        if (!info.exists) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", files_[end].path));
+        if (end > begin && bytes + info.bytes > kMaxFileBytes) break;
+        bytes += info.bytes;
+      }
+      ++end;
+    }
+    return {begin, begin, end, end - begin};
+  }
+
   std::string name_;
   std::vector<File> files_;
   std::uint64_t piece_bytes_;
   bool reads_bytes_ = false;
   std::shared_ptr<arrow::Schema> schema_;
-  std::size_t next_ = 0;
+  std::uint64_t next_ = 0;
 };
 
 bool is_image(const fs::path& path) {

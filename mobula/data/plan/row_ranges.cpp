@@ -1,0 +1,186 @@
+#include "mobula/data/plan/row_ranges.hpp"
+
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "mobula/base/error.hpp"
+
+namespace mobula::data {
+namespace {
+
+/// Keeps rows [from, to) of a block.
+void cut(Block& block, std::int64_t from, std::int64_t to) {
+  if (block.rows != nullptr) {
+    block.rows =
+        std::make_shared<const std::vector<std::int64_t>>(block.rows->begin() + from, block.rows->begin() + to);
+  } else {
+    block.first_row += from;
+  }
+  block.batch = block.batch->Slice(from, to - from);
+}
+
+/// Rows [begin, end) of a piece, counted as it gives them.
+class RowsOfPiece : public Piece {
+ public:
+  RowsOfPiece(std::unique_ptr<Piece> piece, std::int64_t begin, std::int64_t end)
+      : piece_(std::move(piece)), begin_(begin), end_(end) {}
+
+  Block read() override {
+    while (next_ < end_) {
+      Block block = piece_->read();
+      if (block.batch == nullptr) return {};
+      const std::int64_t rows = block.batch->num_rows();
+      const std::int64_t from = std::clamp<std::int64_t>(begin_ - next_, 0, rows);
+      const std::int64_t to = std::clamp<std::int64_t>(end_ - next_, 0, rows);
+      next_ += rows;
+      if (from >= to) continue;
+      cut(block, from, to);
+      return block;
+    }
+    return {};
+  }
+
+ private:
+  std::unique_ptr<Piece> piece_;
+  std::int64_t begin_;
+  std::int64_t end_;
+  std::int64_t next_ = 0;
+};
+
+class BlockPiece : public Piece {
+ public:
+  explicit BlockPiece(Block block) : block_(std::move(block)) {}
+  Block read() override { return std::exchange(block_, {}); }
+
+ private:
+  Block block_;
+};
+
+}  // namespace
+
+/// A source opened once for all ranges.
+struct RowRanges::Numbered {
+  std::unique_ptr<Source> source;
+  std::vector<PiecePlace> places;
+  std::int64_t rows = 0;
+};
+
+class RowRanges::NumberedRange : public Source {
+ public:
+  NumberedRange(std::shared_ptr<Numbered> shared, std::int64_t begin, std::int64_t end)
+      : shared_(std::move(shared)), begin_(begin), end_(end) {}
+
+  std::shared_ptr<arrow::Schema> schema() override { return shared_->source->schema(); }
+  std::unique_ptr<Piece> next() override {
+    schema();
+    while (next_ < shared_->places.size() && first_ < end_) {
+      const PiecePlace& place = shared_->places[next_++];
+      const std::int64_t first = first_;
+      first_ += static_cast<std::int64_t>(place.rows);
+      if (first_ <= begin_) continue;
+      return std::make_unique<RowsOfPiece>(shared_->source->open(place), begin_ - first, end_ - first);
+    }
+    return nullptr;
+  }
+  std::string describe() const override { return shared_->source->describe(); }
+  std::vector<std::string> files() const override { return shared_->source->files(); }
+
+ private:
+  std::shared_ptr<Numbered> shared_;
+  std::int64_t begin_;
+  std::int64_t end_;
+  std::size_t next_ = 0;
+  std::int64_t first_ = 0;  ///< row of the next place
+};
+
+/// A source that is read from front to back over all ranges.
+struct RowRanges::Ordered {
+  std::unique_ptr<Source> source;
+  std::unique_ptr<Piece> piece;
+  Block block;             ///< rows that were read and not given
+  std::int64_t first = 0;  ///< number of the first of them
+
+  /// Makes a row the first of those at hand; false where there is none.
+  bool move_to(std::int64_t row) {
+    while (true) {
+      if (block.batch != nullptr) {
+        const std::int64_t rows = block.batch->num_rows();
+        if (row < first + rows) {
+          if (row > first) cut(block, row - first, rows);
+          first = row;
+          return true;
+        }
+        first += rows;
+        block = {};
+      }
+      if (piece == nullptr && (piece = source->next()) == nullptr) return false;
+      block = piece->read();
+      if (block.batch == nullptr) piece.reset();
+    }
+  }
+};
+
+class RowRanges::OrderedRange : public Source {
+ public:
+  OrderedRange(std::shared_ptr<Ordered> shared, std::int64_t begin, std::int64_t end)
+      : shared_(std::move(shared)), next_(begin), end_(end) {}
+
+  std::shared_ptr<arrow::Schema> schema() override { return shared_->source->schema(); }
+  std::unique_ptr<Piece> next() override {
+    if (next_ >= end_ || !shared_->move_to(next_)) return nullptr;
+    Block block = shared_->block;
+    const std::int64_t rows = std::min(block.batch->num_rows(), end_ - next_);
+    cut(block, 0, rows);
+    next_ += rows;
+    return std::make_unique<BlockPiece>(std::move(block));
+  }
+  std::string describe() const override { return shared_->source->describe(); }
+  const StretchStatistics* handed_on_by() const override { return shared_->source->handed_on_by(); }
+
+ private:
+  std::shared_ptr<Ordered> shared_;
+  std::int64_t next_;
+  std::int64_t end_;
+};
+
+RowRanges::RowRanges() = default;
+RowRanges::~RowRanges() = default;
+
+bool RowRanges::open_by_number(const OpenSource& open) {
+  auto numbered = std::make_shared<Numbered>();
+  numbered->source = open();
+  numbered->source->schema();
+  try {
+    numbered->places = numbered->source->places();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::unsupported && !numbered->source->files().empty()) return false;
+    throw;
+  }
+  for (const PiecePlace& place : numbered->places) numbered->rows += static_cast<std::int64_t>(place.rows);
+  numbered_ = std::move(numbered);
+  return true;
+}
+
+void RowRanges::open_in_order(const OpenSource& open) {
+  ordered_ = std::make_shared<Ordered>();
+  ordered_->source = open();
+}
+
+std::int64_t RowRanges::num_rows() const {
+  return numbered_ == nullptr ? -1 : numbered_->rows;
+}
+
+bool RowRanges::has_row(std::int64_t row) {
+  return numbered_ == nullptr ? ordered_->move_to(row) : row < numbered_->rows;
+}
+
+std::unique_ptr<Source> RowRanges::range(std::int64_t begin, std::int64_t end) {
+  if (numbered_ == nullptr) return std::make_unique<OrderedRange>(ordered_, begin, end);
+  return std::make_unique<NumberedRange>(numbered_, begin, end);
+}
+
+}  // namespace mobula::data
