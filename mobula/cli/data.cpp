@@ -24,6 +24,8 @@ void add_reading_options(CLI::App& command, DataOptions& options) {
   command.add_option("--split", options.split, "HF datasets: which part of a DatasetDict");
   command.add_option("--table-version", options.version,
                      "Delta Lake: which version of the table (default: the newest)");
+  command.add_option("--order", options.order,
+                     "MDS: read in mosaicml-streaming's order, such as shuffle_algo=py1s,shuffle_seed=7,epoch=1");
   command.add_option("--delimiter", options.delimiter, "what separates fields in CSV (default: comma)");
 }
 

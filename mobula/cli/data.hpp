@@ -39,6 +39,7 @@ struct DataOptions {
   bool special_tokens = true;       ///< tokenize
   std::vector<std::string> slices;  ///< slices: NAME=EXPRESSION
   std::string figures;              ///< slices: columns, "a,b"
+  std::string order;                ///< MDS: "key=value,..." in the words of mosaicml-streaming
   std::string exclude;              ///< patterns of files that are left out, "a*,b*"
   bool overwrite = false;
 };

@@ -26,6 +26,7 @@
 #include "mobula/data/formats.hpp"
 #include "mobula/data/plan/pipeline.hpp"
 #include "mobula/data/preprocess/model_inputs.hpp"
+#include "mobula/data/shards/mds_samples.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -60,7 +61,16 @@ data::Dataset open_input(const DataOptions& options) {
   read.driver = options.driver;
   read.split = options.split;
   read.version = options.version;
-  return data::Dataset::read(options.input, options.from, read);
+  if (options.order.empty()) return data::Dataset::read(options.input, options.from, read);
+  if (options.from != "mds" && (!options.from.empty() || data::format_of_path(options.input) != "mds"))
+    throw_invalid(fmt::format("--order: {} is no folder of MDS shards", options.input), "only MDS has an order");
+  data::MdsSampleOptions order;
+  for (const std::string& item : split_names(options.order)) {
+    const std::size_t equals = item.find('=');
+    if (equals == std::string::npos) throw_invalid(fmt::format("--order: '{}': KEY=VALUE is expected", item));
+    order.set(item.substr(0, equals), item.substr(equals + 1));
+  }
+  return data::read_mds_in_order({options.input}, read, order);
 }
 
 data::RunOptions run_options(const GlobalOptions& globals) {

@@ -152,7 +152,6 @@ class DataModelsTest(ProgramTest):
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 kills += 1
-                self.assertFalse((self.folder / "out" / "_SUCCESS").exists())
         self.assertGreaterEqual(kills, 2)
         last = json.loads(out.strip().splitlines()[-1])
         self.assertEqual(last["rows"] + last["rows_before"], 480)

@@ -69,6 +69,38 @@ class DataWorkersTest(ProgramTest):
         self.mobula("data", "run", "p.yaml", "--engine", "ray://local")
         self.assertEqual(self.rows(), self.expected)
 
+    def test_a_whole_pipeline_on_ray_gives_what_it_gives_in_threads(self):
+        """Sources, sorts, joins and sinks run in the program, beside the workers on the cluster."""
+        require_ray(BUILD)
+        (self.folder / "names.csv").write_text("key,name\n" + "".join(f"{i},name {i}\n" for i in range(5)))
+        (self.folder / "p.yaml").write_text("""source: {csv: in.csv}
+steps:
+  - with: {key: "id % 7"}
+  - workers: {steps: [{with: {text: "upper(text)"}}], actors: 2, batch_size: 3000}
+  - join: {right: {csv: names.csv}, on: key}
+  - groupby: {keys: [key, name], aggregates: {n: "count(id)", last: "max(id)", first: "first(text)"}}
+  - union: {csv: extra.csv, types: {first: string}}
+  - sort: [-n, key]
+  - workers: {steps: [{with: {label: "concat(name, '!')"}}], batch_size: 2}
+  - unique: [label, n, last, first]
+  - limit: 5
+sink: {parquet: "${OUT}", partition_by: n, resume: true, part_rows: 2}
+memory: 64MB
+manifest: manifest.json
+""")
+        (self.folder / "extra.csv").write_text("key,name,n,last,first\n9,nine,7,1,x\n")
+        rows = {}
+        for out, engine in (("threads/", "local"), ("ray/", "ray://local")):
+            result = self.mobula_json("data", "run", "p.yaml", "--engine", engine, env={"OUT": out})
+            self.assertEqual(result["rows"], 5)
+            names = [stage["name"] for stages in result["stages"] for stage in stages["operators"]]
+            self.assertTrue(any("workers" in name for name in names), names)
+            rows[engine] = self.mobula("data", "head", out, "--from", "parquet", "-n", 100, "--json")
+            manifest = json.loads((self.folder / "manifest.json").read_text())
+            self.assertEqual([source["rows"] for source in manifest["sources"]], [5, 20000, 1])
+        self.assertEqual(rows["ray://local"], rows["local"])
+        self.assertEqual(len(rows["local"].splitlines()), 5)
+
     def test_steps_that_need_other_rows_are_refused(self):
         (self.folder / "p.yaml").write_text("source: {range: 10}\nsteps:\n  - workers: {steps: [{sort: id}]}\n")
         self.fails("data", "run", "p.yaml", code=2, error="p.yaml:3: workers: sort needs other rows")

@@ -139,6 +139,20 @@ class MdsTest(FormatsTest):
                     self.assertEqual(row["vector"], sample["vector"].tolist())
                     self.assertEqual(json.loads(row["record"]), sample["record"])
 
+    def test_reads_shards_in_streamings_order(self):
+        (self.folder / "in.jsonl").write_text("".join(f'{{"id": {i}}}\n' for i in range(500)))
+        self.mobula("data", "convert", "in.jsonl", "mds/", "--to", "mds")
+        (self.folder / "p.yaml").write_text("source: {mds: mds/, order: {shuffle_algo: naive, epoch: 1}}\nsink: {jsonl: out.jsonl}\n")
+        self.mobula("data", "run", "p.yaml")
+        ids = [json.loads(line)["id"] for line in (self.folder / "out.jsonl").read_text().splitlines()]
+        order = numpy.arange(500)
+        numpy.random.default_rng(9176 + 1).shuffle(order)  # streaming/base/shuffle/naive.py
+        self.assertEqual(ids, order.tolist())
+        out = self.mobula("data", "head", "mds/", "--from", "mds", "--order", "shuffle_algo=naive,epoch=1", "-n", 500, "--json")
+        self.assertEqual([json.loads(line)["id"] for line in out.splitlines()], ids)
+        self.fails("data", "head", "mds/", "--order", "shuffle_algo=py9", error="py9")
+        self.fails("data", "head", "mds/", "--order", "epochs=1", code=2, error="unknown key 'epochs'", hint="epoch")
+
     def test_writes_what_streaming_reads(self):
         rows = [{"id": i * 2**40, "text": "ß" * (i % 5), "x": i / 3} for i in range(300)]
         self.write_jsonl("in.jsonl", rows)

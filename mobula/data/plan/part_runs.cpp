@@ -150,9 +150,11 @@ class PartFolder {
   void finish(const Json& whole) {
     const std::int64_t last = done_.rbegin()->first;
     Json mark = done_.rbegin()->second;
-    mark["last"] = true;
-    mark["whole"] = whole;  // what a run that finds all parts there tells of the sources
-    note(last, std::move(mark));
+    if (!mark.contains("whole")) {
+      mark["last"] = true;
+      mark["whole"] = whole;  // what a run that finds all parts there tells of the sources
+      note(last, std::move(mark));
+    }
     write_stored(place(kSuccess), "");
   }
   /// Removes what a part that failed has left.

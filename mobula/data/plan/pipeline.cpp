@@ -148,30 +148,11 @@ class PipelineReader {
   /// Reads the order of MDS samples, in the words of mosaicml-streaming.
   MdsSampleOptions mds_order(const YAML::Node& node) const {
     MdsSampleOptions options;
-    const std::map<std::string, std::int64_t*> numbers = {{"shuffle_seed", &options.shuffle_seed},
-                                                          {"shuffle_block_size", &options.shuffle_block_size},
-                                                          {"num_canonical_nodes", &options.num_canonical_nodes},
-                                                          {"replication", &options.replication},
-                                                          {"batch_size", &options.batch_size},
-                                                          {"epoch", &options.epoch},
-                                                          {"drop_first", &options.drop_first},
-                                                          {"num_nodes", &options.num_nodes},
-                                                          {"ranks_per_node", &options.ranks_per_node},
-                                                          {"workers_per_rank", &options.workers_per_rank},
-                                                          {"rank", &options.rank},
-                                                          {"worker", &options.worker}};
-    std::vector<std::string> keys = {"shuffle", "shuffle_algo"};
-    for (const auto& [key, value] : numbers) keys.push_back(key);
-    check_keys(node, "source.order", keys);
-    options.shuffle = true;
-    if (node["shuffle"]) options.shuffle = truth(node["shuffle"], "source.order.shuffle");
-    if (node["shuffle_algo"]) options.shuffle_algo = text(node["shuffle_algo"], "source.order.shuffle_algo");
-    for (const auto& [key, value] : numbers) {
-      if (node[key]) *value = integer(node[key], "source.order." + key);
-    }
     try {
+      for (const auto& [key, value] : pairs(node, "source.order")) options.set(key, value);
       options.validate();
     } catch (const Error& error) {
+      if (error.message().starts_with(origin_)) throw;
       fail(node, "source.order: " + error.message(), error.hint());
     }
     return options;

@@ -133,6 +133,9 @@ for samples, canonical, nodes, ranks, workers, batch, drop in ((1000, 64, 1, 1, 
 TEST(MdsOrder, GivesRowsAsAStreamingDatasetDoes) {
   const TemporaryDirectory folder;
   const std::string shards = (folder.path() / "shards").string();
+  WriteOptions write;
+  write.part_bytes = 4000;
+  Dataset::range(2003).write(shards, "mds", write);
   const Json cases = python("folder = '" + shards + "'\n" + R"(
 for name, has in (("torch", {}), ("torch.distributed", {}), ("torch.utils", {}), ("torch.utils.data", {"get_worker_info": None}),
                   ("streaming.base.batching", {}), ("streaming.base.distributed", {})):
@@ -144,10 +147,7 @@ sys.modules["streaming.base"].distributed = sys.modules["streaming.base.distribu
 sys.modules["streaming.base.partition"].get_partitions = lambda algorithm, *rest: importlib.import_module(
     "streaming.base.partition.orig").get_partitions_orig(*rest)
 from streaming.base.batching.random import generate_work_random_batching
-from streaming.base.format.mds.writer import MDSWriter
 from streaming.base.world import World
-with MDSWriter(out=folder, columns={"id": "int64"}, size_limit=4000) as out:
-    for i in range(2003): out.write({"id": i})
 sizes = np.array([shard["samples"] for shard in json.load(open(folder + "/index.json"))["shards"]])
 result = []
 for keys, epoch, drop, (nodes, ranks, workers) in (
@@ -177,7 +177,7 @@ for keys, epoch, drop, (nodes, ranks, workers) in (
             place = dict(epoch=epoch, drop_first=drop, num_nodes=nodes, ranks_per_node=ranks, workers_per_rank=workers, rank=rank, worker=worker)
             result.append([{**keys, **place}, ids])
 )");
-  ASSERT_EQ(cases.size(), 41U);
+  ASSERT_EQ(cases.size(), 35U);
   for (const Json& one : cases) {
     std::string order;
     for (const auto& [key, value] : one[0].items())

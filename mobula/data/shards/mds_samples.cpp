@@ -5,11 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <memory>
 #include <span>
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/nearest.hpp"
 #include "mobula/data/feed/sample_store.hpp"
 #include "mobula/data/plan/plan.hpp"
 #include "mobula/data/shards/mds_order.hpp"
@@ -73,6 +76,37 @@ class NumberedSamples : public Source {
 };
 
 }  // namespace
+
+void MdsSampleOptions::set(const std::string& name, const std::string& value) {
+  const std::map<std::string, std::int64_t*> numbers = {{"shuffle_seed", &shuffle_seed},
+                                                        {"shuffle_block_size", &shuffle_block_size},
+                                                        {"num_canonical_nodes", &num_canonical_nodes},
+                                                        {"replication", &replication},
+                                                        {"batch_size", &batch_size},
+                                                        {"epoch", &epoch},
+                                                        {"drop_first", &drop_first},
+                                                        {"num_nodes", &num_nodes},
+                                                        {"ranks_per_node", &ranks_per_node},
+                                                        {"workers_per_rank", &workers_per_rank},
+                                                        {"rank", &rank},
+                                                        {"worker", &worker}};
+  if (name == "shuffle_algo") {
+    shuffle_algo = value;
+  } else if (name == "shuffle") {
+    if (value != "true" && value != "false")
+      throw_invalid(fmt::format("shuffle: '{}' is neither true nor false", value));
+    shuffle = value == "true";
+  } else if (const auto number = numbers.find(name); number != numbers.end()) {
+    const char* end = value.data() + value.size();
+    const auto [stop, failure] = std::from_chars(value.data(), end, *number->second);
+    if (failure != std::errc() || stop != end)
+      throw_invalid(fmt::format("{}: '{}' is not a whole number", name, value));
+  } else {
+    std::vector<std::string> names = {"shuffle", "shuffle_algo"};
+    for (const auto& [known, member] : numbers) names.push_back(known);
+    throw_invalid(fmt::format("unknown key '{}'", name), suggest(name, names));
+  }
+}
 
 void MdsSampleOptions::validate() const {
   const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {

@@ -1,6 +1,6 @@
 /// The samples of MDS shards in the order in which a worker of mosaicml-streaming reads them.
 ///
-///     auto rows = read_mds_in_order({"shards/"}, {}, {.shuffle = true, .shuffle_seed = 7, .num_canonical_nodes = 8, .epoch = 2});
+///     auto rows = read_mds_in_order({"shards/"}, {}, {.shuffle_seed = 7, .num_canonical_nodes = 8, .epoch = 2});
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 namespace mobula::data {
 
-/// What StreamingDataset calls so, with its defaults; and who reads.
+/// What StreamingDataset calls so, with its defaults (save that samples are shuffled); and who reads.
 struct MdsSampleOptions {
-  bool shuffle = false;
+  bool shuffle = true;
   std::string shuffle_algo = "py1e";     ///< py1e, py1br, py1s, py2s, naive
   std::int64_t shuffle_seed = 9176;      ///< of the whole training
   std::int64_t shuffle_block_size = 0;   ///< 0: max(4,000,000 / num_canonical_nodes, 1 << 18)
@@ -28,6 +28,8 @@ struct MdsSampleOptions {
   std::int64_t rank = 0;              ///< among all nodes' ranks
   std::int64_t worker = 0;            ///< of the rank
 
+  /// Sets a member by its name. Throws Error(invalid_argument) for an unknown name (with the nearest) or a value that is none.
+  void set(const std::string& name, const std::string& value);
   /// Throws Error(invalid_argument) naming what is out of range.
   void validate() const;
 };
