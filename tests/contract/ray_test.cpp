@@ -33,7 +33,7 @@ int add_to_named() {
 }
 
 /// Keeps what it is given a handle of.
-struct Holder {
+struct RangeHolder {
   std::vector<mobula::Ref<std::vector<double>>> held;
   void hold(std::vector<mobula::Ref<std::vector<double>>> refs) { held = std::move(refs); }
   void drop() { held.clear(); }
@@ -136,14 +136,14 @@ TEST_P(Nodes, GiveTheStoreBackWhenTheLastHandleGoes) {
   rt.wait(std::vector{result}, {.num_ready = 1});
   EXPECT_GE(becomes([&](double now) { return now >= before + 79; }), before + 79);
   // An actor's handle keeps an object as the program's does.
-  auto holder = rt.actor<Holder>();
-  rt.get(holder.call<&Holder::hold>(std::vector{value}));
+  auto holder = rt.actor<RangeHolder>();
+  rt.get(holder.call<&RangeHolder::hold>(std::vector{value}));
   const auto another = result;
   value = {};
   result = {};
   sleep(2);
   EXPECT_GE(used(), before + 79);
-  rt.get(holder.call<&Holder::drop>());
+  rt.get(holder.call<&RangeHolder::drop>());
   EXPECT_LE(becomes([&](double now) { return now <= before + 41; }), before + 41);
   EXPECT_EQ(rt.get(another).front(), 2.0);
 }

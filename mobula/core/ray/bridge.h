@@ -124,7 +124,8 @@ struct RayBridge {
   /// Takes over what came inside `outer`, and counts one reference to it.
   int (*adopt_object)(const RayId* id, const RayId* outer, RayBytes description, RayFailure* failure);
   int (*adopt_actor)(const RayId* outer, RayBytes description, RayId* actor, RayFailure* failure);
-  /// Returns this process's address among Ray's, once it is connected; empty where it can't be told.
+  /// Returns this process's address among Ray's, once it is connected, until the thread's next call; empty where it can't
+  /// be told.
   RayBytes (*own_address)();
   /// Tells Ray what an object holds. `outer` null: the result that this thread's task returns; `owner`: of the object.
   int (*note_contents)(const RayId* outer, const RayId* inner, size_t count, RayBytes owner, RayFailure* failure);

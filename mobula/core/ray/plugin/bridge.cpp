@@ -453,13 +453,13 @@ int adopt_actor_in(const RayId* outer, RayBytes description, RayId* actor, RayFa
 }
 
 RayBytes own_address_bytes() {
-  static const std::string address = [] {
-    try {
-      return own_address();
-    } catch (const std::exception&) {
-      return std::string();
-    }
-  }();
+  // Another one with each connection of the process.
+  thread_local std::string address;
+  try {
+    address = own_address();
+  } catch (const std::exception&) {
+    address.clear();
+  }
   return {address.data(), address.size()};
 }
 
