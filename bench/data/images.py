@@ -1,7 +1,7 @@
 """JPEG folder -> decode -> resize -> crop -> normalise: images a second of `mobula data run` and of torchvision, same run.
 
-usage: MOBULA_BIN=build/bin python bench/data/images.py [NUMBER]
-torchvision (of torch's release) must be importable; it is installed for this alone. Prints one JSON object a line.
+usage: MOBULA_BIN=build/bin python bench/data/images.py [NUMBER] [--json]
+torchvision (of torch's release) must be importable; it is installed for this alone. Prints a table, or with --json one JSON object a line.
 """
 import json
 import os
@@ -15,6 +15,7 @@ import numpy
 import PIL.Image
 
 NUMBER = int(sys.argv[1]) if len(sys.argv) > 1 else 1200
+TABLE = __name__ == "__main__" and "--json" not in sys.argv
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -31,6 +32,8 @@ def make_images(folder):
 
 
 def report(metric, value, peer, **more):
+    if TABLE:
+        return print(f"{metric:<26} {peer:<11} {value:>10.4g} {' '.join(f'{key} {of}' for key, of in more.items())}", flush=True)
     print(json.dumps({"bench": "data", "metric": metric, "value": round(value, 4), "peer": peer, **more}), flush=True)
 
 

@@ -1,5 +1,6 @@
-// The data engine against polars and pyarrow, each case in a process of its own. Prints a table, or with --json one object
-// a line: bench, metric, value, unit, peer. Peers run where $MOBULA_PEER_PYTHON (else the private folder's Python) has them.
+// The data engine against polars, pyarrow, HF datasets, mosaicml-streaming and torchvision, each case in a process of its own.
+// Prints a table, or with --json one object a line: bench, metric, value, unit, peer. Peers run where $MOBULA_PEER_PYTHON (else
+// the private folder's Python) has them; --no-peers leaves them out, --slow takes in those that take minutes.
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -96,25 +97,38 @@ void materialise(const data::Dataset& dataset, std::uint64_t memory) {
   if (batches.empty()) throw_internal("no rows");
 }
 
-void run_peers(const fs::path& folder) {
+/// Images a second, of the program beside this one and of torchvision.
+void run_images(const std::string& python) {
+  const fs::path program = fs::canonical("/proc/self/exe").parent_path();
+  std::fflush(stdout);
+  const std::string command = fmt::format("MOBULA_BIN='{}' '{}' '{}' 400{}", program.string(), python,
+                                          MOBULA_IMAGES_SCRIPT, as_json ? " --json" : "");
+  if (!fs::exists(program / "mobula") || std::system(command.c_str()) != 0)
+    fmt::print(stderr, "images were left out: they need build/bin/mobula, and torchvision in {}\n", python);
+}
+
+void run_peers(const fs::path& folder, bool slow) {
   const char* chosen = std::getenv("MOBULA_PEER_PYTHON");
   const std::string python = chosen != nullptr ? chosen : MOBULA_PEER_PYTHON;
-  const std::string command =
-      fmt::format("'{}' '{}' '{}'{}", python, MOBULA_PEER_SCRIPT, folder.string(), as_json ? " --json" : "");
+  const std::string command = fmt::format("'{}' '{}' '{}'{}{}", python, MOBULA_PEER_SCRIPT, folder.string(),
+                                          as_json ? " --json" : "", slow ? " --slow" : "");
   std::fflush(stdout);
   if (std::system(command.c_str()) != 0) {
-    fmt::print(stderr, "peers were left out: {} lacks polars or pyarrow (pip install polars pyarrow numpy)\n", python);
+    fmt::print(stderr, "peers were left out: {} lacks some of them (./dev setup --all)\n", python);
   }
+  run_images(python);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   bool peers = true;
+  bool slow = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--json") as_json = true;
     if (argument == "--no-peers") peers = false;
+    if (argument == "--slow") slow = true;
   }
   data::keep_memory_warm();
   try {
@@ -167,14 +181,17 @@ int main(int argc, char** argv) {
       });
     });
     report("first_batch_10k_files_s", first.seconds, "s", "mobula");
-    const auto resume = measure([] {
-      const data::SampleOrder order({.num_samples = 1'000'000'000, .seed = 1});
-      data::SampleStream stream(order, {.rank = 0, .world_size = 1, .batch_size = 1024}, 500'000'000);
-      if (stream.next().size() != 1024) throw_internal("no samples");
-    });
-    report("resume_1e9_ms", resume.seconds * 1e3, "ms", "mobula");
+    for (const auto& [metric, samples] : {std::pair("resume_1e9_ms", 1'000'000'000), {"resume_1e7_ms", 10'000'000}}) {
+      const std::uint64_t num_samples = static_cast<std::uint64_t>(samples);
+      const auto resume = measure([num_samples] {
+        const data::SampleOrder order({.num_samples = num_samples, .seed = 1});
+        data::SampleStream stream(order, {.rank = 0, .world_size = 1, .batch_size = 1024}, num_samples / 2);
+        if (stream.next().size() != 1024) throw_internal("no samples");
+      });
+      report(metric, resume.seconds * 1e3, "ms", "mobula");
+    }
     fs::remove_all(output);
-    if (peers) run_peers(folder);
+    if (peers) run_peers(folder, slow);
     return 0;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", describe(error));

@@ -106,13 +106,13 @@ class DecodeImage : public BlockOperator {
     return std::make_shared<arrow::FixedSizeListArray>(type_, rows, std::move(items), std::move(validity),
                                                        files.null_count());
   }
-  /// Names the file that a row's bytes came from: by its column "path" where it has one.
+  /// Names the file that a row's bytes came from, by its column "path" where it has one, and the operator.
   std::string name_of(const Block& block, std::int64_t row) const {
     const auto paths = block.batch->GetColumnByName("path");
     if (paths != nullptr && paths->type_id() == arrow::Type::STRING && paths->IsValid(row)) {
-      return static_cast<const arrow::StringArray&>(*paths).GetString(row);
+      return fmt::format("{}: decode_image", static_cast<const arrow::StringArray&>(*paths).GetView(row));
     }
-    return fmt::format("{}: row {} of a block", block.file == nullptr ? "decode_image" : *block.file, row + 1);
+    return fmt::format("{}: decode_image", block.describe_row(row));
   }
   image::Image prepared(std::string_view file, const std::string& name) const {
     image::Image made = image::decode_image(file, name);

@@ -8,8 +8,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
-#include "mobula/data/expressions/evaluate.hpp"
 #include "mobula/data/operators/block_operators.hpp"
+#include "mobula/data/operators/row_evaluation.hpp"
 
 namespace mobula::data {
 namespace {
@@ -23,7 +23,7 @@ class Filter : public BlockOperator {
   std::shared_ptr<const Expression> predicate() const override { return predicate_; }
   std::optional<std::vector<std::string>> reads() const override { return predicate_->columns(); }
   void change(Block& block) const override {
-    const auto mask = evaluate(*predicate_, *block.batch);
+    const auto mask = evaluate_rows(*predicate_, block, describe());
     const auto& truths = static_cast<const arrow::BooleanArray&>(*mask);
     if (truths.null_count() == 0 && truths.true_count() == truths.length()) return;
     block.batch = take(arrow::compute::Filter(block.batch, mask), describe()).record_batch();
@@ -37,7 +37,7 @@ class Filter : public BlockOperator {
     block.rows = std::move(rows);
   }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
-    const auto type = expression_type(*predicate_, input);
+    const auto type = bound_type(*predicate_, input, describe());
     if (type->id() != arrow::Type::BOOL) {
       throw_invalid(fmt::format("filter: '{}' is {}, not a truth value", text_, type->ToString()),
                     "compare it with something");

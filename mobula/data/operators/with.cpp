@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "mobula/data/blocks/arrow_result.hpp"
-#include "mobula/data/expressions/evaluate.hpp"
 #include "mobula/data/operators/block_operators.hpp"
+#include "mobula/data/operators/row_evaluation.hpp"
 
 namespace mobula::data {
 namespace {
@@ -34,7 +34,7 @@ class With : public BlockOperator {
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     arrow::FieldVector fields = input->fields();
     for (Column& column : columns_) {
-      auto field = arrow::field(column.name, expression_type(*column.expression, input));
+      auto field = arrow::field(column.name, bound_type(*column.expression, input, describe()));
       column.position = input->GetFieldIndex(column.name);
       if (column.position >= 0) {
         fields[static_cast<std::size_t>(column.position)] = std::move(field);
@@ -48,7 +48,7 @@ class With : public BlockOperator {
   std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
     arrow::ArrayVector arrays = block.batch->columns();
     for (const Column& column : columns_) {
-      auto values = evaluate(*column.expression, *block.batch);
+      auto values = evaluate_rows(*column.expression, block, describe());
       if (column.position >= 0) {
         arrays[static_cast<std::size_t>(column.position)] = std::move(values);
       } else {

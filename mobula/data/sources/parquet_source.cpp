@@ -100,7 +100,8 @@ class RowGroupReader {
     return guarded(*file_->name, [this]() -> Block {
       if (batches_ == nullptr) open();
       std::shared_ptr<arrow::RecordBatch> batch;
-      check(batches_->ReadNext(&batch), what(*file_->name));
+      check(batches_->ReadNext(&batch),
+            fmt::format("{}: from row {} on (row group {}): damaged", *file_->name, first_row_ + 1, row_group_ + 1));
       if (batch == nullptr) return {};
       const arrow::Status valid = batch->ValidateFull();
       if (!valid.ok())
