@@ -40,7 +40,7 @@ class Steps {
     start([&result](beast::error_code code, auto&&...) { result = code; });
     context.restart();
     while (!result) {
-      context.run_for(kAskEvery);
+      context.run_one_for(kAskEvery);  // the socket's timers stay: run_for() would wait its time out
       if (!result && stop_()) return false;
     }
     error = *result;

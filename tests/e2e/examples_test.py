@@ -2,7 +2,7 @@
 import subprocess
 import unittest
 
-from mobula_program import BIN
+from mobula_program import BIN, SOURCE
 
 EXPECTED = {
     "monte_carlo_pi": r"pi is about 3\.14\d{4} \(4000000 samples\)",
@@ -22,15 +22,20 @@ class Examples(unittest.TestCase):
     def test_threads_and_processes_agree(self):
         for name, pattern in EXPECTED.items():
             with self.subTest(name):
-                threads = self.answer(name)
+                threads = self.answer(name, "--engine", "local")
                 self.assertRegex(threads.strip().splitlines()[-1], pattern)
-                self.assertEqual(self.answer(name, "--isolation", "process"), threads)
+                self.assertEqual(self.answer(name, "--engine", "local", "--isolation", "process"), threads)
 
     def test_one_worker_and_many_agree(self):
         self.assertEqual(self.answer("crawl", "--num-cpus", "1"), self.answer("crawl", "--num-cpus", "4"))
 
     def test_hello_succeeds(self):
         self.assertEqual(self.answer("hello"), "")
+        self.assertEqual(self.answer("hello", "--isolation", "process"), "")
+
+    def test_no_example_is_left_out(self):
+        folders = {folder.name for folder in (SOURCE / "examples").iterdir() if folder.is_dir()}
+        self.assertEqual(folders, {*EXPECTED, "hello"})
 
 
 if __name__ == "__main__":
