@@ -163,14 +163,24 @@ mobula::Generator<std::vector<double>> stream(std::size_t n) {
   for (std::size_t i = 0; i < 5; ++i) co_yield range(n + i);
 }
 
+std::uint64_t num_succeeded(Runtime& rt) {
+  std::uint64_t calls = 0;
+  for (const auto& function : rt.state().tasks.functions) calls += function.num_ended - function.num_failed;
+  return calls;
+}
+
 TEST(LostObjects, AreNoneWhileWorkersAreKilledAtRandom) {
   Runtime rt(RuntimeOptions{.isolation = mobula::Isolation::process, .num_cpus = 2, .memory = 256 << 20});
   const TaskOptions stubborn{.retries = 1000};
+  rt.record(true);
   std::jthread killer([&](const std::stop_token& over) {
     std::mt19937 random(7);
     while (!over.stop_requested()) {
+      // Workers that never get to begin anything are given up, on a slow machine too: let one finish something first.
+      const std::uint64_t before = num_succeeded(rt);
       std::this_thread::sleep_for(
           std::chrono::microseconds(std::uniform_int_distribution<int>(30'000, 90'000)(random)));
+      while (num_succeeded(rt) == before && !over.stop_requested()) std::this_thread::sleep_for(1ms);
       const std::vector<pid_t> workers = rt.engine()->worker_pids();
       if (!workers.empty()) kill(workers[random() % workers.size()], SIGKILL);
     }
