@@ -3,8 +3,10 @@
 reference.py make DIR SEED    writes small random checkpoints of every family below DIR, one folder a case, and
                               CASE.expected.safetensors: ids, logits, loss, greedy continuation, grad.NAME;
                               padded.ids, padded.mask, padded.logits of a batch padded on the left;
-                              sure, true where rounding can't have sent a token to another expert
-reference.py make-long DIR SEED   the same with texts of hundreds of tokens: ids and logits only
+                              sure, true where rounding can't have sent a token to another expert;
+                              rounding, padded.rounding: how far single precision alone moves the logits,
+                              grad_rounding: the gradients, relative to each one's largest number
+reference.py make-long DIR SEED   the same with texts of hundreds of tokens: ids, logits, sure and rounding only
 reference.py check DIR...     loads folders that Mobula wrote, each with ours.safetensors (ids, logits, greedy) in it,
                               and fails where transformers computes something else
 reference.py make-encoders DIR SEED, check-encoders DIR...   the same for encoders, make-others and check-others for T5 and ViT
@@ -22,8 +24,8 @@ TOLERANCE = 1e-4
 
 def gpt2(rng, **more):
     heads = rng.choice([1, 3, 5])
-    return transformers.GPT2Config(vocab_size=rng.randrange(17, 99), n_positions=rng.randrange(24, 40), n_embd=heads * rng.choice([2, 6, 10]),
-                                   n_layer=rng.choice([1, 3]), n_head=heads, bos_token_id=0, eos_token_id=None, **more)
+    return transformers.GPT2Config(**{**dict(vocab_size=rng.randrange(17, 99), n_positions=rng.randrange(24, 40), n_embd=heads * rng.choice([2, 6, 10]),
+                                             n_layer=rng.choice([1, 3]), n_head=heads, bos_token_id=0, eos_token_id=None), **more})
 
 
 def llama_like(config, rng, **more):
@@ -325,11 +327,33 @@ def padded_on_the_left(model, rng, length):
         more["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     with torch.no_grad():
         logits = model(ids, attention_mask=mask, **more).logits
-    return {"padded.ids": ids, "padded.mask": mask.bool(), "padded.logits": logits}
+    return {"padded.ids": ids, "padded.mask": mask.bool(), "padded.logits": logits, "padded.position_ids": more.get("position_ids", torch.zeros(0))}
 
 
-def surely_routed(model, ids):
-    """True for positions up to which every layer's choice of experts is clearer than bfloat16 rounds router scores."""
+def moved_by_rounding(model, run, step=2.0 ** -23, draws=2):
+    """How far run()'s tensors move, at most, where every parameter is rounded otherwise (step: what a type's last digit is
+    worth): a model of few channels behind norms or a sharp softmax makes more of it than others, and more than that nobody can
+    ask for."""
+    exact = [tensor.clone() for tensor in run()]
+    parameters = [p for p in model.parameters()]
+    kept = [p.detach().clone() for p in parameters]
+    furthest = [0.0] * len(exact)
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(draw)
+        with torch.no_grad():
+            for p, value in zip(parameters, kept):
+                p.copy_(value * (1 + step * (2 * torch.rand(value.shape, generator=generator) - 1)))
+        for i, (tensor, other) in enumerate(zip(run(), exact)):
+            furthest[i] = max(furthest[i], (tensor - other).abs().max().item())
+    with torch.no_grad():
+        for p, value in zip(parameters, kept):
+            p.copy_(value)
+    return furthest
+
+
+def surely_routed(model, ids, margin=0.03):
+    """True for positions up to which every layer's choice of experts is clearer than router scores are rounded: to bfloat16,
+    where no margin is given."""
     sure = torch.ones(ids.shape, dtype=torch.bool)
 
     def look(router, _, output):
@@ -337,8 +361,8 @@ def surely_routed(model, ids):
         if router.top_k == scores.shape[-1]:
             return
         ranked = scores.sort(-1, descending=True).values
-        margin = ranked[..., router.top_k - 1] - ranked[..., router.top_k]
-        sure.logical_and_(margin > 0.03 * scores.abs().amax(-1))
+        distance = ranked[..., router.top_k - 1] - ranked[..., router.top_k]
+        sure.logical_and_(distance > margin * scores.abs().amax(-1))
 
     hooks = [m.register_forward_hook(look) for m in model.modules() if type(m).__name__.endswith("TopKRouter")]
     with torch.no_grad():
@@ -361,19 +385,35 @@ LONG_CASES = {
     "gemma2": lambda rng: gemma(transformers.Gemma2Config, rng, **LONG, sliding_window=70),
     "gpt_neox": lambda rng: neox(rng, vocab_size=61, max_position_embeddings=1024),
     "bloom": lambda rng: bloom(rng, vocab_size=61),
+    "gpt2": lambda rng: gpt2(rng, vocab_size=61, n_positions=1024),
+    "gptj": lambda rng: gptj(rng, vocab_size=61, n_positions=1024),
+    "opt": lambda rng: opt(rng, vocab_size=61, max_position_embeddings=1024),
+    "llama-linear": lambda rng: llama(rng, **{**LONG, "max_position_embeddings": 256}, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}),
+    "qwen2": lambda rng: llama_like(transformers.Qwen2Config, rng, **{**LONG, "head_dim": None}, use_sliding_window=True, sliding_window=90, max_window_layers=1),
+    "qwen3": lambda rng: llama_like(transformers.Qwen3Config, rng, **LONG, rope_parameters={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256,
+                                                                                           "rope_theta": 10000.0}),
+    "gemma3_text": lambda rng: gemma(transformers.Gemma3TextConfig, rng, **LONG, sliding_window=70, sliding_window_pattern=2),
+    "phi3": lambda rng: llama_like(transformers.Phi3Config, rng, **{**LONG, "head_dim": None, "hidden_size": 32}, sliding_window=100, original_max_position_embeddings=300,
+                                   rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.1, 1.3, 1.5], "long_factor": [1.5, 2.0, 3.0, 4.0]}),
+    "mixtral": lambda rng: mixtral(rng, **LONG, sliding_window=80),
+    "qwen2_moe": lambda rng: moe(transformers.Qwen2MoeConfig, rng, **{**LONG, "head_dim": None}, shared_expert_intermediate_size=5, use_sliding_window=True, sliding_window=90,
+                                 max_window_layers=1),
+    "qwen3_moe": lambda rng: moe(transformers.Qwen3MoeConfig, rng, **LONG, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}),
 }
 
 
 def make_long(directory, seed):
     for index, (name, config) in enumerate(LONG_CASES.items()):
         rng = random.Random(f"{seed} {name}")
-        model = transformers.AutoModelForCausalLM.from_config(config(rng), attn_implementation="eager").eval().float()
+        model = transformers.AutoModelForCausalLM.from_config(config(rng), attn_implementation="eager", experts_implementation="eager").eval().float()
         randomize(model, seed + index)
         model.save_pretrained(os.path.join(directory, name))
-        ids = torch.tensor([[rng.randrange(61) for _ in range(rng.randrange(600, 800))]])
+        ids = torch.tensor([[rng.randrange(61) for _ in range(rng.randrange(400, 500))]])
+        sure = surely_routed(model, ids, margin=1e-5)
         with torch.no_grad():
             logits = model(ids).logits
-        save_file({"ids": ids, "logits": logits.contiguous()}, os.path.join(directory, name + ".expected.safetensors"))
+            rounding, = moved_by_rounding(model, lambda: [model(ids).logits[sure]], draws=1) if sure.any() else [0.0]
+        save_file({"ids": ids, "logits": logits.contiguous(), "sure": sure, "rounding": torch.tensor(rounding)}, os.path.join(directory, name + ".expected.safetensors"))
 
 
 def make(directory, seed):
@@ -399,9 +439,23 @@ def make(directory, seed):
                 out["grad." + stored] = grad.clone()
         out.update(padded)
         out["sure"] = surely_routed(model, ids)
+        mask, positions = padded["padded.mask"], padded["padded.position_ids"]
+        more = {"position_ids": positions} if positions.numel() else {}
         with torch.no_grad():
+            moved = moved_by_rounding(model, lambda: [model(ids).logits, model(padded["padded.ids"], attention_mask=mask.long(), **more).logits[mask]])
+        out["rounding"], out["padded.rounding"] = torch.tensor(moved[0]), torch.tensor(moved[1])
+
+        def gradients():
+            model.zero_grad()
+            torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+            return [p.grad / p.grad.abs().max().clamp(min=1e-3) for p in model.parameters()]
+
+        out["grad_rounding"] = torch.tensor(max(moved_by_rounding(model, gradients)))
+        sure = out["sure"]
+        with torch.no_grad():
+            moved, = moved_by_rounding(model, lambda: [model(ids).logits[sure]], 2.0 ** -8) if sure.any() else [0.0]
             rounded = model.bfloat16()(ids).logits.float()
-        out["bf16_error"] = (rounded - logits)[out["sure"]].abs().amax() if out["sure"].any() else torch.tensor(0.0)
+        out["bf16_error"] = torch.tensor(max(moved, (rounded - logits)[sure].abs().amax().item() if sure.any() else 0.0))
         save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(directory, name + ".expected.safetensors"))
 
 

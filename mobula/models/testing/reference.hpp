@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "mobula/base/subprocess.hpp"
+#include "mobula/nn/safetensors.hpp"
 
 namespace mobula::models::testing_reference {
 
@@ -41,6 +43,12 @@ inline std::string drawn_seed() {
 /// Returns the largest absolute difference of two tensors.
 inline double difference(const at::Tensor& a, const at::Tensor& b) {
   return a.to(at::kFloat).sub(b).abs().max().item<double>();
+}
+
+/// Returns how far single-precision results may be from the reference's: kTolerance, or where rounding alone moves the
+/// reference's own further (`what`rounding in its file), four times as far.
+inline double tolerance_of(const nn::SafetensorsFile& expected, const std::string& what = "") {
+  return std::max(kTolerance, 4 * expected.tensor(what + "rounding").item<double>());
 }
 
 }  // namespace mobula::models::testing_reference
