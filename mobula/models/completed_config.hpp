@@ -27,6 +27,9 @@ class CompletedConfig {
   }
   bool boolean(std::string_view key, bool fallback) { return fill(key, reader().boolean(key, fallback)); }
   std::string text(std::string_view key, std::string_view fallback) { return fill(key, reader().text(key, fallback)); }
+  nn::Activation activation(std::string_view key, std::string_view fallback) {
+    return parse_activation(key, text(key, fallback));
+  }
   /// Reads an integer that may be written as null, which means none and is returned as 0; only an absent one takes the
   /// default.
   std::int64_t integer_or_none(std::string_view key, std::int64_t fallback) {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "mobula/base/error.hpp"
+#include "mobula/nn/layers/activation.hpp"
 
 namespace mobula::models {
 void ConfigReader::refuse(std::string_view key, const Json& value, std::string_view expected) const {
@@ -111,6 +111,20 @@ std::optional<ConfigReader> ConfigReader::object(std::string_view key) const {
   if (value == nullptr) return std::nullopt;
   if (!value->is_object()) refuse(key, *value, "an object");
   return ConfigReader(*value, fmt::format("{}{}.", prefix_, key));
+}
+
+nn::Activation parse_activation(std::string_view key, std::string_view text) {
+  try {
+    return nn::parse_activation(text.substr(0, 80));
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("config.json: {}: {}", key, error.message()), error.hint());
+  }
+}
+
+void throw_naming_config(const Error& error, const std::filesystem::path& path) {
+  constexpr std::string_view kName = "config.json:";
+  if (!error.message().starts_with(kName)) throw error;
+  throw Error(error.code(), path.string() + ":" + error.message().substr(kName.size()), error.hint());
 }
 
 }  // namespace mobula::models

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/nn/generate/engine.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::models {
 
@@ -47,5 +50,21 @@ class ConfigReader {
   const Json* json_;
   std::string prefix_;
 };
+
+/// Returns the activation of that name. Throws Error(unsupported) naming the key.
+nn::Activation parse_activation(std::string_view key, std::string_view text);
+
+/// Throws a copy of `error` in which a leading "config.json:" is `path`, the file that was read.
+[[noreturn]] void throw_naming_config(const Error& error, const std::filesystem::path& path);
+
+/// Returns what `read` returns. Errors that speak of config.json name `path`.
+template <class Read>
+auto naming_config(const std::filesystem::path& path, Read read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw_naming_config(error, path);
+  }
+}
 
 }  // namespace mobula::models

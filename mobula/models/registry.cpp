@@ -130,13 +130,16 @@ std::unique_ptr<nn::CausalLm> load_from(Json config, const nn::CheckpointTensors
 
 }  // namespace
 
-std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, const LoadOptions& options) {
-  if (path.extension() == ".gguf") {
-    const GgufCheckpoint checkpoint = read_gguf_checkpoint(std::make_shared<nn::GgufFile>(path));
-    LoadOptions with_type = options;
-    if (checkpoint.is_quantized && !options.type) with_type.type = at::kBFloat16;
-    return load_from(checkpoint.config, nn::CheckpointTensors(checkpoint.tensors), with_type);
-  }
+namespace {
+
+std::unique_ptr<nn::CausalLm> load_gguf(const std::filesystem::path& path, const LoadOptions& options) {
+  const GgufCheckpoint checkpoint = read_gguf_checkpoint(std::make_shared<nn::GgufFile>(path));
+  LoadOptions with_type = options;
+  if (checkpoint.is_quantized && !options.type) with_type.type = at::kBFloat16;
+  return load_from(checkpoint.config, nn::CheckpointTensors(checkpoint.tensors), with_type);
+}
+
+std::unique_ptr<nn::CausalLm> load_folder(const std::filesystem::path& path, const LoadOptions& options) {
   Json config = nn::read_json_file(path / "config.json");
   find_family(config);
   check_quantization(config);
@@ -146,6 +149,13 @@ std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, 
     if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
   }
   return load_from(config, nn::CheckpointTensors(path), options);
+}
+
+}  // namespace
+
+std::unique_ptr<nn::CausalLm> load_causal_lm(const std::filesystem::path& path, const LoadOptions& options) {
+  if (path.extension() == ".gguf") return naming_config(path, [&] { return load_gguf(path, options); });
+  return naming_config(path / "config.json", [&] { return load_folder(path, options); });
 }
 
 void load_parameters(nn::Module& model, const std::filesystem::path& directory) {

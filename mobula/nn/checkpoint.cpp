@@ -136,6 +136,11 @@ bool CheckpointTensors::contains(std::string_view name) const {
   return file_of_.contains(std::string(name)) || quantized_.contains(std::string(name));
 }
 
+std::filesystem::path CheckpointTensors::path_of(std::string_view name) const {
+  const auto found = file_of_.find(std::string(name));
+  return found == file_of_.end() ? directory_ : found->second->path();
+}
+
 std::shared_ptr<const QuantizedMatrix> CheckpointTensors::quantized(std::string_view name) const {
   const auto found = quantized_.find(std::string(name));
   return found == quantized_.end() ? nullptr : found->second;
@@ -189,9 +194,10 @@ at::Tensor CheckpointParameters::read(const StoredPart& part) {
   used_.insert(part.name);
   if (part.index < 0) return whole;
   if (whole.dim() != 3 || part.index >= whole.size(0) || whole.size(1) % part.num_parts != 0) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for slice {} of its first dimension",
-                            tensors_.directory().string(), part.name, fmt::join(whole.sizes(), ", "), part.index));
+    throw Error(
+        ErrorCode::corrupt,
+        fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for slice {} of its first dimension",
+                    tensors_.path_of(part.name).string(), part.name, fmt::join(whole.sizes(), ", "), part.index));
   }
   used_slices_[part.name].insert(part.index);
   const std::int64_t rows = whole.size(1) / part.num_parts;
@@ -202,7 +208,7 @@ void CheckpointParameters::check_shape(const std::string& name, at::IntArrayRef 
   if (shape == wanted) return;
   throw Error(ErrorCode::corrupt,
               fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
-                          tensors_.directory().string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")));
+                          tensors_.path_of(name).string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")));
 }
 
 std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std::string& name, at::IntArrayRef shape) {
@@ -222,8 +228,8 @@ at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef sh
   check_shape(place.name, value.sizes(), shape);
   if (!value.is_floating_point()) {
     throw Error(ErrorCode::corrupt,
-                fmt::format("{}: tensor '{}' holds {}, expected floating-point numbers", tensors_.directory().string(),
-                            place.name, c10::toString(value.scalar_type())));
+                fmt::format("{}: tensor '{}' holds {}, expected floating-point numbers",
+                            tensors_.path_of(place.name).string(), place.name, c10::toString(value.scalar_type())));
   }
   const at::ScalarType type = options_.type.value_or(value.scalar_type());
   if (value.scalar_type() != type) return value.to(type);
@@ -237,7 +243,7 @@ void CheckpointParameters::check_all_used(const std::vector<std::string>& ignora
     if (!ignorable && !used_.contains(name)) {
       throw Error(
           ErrorCode::corrupt,
-          fmt::format("{}: tensor '{}' belongs to no parameter of the model", tensors_.directory().string(), name),
+          fmt::format("{}: tensor '{}' belongs to no parameter of the model", tensors_.path_of(name).string(), name),
           "is config.json that of another checkpoint?");
     }
   }
@@ -245,7 +251,7 @@ void CheckpointParameters::check_all_used(const std::vector<std::string>& ignora
     const std::int64_t num_slices = tensors_.tensor(name).size(0);
     if (num_slices != static_cast<std::int64_t>(slices.size())) {
       throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}' holds {} slices, config.json asks for {}",
-                                                  tensors_.directory().string(), name, num_slices, slices.size()));
+                                                  tensors_.path_of(name).string(), name, num_slices, slices.size()));
     }
   }
 }

@@ -47,6 +47,8 @@ class CheckpointTensors {
   /// Returns the tensor over the mapped file; it must not be written to. A quantized matrix is computed at each call. Throws
   /// Error(not_found).
   at::Tensor tensor(std::string_view name) const;
+  /// Returns the file that holds the tensor; of a quantized matrix, and where nobody has it, directory().
+  std::filesystem::path path_of(std::string_view name) const;
   /// Returns the quantized matrix of that name, or null.
   std::shared_ptr<const QuantizedMatrix> quantized(std::string_view name) const;
   /// Tells whether any matrix is quantized.

@@ -6,6 +6,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/models/gemma3_text/config.hpp"
 #include "mobula/models/gpt_neox/config.hpp"
+#include "mobula/models/gptj/config.hpp"
 #include "mobula/models/llama/config.hpp"
 #include "mobula/models/mistral/config.hpp"
 #include "mobula/models/mixtral/config.hpp"
@@ -139,6 +140,10 @@ TEST(DecoderConfig, IsRefusedNamingTheKey) {
   EXPECT_NE(llama({{"rope_scaling", {{"type", "linear"}}}}).find("factor"), std::string::npos);
   EXPECT_NE(llama({{"rope_scaling", {{"type", "linear"}, {"factor", "x"}}}}).find("rope_scaling.factor"),
             std::string::npos);
+  const auto gptj = [](const Json& more) { return refusal([&] { read_gptj_config(sized(more)); }); };
+  EXPECT_EQ(gptj({{"rotary_dim", 6}}), "accepted");
+  EXPECT_NE(gptj({{"rotary_dim", 5}}).find("rotary_dim"), std::string::npos);
+  EXPECT_NE(gptj(Json::object()).find("rotary_dim is 64"), std::string::npos);  // GPT-J's own, too many here
   const auto qwen = [](const Json& more) { return refusal([&] { read_qwen2_config(sized(more)); }); };
   EXPECT_NE(qwen({{"num_key_value_heads", 4}, {"layer_types", {"full_attention"}}}).find("layer_types"),
             std::string::npos);

@@ -68,7 +68,7 @@ DecoderConfig read_decoder_config(CompletedConfig& json, const DecoderDefaults& 
   config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   config.context = json.integer("max_position_embeddings", d.context);
   config.norm_eps = json.number("rms_norm_eps", d.norm_eps, 0.0, 1.0);
-  config.activation = nn::parse_activation(json.text(d.activation_key, d.activation));
+  config.activation = json.activation(d.activation_key, d.activation);
   config.initializer_range = json.number("initializer_range", 0.02, 0.0, 10.0);
   config.attention_dropout = json.number("attention_dropout", 0.0, 0.0, 0.999);
   return config;

@@ -42,7 +42,7 @@ EncoderConfig read_encoder_config(CompletedConfig& json, std::string_view family
   config.max_positions = json.integer("max_position_embeddings", 512);
   config.num_token_types = json.integer("type_vocab_size", 2, 1, 1 << 16);
   config.norm_eps = json.number("layer_norm_eps", 1e-12, 0.0, 1.0);
-  config.activation = nn::parse_activation(json.text("hidden_act", "gelu"));
+  config.activation = json.activation("hidden_act", "gelu");
   config.hidden_dropout = json.number("hidden_dropout_prob", 0.1, 0.0, 0.999);
   config.attention_dropout = json.number("attention_probs_dropout_prob", 0.1, 0.0, 0.999);
   config.classifier_dropout = json.reader().number("classifier_dropout", config.hidden_dropout, 0.0, 0.999);

@@ -65,7 +65,9 @@ std::vector<std::string> encoder_families() {
   return names;
 }
 
-std::unique_ptr<Encoder> load_encoder(const std::filesystem::path& directory, const LoadOptions& options) {
+namespace {
+
+std::unique_ptr<Encoder> load_folder(const std::filesystem::path& directory, const LoadOptions& options) {
   const Json config = nn::read_json_file(directory / "config.json");
   const Family& family = find_family(config);
   const nn::CheckpointTensors tensors(directory);
@@ -80,6 +82,12 @@ std::unique_ptr<Encoder> load_encoder(const std::filesystem::path& directory, co
   source.check_all_used(ignorable);
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;
+}
+
+}  // namespace
+
+std::unique_ptr<Encoder> load_encoder(const std::filesystem::path& directory, const LoadOptions& options) {
+  return naming_config(directory / "config.json", [&] { return load_folder(directory, options); });
 }
 
 void save_encoder(const Encoder& model, const std::filesystem::path& directory) {

@@ -4,7 +4,6 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/models/config_reader.hpp"
-#include "mobula/nn/layers/activation.hpp"
 
 namespace mobula::models {
 
@@ -28,7 +27,7 @@ Gpt2Config Gpt2Config::from_json(const Json& json) {
   config.scale_attn_by_inverse_layer_idx = reader.boolean("scale_attn_by_inverse_layer_idx", false);
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", true);
   config.eos_token_ids = reader.token_ids("eos_token_id", config.eos_token_ids);
-  nn::parse_activation(config.activation_function);
+  parse_activation("activation_function", config.activation_function);
   if (config.n_embd % config.n_head != 0) {
     throw_invalid(fmt::format("config.json: n_embd {} is not a multiple of n_head {}", config.n_embd, config.n_head));
   }

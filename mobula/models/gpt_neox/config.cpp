@@ -29,7 +29,7 @@ DecoderConfig read_gpt_neox_config(const Json& json) {
   config.qkv = QkvLayout::per_head;
   config.qkv_bias = config.attention_out_bias = c.boolean("attention_bias", true);
   config.mlp_bias = true;
-  config.activation = nn::parse_activation(c.text("hidden_act", "gelu"));
+  config.activation = c.activation("hidden_act", "gelu");
   config.attention_dropout = c.number("attention_dropout", 0.0, 0.0, 0.999);
   config.residual_dropout = config.embedding_dropout = c.number("hidden_dropout", 0.0, 0.0, 0.999);
   config.names = {.embedding = "gpt_neox.embed_in",

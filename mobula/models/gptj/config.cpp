@@ -28,12 +28,16 @@ DecoderConfig read_gptj_config(const Json& json) {
   const std::int64_t inner = c.integer_or_none("n_inner", 0);
   config.inner = inner == 0 ? 4 * config.hidden : inner;
   const std::int64_t turning = c.integer("rotary_dim", 64, 2, config.head_dim);
-  if (turning % 2 != 0) throw_invalid(fmt::format("config.json: rotary_dim is {}, expected an even number", turning));
+  if (turning % 2 != 0 || turning > config.head_dim) {  // what the file leaves out may not fit either
+    throw_invalid(
+        fmt::format("config.json: rotary_dim is {}, expected an even number up to n_embd / n_head, which is {}",
+                    turning, config.head_dim));
+  }
   config.rotary = {{.dim = turning, .interleaved = true}};
   config.block = BlockKind::parallel_shared_norm;
   config.mlp_bias = true;
   config.head_bias = true;
-  config.activation = nn::parse_activation(c.text("activation_function", "gelu_new"));
+  config.activation = c.activation("activation_function", "gelu_new");
   config.residual_dropout = c.number("resid_pdrop", 0.0, 0.0, 0.999);
   config.embedding_dropout = c.number("embd_pdrop", 0.0, 0.0, 0.999);
   config.attention_dropout = c.number("attn_pdrop", 0.0, 0.0, 0.999);

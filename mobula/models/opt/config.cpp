@@ -27,7 +27,7 @@ DecoderConfig read_opt_config(const Json& json) {
   config.block = before ? BlockKind::pre_norm : BlockKind::post_norm;
   config.has_final_norm = before && !c.boolean("_remove_final_layer_norm", false);
   config.qkv_bias = config.attention_out_bias = config.mlp_bias = c.boolean("enable_bias", true);
-  config.activation = nn::parse_activation(c.text("activation_function", "relu"));
+  config.activation = c.activation("activation_function", "relu");
   config.residual_dropout = c.number("dropout", 0.1, 0.0, 0.999);
   config.attention_dropout = c.number("attention_dropout", 0.0, 0.0, 0.999);
   config.names = {.embedding = "model.decoder.embed_tokens",

@@ -33,7 +33,7 @@ T5Config T5Config::from_json(const Json& json) {
   config.gated = projection.starts_with("gated-");
   const std::string activation = config.gated ? projection.substr(6) : projection;
   // "gated-gelu" has always meant the tanh approximation.
-  config.activation = nn::parse_activation(projection == "gated-gelu" ? "gelu_new" : activation);
+  config.activation = parse_activation("feed_forward_proj", projection == "gated-gelu" ? "gelu_new" : activation);
   // T5 1.1 and later say so by tie_word_embeddings: false, newer files by a key of its own.
   const bool tied = c.reader().boolean("tie_word_embeddings", true);
   config.scale_outputs = c.boolean("scale_decoder_outputs", tied);

@@ -1,12 +1,14 @@
 #include "mobula/models/t5/load.hpp"
 
+#include "mobula/models/config_reader.hpp"
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
 
 std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options) {
-  T5Config config = T5Config::from_json(nn::read_json_file(directory / "config.json"));
+  const std::filesystem::path file = directory / "config.json";
+  T5Config config = naming_config(file, [&] { return T5Config::from_json(nn::read_json_file(file)); });
   const nn::CheckpointTensors tensors(directory);
   nn::CheckpointParameters source(tensors, {.type = options.type, .writable = options.trainable});
   config.separate_head = source.has("lm_head.weight");

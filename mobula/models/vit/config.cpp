@@ -59,7 +59,7 @@ VitConfig VitConfig::from_json(const Json& json) {
   config.hidden_dropout = c.number("hidden_dropout_prob", 0.0, 0.0, 0.999);
   config.attention_dropout = c.number("attention_probs_dropout_prob", 0.0, 0.0, 0.999);
   config.initializer_range = c.number("initializer_range", 0.02, 0.0, 10.0);
-  config.activation = nn::parse_activation(c.text("hidden_act", "gelu"));
+  config.activation = c.activation("hidden_act", "gelu");
   if (config.classifies) config.labels = read_labels(c);
   config.source = c.json();
   return config;

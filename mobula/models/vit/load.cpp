@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/models/config_reader.hpp"
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
@@ -31,7 +32,8 @@ std::vector<nn::StoredPart> find_vit_parts(const std::string& name) {
 }  // namespace
 
 std::unique_ptr<Vit> load_vit(const std::filesystem::path& directory, const LoadOptions& options) {
-  VitConfig config = VitConfig::from_json(nn::read_json_file(directory / "config.json"));
+  const std::filesystem::path file = directory / "config.json";
+  VitConfig config = naming_config(file, [&] { return VitConfig::from_json(nn::read_json_file(file)); });
   const nn::CheckpointTensors tensors(directory);
   nn::CheckpointParameters source(
       tensors, {.type = options.type, .writable = options.trainable, .prefix = "vit.", .alternatives = find_vit_parts});
