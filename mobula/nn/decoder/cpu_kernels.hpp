@@ -31,6 +31,8 @@ struct WeightView {
 
 /// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed.
 struct MatmulKernel {
+  /// Rows may be packed by several threads in groups of so many: those from row r on go to packed_bytes(r, num_in).
+  std::int64_t pack_group = 1;
   /// Returns the bytes that packing `num_rows` rows takes.
   std::size_t (*packed_bytes)(std::int64_t num_rows, std::int64_t num_in);
   /// Packs rows of `x`, each `stride` floats after the last.
@@ -40,6 +42,8 @@ struct MatmulKernel {
               float* y, std::int64_t y_stride);
 };
 
+/// What keys and values are kept as.
+enum class KvType { fp32, bf16 };
 /// Positions that one block of the key-value cache holds.
 inline constexpr std::int64_t kKvBlock = 32;
 inline constexpr std::int64_t kMaxHeadDim = 512;
@@ -51,11 +55,12 @@ struct AttentionTask {
   std::int64_t num_query_heads = 1;
   std::int64_t head_dim = 0;
   float scale = 1.0f;
-  float softcap = 0.0f;                  ///< scores become softcap * tanh(score / softcap); 0: left as they are
-  float alibi_slope = 0.0f;              ///< added per position of distance (negated); of the first query head
-  const float* const* blocks = nullptr;  ///< the sequence's cache blocks
-  std::int64_t offset = 0;  ///< where in a block this layer and head begin: keys [head_dim][kKvBlock], then
-                            ///< values [kKvBlock][padded head_dim]
+  float softcap = 0.0f;      ///< scores become softcap * tanh(score / softcap); 0: left as they are
+  float alibi_slope = 0.0f;  ///< added per position of distance (negated); of the first query head
+  KvType type = KvType::fp32;
+  const void* const* blocks = nullptr;  ///< the sequence's cache blocks, of numbers of `type`
+  std::int64_t offset = 0;  ///< at which number of a block this layer and head begin: keys [head_dim][kKvBlock], then
+                            ///< values [kKvBlock][padded head_dim]; the next head's follow
   std::int64_t first = 0;   ///< visible positions [first, last]
   std::int64_t last = 0;
 };

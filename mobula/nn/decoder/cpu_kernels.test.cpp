@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -170,60 +171,81 @@ TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
   }
 }
 
-TEST_P(EveryCpuKernels, AttendsAsTheDefinitionSays) {
-  for (const std::int64_t dim : {5, 16, 64, 80}) {
-    constexpr std::int64_t kPositions = 70, kHeads = 2;
-    const std::int64_t padded = (dim + 15) / 16 * 16;
-    const auto keys = random_floats(static_cast<std::size_t>(kPositions * dim), 6),
-               values = random_floats(static_cast<std::size_t>(kPositions * dim), 7);
-    const auto query = random_floats(static_cast<std::size_t>(kHeads * dim), 8);
-    constexpr std::int64_t kOffset = 3;
-    // What no position was written to holds NaN.
-    std::vector<std::vector<float>> blocks(
-        3, std::vector<float>(static_cast<std::size_t>(kOffset + (dim + padded) * kKvBlock),
-                              std::numeric_limits<float>::quiet_NaN()));
-    std::vector<const float*> addresses;
-    for (const auto& block : blocks) addresses.push_back(block.data());
-    for (std::int64_t p = 0; p < kPositions; ++p) {
-      float* base = blocks[static_cast<std::size_t>(p / kKvBlock)].data() + kOffset;
-      for (std::int64_t d = 0; d < dim; ++d) {
-        base[d * kKvBlock + p % kKvBlock] = keys[p * dim + d];
-        base[dim * kKvBlock + p % kKvBlock * padded + d] = values[p * dim + d];
-      }
+float widened(std::uint16_t half) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16);
+}
+
+// Attention over 70 positions by its definition, on numbers that bfloat16 holds exactly.
+void expect_attention(const CpuKernels& kernels, KvType type, std::int64_t dim, std::int64_t num_heads, float slope) {
+  constexpr std::int64_t kPositions = 70, kOffset = 32;
+  const std::int64_t padded = (dim + 15) / 16 * 16;
+  const auto rounded = [](std::vector<float> numbers) {
+    for (float& x : numbers) x = widened(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16));
+    return numbers;
+  };
+  const auto keys = rounded(random_floats(static_cast<std::size_t>(kPositions * dim), 6)),
+             values = rounded(random_floats(static_cast<std::size_t>(kPositions * dim), 7));
+  const auto query = random_floats(static_cast<std::size_t>(num_heads * dim), 8);
+  // What no position was written to holds NaN: all bits set, in either type.
+  const std::size_t width = type == KvType::bf16 ? 2 : 4;
+  const auto block_bytes = static_cast<std::size_t>(kOffset + (dim + padded) * kKvBlock) * width;
+  std::vector<std::vector<std::uint8_t>> blocks(3, std::vector<std::uint8_t>(block_bytes, 0xFF));
+  std::vector<const void*> addresses;
+  for (const auto& block : blocks) addresses.push_back(block.data());
+  const auto put = [&](std::int64_t position, std::int64_t at, float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const auto half = static_cast<std::uint16_t>(bits >> 16);
+    std::uint8_t* place =
+        blocks[static_cast<std::size_t>(position / kKvBlock)].data() + static_cast<std::size_t>(kOffset + at) * width;
+    width == 2 ? std::memcpy(place, &half, 2) : std::memcpy(place, &bits, 4);
+  };
+  for (std::int64_t p = 0; p < kPositions; ++p) {
+    for (std::int64_t d = 0; d < dim; ++d) {
+      put(p, d * kKvBlock + p % kKvBlock, keys[p * dim + d]);
+      put(p, dim * kKvBlock + p % kKvBlock * padded + d, values[p * dim + d]);
     }
-    for (const auto& [first, last] :
-         {std::pair<std::int64_t, std::int64_t>{0, 0}, {0, 31}, {0, 69}, {33, 64}, {69, 69}}) {
-      for (const float softcap : {0.0f, 2.0f}) {
-        std::vector<float> out(query.size());
-        AttentionTask task{.query = query.data(),
-                           .out = out.data(),
-                           .num_query_heads = kHeads,
-                           .head_dim = dim,
-                           .scale = 0.3f,
-                           .softcap = softcap,
-                           .alibi_slope = 0.01f,
-                           .blocks = addresses.data(),
-                           .offset = kOffset,
-                           .first = first,
-                           .last = last};
-        kernels_->attend(task);
-        for (std::int64_t h = 0; h < kHeads; ++h) {
-          std::vector<double> weight, exact(static_cast<std::size_t>(dim));
-          double total = 0;
-          for (std::int64_t p = first; p <= last; ++p) {
-            double score = 0;
-            for (std::int64_t d = 0; d < dim; ++d) score += static_cast<double>(query[h * dim + d]) * keys[p * dim + d];
-            score *= 0.3f;
-            if (softcap > 0) score = softcap * std::tanh(score / softcap);
-            weight.push_back(std::exp(score - 0.01f * static_cast<double>(last - p)));
-            total += weight.back();
-          }
-          for (std::int64_t d = 0; d < dim; ++d) {
-            for (std::int64_t p = first; p <= last; ++p) exact[d] += weight[p - first] / total * values[p * dim + d];
-            ASSERT_NEAR(out[h * dim + d], exact[d], 2e-5) << dim << " " << first << " " << last;
-          }
+  }
+  for (const auto& [first, last] :
+       {std::pair<std::int64_t, std::int64_t>{0, 0}, {0, 31}, {0, 69}, {33, 64}, {69, 69}}) {
+    for (const float softcap : {0.0f, 2.0f}) {
+      std::vector<float> out(query.size());
+      kernels.attend({.query = query.data(),
+                      .out = out.data(),
+                      .num_query_heads = num_heads,
+                      .head_dim = dim,
+                      .scale = 0.3f,
+                      .softcap = softcap,
+                      .alibi_slope = slope,
+                      .type = type,
+                      .blocks = addresses.data(),
+                      .offset = kOffset,
+                      .first = first,
+                      .last = last});
+      for (std::int64_t h = 0; h < num_heads; ++h) {
+        std::vector<double> weight, exact(static_cast<std::size_t>(dim));
+        double total = 0;
+        for (std::int64_t p = first; p <= last; ++p) {
+          double score = 0;
+          for (std::int64_t d = 0; d < dim; ++d) score += static_cast<double>(query[h * dim + d]) * keys[p * dim + d];
+          score *= 0.3f;
+          if (softcap > 0) score = softcap * std::tanh(score / softcap);
+          weight.push_back(std::exp(score - static_cast<double>(slope) * static_cast<double>(last - p)));
+          total += weight.back();
+        }
+        for (std::int64_t d = 0; d < dim; ++d) {
+          for (std::int64_t p = first; p <= last; ++p) exact[d] += weight[p - first] / total * values[p * dim + d];
+          ASSERT_NEAR(out[h * dim + d], exact[d], 2e-5) << dim << " " << first << " " << last;
         }
       }
+    }
+  }
+}
+
+TEST_P(EveryCpuKernels, AttendsAsTheDefinitionSays) {
+  for (const KvType type : {KvType::fp32, KvType::bf16}) {
+    for (const std::int64_t dim : {5, 16, 64, 80}) {
+      for (const std::int64_t num_heads : {1, 2, 3}) expect_attention(*kernels_, type, dim, num_heads, 0.01f);
+      expect_attention(*kernels_, type, dim, 2, 0.0f);
     }
   }
 }

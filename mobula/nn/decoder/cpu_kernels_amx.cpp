@@ -149,7 +149,7 @@ void run_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 b
 }
 
 constexpr CpuKernels with_tiles(CpuKernels kernels) {
-  kernels.matmul[static_cast<int>(WeightType::bf16)] = {packed_pairs_bytes, pack_pairs, run_tiles};
+  kernels.matmul[static_cast<int>(WeightType::bf16)] = {kTileRows, packed_pairs_bytes, pack_pairs, run_tiles};
   return kernels;
 }
 

@@ -35,7 +35,13 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
   if (spec.head_dim > kMaxHeadDim) {
     throw Error(ErrorCode::unsupported, fmt::format("heads of {} are wider than {}", spec.head_dim, kMaxHeadDim));
   }
-  layout_ = {static_cast<std::int64_t>(model_.layers.size()), spec.num_kv_heads, spec.head_dim};
+  for (const DecoderLayer& layer : model_.layers) {
+    if (layer.rotary.dim > spec.head_dim) {
+      throw_invalid(
+          fmt::format("rotary embedding turns {} of a head's {} dimensions", layer.rotary.dim, spec.head_dim));
+    }
+  }
+  layout_ = {static_cast<std::int64_t>(model_.layers.size()), spec.num_kv_heads, spec.head_dim, KvType::fp32};
   for (const DecoderLayer& layer : model_.layers) {
     Layer made;
     made.attention_norm = make_norm(layer.attention_norm);
@@ -67,6 +73,8 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
     }
     layers_.push_back(std::move(made));
   }
+  // Beside weights in fewer bits, keys and values in full precision would only take time and memory.
+  if (!layers_.empty() && layers_[0].attention_out.type != WeightType::fp32) layout_.type = KvType::bf16;
   embedding_norm_ = make_norm(model_.embedding_norm);
   final_norm_ = make_norm(model_.final_norm);
   head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
@@ -160,7 +168,13 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Ma
   // Tiles want their rows on cache lines.
   if (packed_.size() < bytes + 64) packed_.resize(bytes + 64);
   void* packed = packed_.data() + (64 - reinterpret_cast<std::uintptr_t>(packed_.data()) % 64) % 64;
-  kernel.pack(x, num_in, num_rows, num_in, packed);
+  const std::int64_t num_groups = (num_rows + kernel.pack_group - 1) / kernel.pack_group;
+  at::parallel_for(
+      0, num_groups, std::max<std::int64_t>(1, 4 / kernel.pack_group), [&](std::int64_t begin, std::int64_t end) {
+        const std::int64_t row = begin * kernel.pack_group, count = std::min(end * kernel.pack_group, num_rows) - row;
+        void* part = static_cast<std::byte*>(packed) + kernel.packed_bytes(row, num_in);
+        kernel.pack(x + row * num_in, num_in, count, num_in, part);
+      });
   // Outputs are dealt out in runs of kRun across all the matrices.
   constexpr std::int64_t kRun = 32;
   std::int64_t num_runs = 0;
@@ -298,6 +312,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
       task.scale = static_cast<float>(layer.attention_scale);
       task.softcap = static_cast<float>(spec.attention_softcap);
       if (!layer.alibi_slopes.empty()) task.alibi_slope = layer.alibi_slopes[static_cast<std::size_t>(head)];
+      task.type = layout_.type;
       task.blocks = row.sequence->blocks();
       task.offset = layout_.offset(static_cast<std::int64_t>(index), head * spec.num_kv_heads / spec.num_heads);
       task.first = layer.window > 0 ? std::max<std::int64_t>(0, row.position - layer.window + 1) : 0;

@@ -7,10 +7,10 @@ template <int kOuts, int kRows>
 constexpr CpuKernels kernel_set(std::string_view name) {
   return {
       .name = name,
-      .matmul = {{packed_rows_bytes, pack_rows<false>, run_dot<float, kOuts, kRows>},
-                 {packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, kOuts, kRows>},
-                 {packed_quantized_bytes, pack_quantized, run_quantized<EightBits, kRows>},
-                 {packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kRows>}},
+      .matmul = {{1, packed_rows_bytes, pack_rows<false>, run_dot<float, kOuts, kRows>},
+                 {1, packed_rows_bytes, pack_rows<true>, run_dot<std::uint16_t, kOuts, kRows>},
+                 {1, packed_quantized_bytes, pack_quantized, run_quantized<EightBits, kRows>},
+                 {1, packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kRows>}},
       .attend = attend,
       .layer_norm = layer_norm,
       .rms_norm = rms_norm,

@@ -1,6 +1,7 @@
 #include "mobula/nn/decoder/kv_cache.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace mobula::nn {
@@ -22,11 +23,28 @@ std::uint64_t chain(std::uint64_t parent, std::span<const TokenId> tokens) {
   return key;
 }
 
+// Rounds to the nearest, ties to even.
+void put(float x, std::uint16_t& out) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const bool is_number = x == x;
+  out = static_cast<std::uint16_t>((is_number ? bits + 0x7FFF + (bits >> 16 & 1) : bits | 0x400000) >> 16);
+}
+void put(float x, float& out) {
+  out = x;
+}
+
+template <class Number>
+void store(const KvLayout& layout, std::int64_t slot, const float* key, const float* value, Number* keys) {
+  for (std::int64_t d = 0; d < layout.head_dim; ++d) put(key[d], keys[d * kKvBlock + slot]);
+  Number* values = keys + layout.head_dim * kKvBlock + slot * layout.padded_head_dim();
+  for (std::int64_t d = 0; d < layout.head_dim; ++d) put(value[d], values[d]);
+}
+
 }  // namespace
 
 void KvSequence::reserve(const KvLayout& layout, std::int64_t num_positions) {
   while (static_cast<std::int64_t>(blocks_.size()) * kKvBlock < num_positions) {
-    blocks_.push_back(std::make_shared_for_overwrite<float[]>(static_cast<std::size_t>(layout.block_floats())));
+    blocks_.push_back(std::make_shared_for_overwrite<std::byte[]>(layout.block_bytes()));
     addresses_.push_back(blocks_.back().get());
   }
 }
@@ -39,12 +57,15 @@ void KvSequence::share(std::vector<KvBlock> blocks) {
 
 void KvSequence::write(const KvLayout& layout, std::int64_t position, std::int64_t layer, std::int64_t head,
                        const float* key, const float* value) {
-  float* keys = blocks_[static_cast<std::size_t>(position / kKvBlock)].get() + layout.offset(layer, head);
+  std::byte* block = blocks_[static_cast<std::size_t>(position / kKvBlock)].get();
+  block += static_cast<std::size_t>(layout.offset(layer, head)) * layout.number_bytes();
   const std::int64_t slot = position % kKvBlock;
-  if (slot == 0) std::memset(keys, 0, static_cast<std::size_t>(layout.head_floats()) * sizeof(float));
-  for (std::int64_t d = 0; d < layout.head_dim; ++d) keys[d * kKvBlock + slot] = key[d];
-  float* values = keys + layout.head_dim * kKvBlock + slot * layout.padded_head_dim();
-  std::copy_n(value, layout.head_dim, values);
+  if (slot == 0) std::memset(block, 0, static_cast<std::size_t>(layout.head_numbers()) * layout.number_bytes());
+  if (layout.type == KvType::bf16) {
+    store(layout, slot, key, value, reinterpret_cast<std::uint16_t*>(block));
+  } else {
+    store(layout, slot, key, value, reinterpret_cast<float*>(block));
+  }
 }
 
 PrefixCache::Place PrefixCache::look_up(std::uint64_t parent, std::span<const TokenId> tokens, std::uint64_t& key) {

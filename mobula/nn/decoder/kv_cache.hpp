@@ -19,18 +19,20 @@ struct KvLayout {
   std::int64_t num_layers = 0;
   std::int64_t num_kv_heads = 0;
   std::int64_t head_dim = 0;
+  KvType type = KvType::fp32;
 
   std::int64_t padded_head_dim() const noexcept { return (head_dim + 15) / 16 * 16; }
-  /// Floats of one head: keys [head_dim][kKvBlock], then values [kKvBlock][padded head_dim].
-  std::int64_t head_floats() const noexcept { return (head_dim + padded_head_dim()) * kKvBlock; }
+  /// Numbers of one head: keys [head_dim][kKvBlock], then values [kKvBlock][padded head_dim].
+  std::int64_t head_numbers() const noexcept { return (head_dim + padded_head_dim()) * kKvBlock; }
   std::int64_t offset(std::int64_t layer, std::int64_t head) const noexcept {
-    return (layer * num_kv_heads + head) * head_floats();
+    return (layer * num_kv_heads + head) * head_numbers();
   }
-  std::int64_t block_floats() const noexcept { return num_layers * num_kv_heads * head_floats(); }
-  std::size_t block_bytes() const noexcept { return static_cast<std::size_t>(block_floats()) * sizeof(float); }
+  std::int64_t block_numbers() const noexcept { return num_layers * num_kv_heads * head_numbers(); }
+  std::size_t number_bytes() const noexcept { return type == KvType::bf16 ? 2 : 4; }
+  std::size_t block_bytes() const noexcept { return static_cast<std::size_t>(block_numbers()) * number_bytes(); }
 };
 
-using KvBlock = std::shared_ptr<float[]>;
+using KvBlock = std::shared_ptr<std::byte[]>;
 
 /// One sequence's cache. Not thread-safe.
 class KvSequence {
@@ -39,17 +41,17 @@ class KvSequence {
   void reserve(const KvLayout& layout, std::int64_t num_positions);
   /// Begins with blocks that another sequence filled.
   void share(std::vector<KvBlock> blocks);
-  /// Stores the key and value (head_dim floats each) of one position, layer and head; the position must be reserved and in
-  /// no shared block.
+  /// Stores the key and value (head_dim floats each, rounded where the layout says so) of one position, layer and head; the
+  /// position must be reserved and in no shared block.
   void write(const KvLayout& layout, std::int64_t position, std::int64_t layer, std::int64_t head, const float* key,
              const float* value);
 
-  const float* const* blocks() const noexcept { return addresses_.data(); }
+  const void* const* blocks() const noexcept { return addresses_.data(); }
   const std::vector<KvBlock>& block_list() const noexcept { return blocks_; }
 
  private:
   std::vector<KvBlock> blocks_;
-  std::vector<const float*> addresses_;
+  std::vector<const void*> addresses_;
 };
 
 /// Remembers full blocks by the tokens they and all before them stand for. Not thread-safe.
