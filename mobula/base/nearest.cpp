@@ -44,6 +44,7 @@ std::optional<std::string> nearest(std::string_view name, const std::vector<std:
 }
 
 std::string suggest(std::string_view name, const std::vector<std::string>& candidates) {
+  if (candidates.empty()) return {};
   if (auto meant = nearest(name, candidates)) return fmt::format("did you mean '{}'?", *meant);
   constexpr size_t kMaxListed = 12;
   const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(std::min(candidates.size(), kMaxListed));

@@ -12,7 +12,8 @@ namespace mobula {
 /// nothing where even the nearest is further away than a third of the name's length (at least 2).
 std::optional<std::string> nearest(std::string_view name, const std::vector<std::string>& candidates);
 
-/// Returns "did you mean 'x'?" for the nearest candidate, else "known: a, b, c" (cut after 12 names).
+/// Returns "did you mean 'x'?" for the nearest candidate, else "known: a, b, c" (cut after 12 names);
+/// nothing where there are no candidates.
 std::string suggest(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace mobula

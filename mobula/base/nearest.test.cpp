@@ -16,6 +16,7 @@ TEST(Nearest, FindsWhatAMisspellingMeant) {
 TEST(Nearest, SuggestsOrLists) {
   EXPECT_EQ(suggest("strategi", {"strategy"}), "did you mean 'strategy'?");
   EXPECT_EQ(suggest("elephant", {"a", "b"}), "known: a, b");
+  EXPECT_EQ(suggest("elephant", {}), "");
 }
 
 }  // namespace

@@ -58,6 +58,10 @@ std::string usage_hint(const CLI::App& command, const std::vector<std::string>& 
       return fmt::format("did you mean '{} {}'?", command_path(command), *meant);
     }
   }
+  if (const std::vector<std::string> names = command_names(command);
+      !names.empty() && command.get_parent() != nullptr) {
+    return fmt::format("known: {}; see '{} --help'", fmt::join(names, ", "), command_path(command));
+  }
   return fmt::format("see '{} --help'", command_path(command));
 }
 
@@ -65,11 +69,13 @@ int report_usage(const CLI::App& root, const CLI::ParseError& error) {
   const CLI::App& command = deepest_parsed(root);
   const std::vector<std::string> remaining = root.remaining(true);
   std::string message = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !remaining.empty()) {
+  const bool is_group = !command_names(command).empty();
+  if ((is_group || dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) && !remaining.empty()) {
     const bool option = remaining.front().rfind("-", 0) == 0;
-    message =
-        fmt::format("{}: unknown {} '{}'", command_path(command),
-                    option ? "option" : (command_names(command).empty() ? "argument" : "command"), remaining.front());
+    message = fmt::format("{}: unknown {} '{}'", command_path(command),
+                          option ? "option" : (is_group ? "command" : "argument"), remaining.front());
+  } else if (is_group && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    message = fmt::format("{}: a command is missing", command_path(command));
   }
   std::fputs(describe(Error(ErrorCode::invalid_argument, message, usage_hint(command, remaining))).c_str(), stderr);
   return kWrongUsage;
@@ -91,7 +97,14 @@ CommandLine::CommandLine()
 CLI::App& CommandLine::add(CLI::App* parent, std::string name, std::string description, std::string examples,
                            std::function<int()> run) {
   CLI::App& command = *(parent == nullptr ? root_ : *parent).add_subcommand(std::move(name), std::move(description));
-  if (!examples.empty()) command.footer("Examples:\n" + std::move(examples));
+  if (!examples.empty()) {
+    // A group shows the first example of each of its commands.
+    if (parent != nullptr && parent != &root_) {
+      const std::string before = parent->get_footer() == root_.get_footer() ? "Examples:" : parent->get_footer();
+      parent->footer(before + "\n" + examples.substr(0, examples.find('\n')));
+    }
+    command.footer("Examples:\n" + std::move(examples));
+  }
   add_global_options(command);
   command.callback([this, run = std::move(run)] { chosen_ = run; });
   return command;

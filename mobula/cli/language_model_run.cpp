@@ -13,6 +13,9 @@
 namespace mobula::cli {
 namespace {
 
+constexpr const char* kModelHint =
+    "--model names the folder of a checkpoint (config.json, model.safetensors, tokenizer.json) or a file NAME.gguf";
+
 volatile std::sig_atomic_t signal_seen = 0;
 
 bool is_gguf(const std::filesystem::path& path) {
@@ -36,9 +39,10 @@ std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, cons
     throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
   }
   if (!std::filesystem::is_directory(model) && !is_gguf(model)) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model),
-                "--model names the folder of a checkpoint (config.json, model.safetensors, tokenizer.json) or a file "
-                "NAME.gguf");
+    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model), kModelHint);
+  }
+  if (!is_gguf(model) && !std::filesystem::exists(std::filesystem::path(model) / "config.json")) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: the folder holds no config.json", model), kModelHint);
   }
   return models::load_causal_lm(model, options);
 }

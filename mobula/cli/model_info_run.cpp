@@ -77,8 +77,12 @@ int run(const ModelInfoOptions& options, const GlobalOptions& globals) {
     return 0;
   }
   const auto line = [](const std::string& name, const std::string& value) { fmt::print("{:<12} {}\n", name, value); };
-  line("format", fmt::format("{}, {} file(s)", source.format, source.tensors->files().size()));
-  if (config.contains("model_type")) line("family", to_line(config["model_type"]));
+  const std::size_t num_files = source.tensors->files().size();
+  line("format", fmt::format("{}, {} {}", source.format, num_files, num_files == 1 ? "file" : "files"));
+  if (config.contains("model_type")) {
+    const Json& family = config["model_type"];
+    line("family", family.is_string() ? family.get<std::string>() : to_line(family));
+  }
   line("parameters", fmt::format("{} in {} tensors, {}", all.parameters, all.tensors, format_size(all.bytes)));
   for (const auto& [name, total] : types) {
     line("  " + name, fmt::format("{} in {} tensors, {}", total.parameters, total.tensors, format_size(total.bytes)));

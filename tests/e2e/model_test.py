@@ -52,6 +52,7 @@ class Model(ProgramTest):
         self.assertEqual((info["format"], info["family"], info["layers"], info["kv_heads"]), ("pytorch", "llama", 2, 2))
         self.assertEqual(info["parameters"], sum(p.numel() for p in model.parameters()))
         self.assertIn({"name": "model.norm.weight", "type": "F32", "shape": [32]}, info["tensor_list"])
+        self.assertIn("format       pytorch, 1 file\nfamily       llama\n", self.mobula("model", "info", "old"))
         self.near(self.scores("old"), self.wanted(model))
         self.mobula("model", "convert", "old", "new", "--shard-size", "20kB")
         self.assertGreater(len(list((self.folder / "new").glob("model-*.safetensors"))), 2)

@@ -21,6 +21,7 @@ class Program(ProgramTest):
         for command in commands():
             text = self.mobula(command, "--help")
             if "SUBCOMMAND" in text:
+                self.assertIn(f"Examples:\n  mobula {command} ", text, command)
                 for sub in [c for c in run("__complete", "--", command).stdout.split() if not c.startswith("-")]:
                     self.assertIn(f"  mobula {command} {sub}", self.mobula(command, sub, "--help"), f"{command} {sub}")
             else:
@@ -30,6 +31,9 @@ class Program(ProgramTest):
         self.fails("quickstrat", code=2, error="unknown command 'quickstrat'", hint="mobula quickstart")
         self.fails("quickstart", "--step", "20", code=2, error="--step", hint="--steps")
         self.fails("quickstart", "--workers", "two", code=2, error="--workers")
+        self.fails("tokenizer", "trian", code=2, error="mobula tokenizer: unknown command 'trian'", hint="'mobula tokenizer train'")
+        self.fails("model", "zzz", code=2, error="mobula model: unknown command 'zzz'", hint="known: info, convert, quantize, merge, diff")
+        self.fails("hub", code=2, error="mobula hub: a command is missing", hint="known: pull, ls, rm")
         self.fails("quickstart", "--workers", "0", code=2, error="--workers is 0, expected at least 1")
 
     def test_completion_scripts_are_valid_shell(self):
