@@ -1,26 +1,33 @@
-// Text generation on a Llama-shaped model of random weights (0.35 B parameters), beside transformers and the machine's
-// memory speed: decode_tokens_per_s, prefill_tokens_per_s, memory_read_gb_per_s.
+// Text generation on a Llama-shaped model of random weights (0.35 B parameters), beside llama.cpp, transformers and the
+// machine's memory speed: decode_tokens_per_s, prefill_tokens_per_s, load_ms, memory_read_gb_per_s.
 //
-//   bench_llm --json                  everything, the peers too
-//   bench_llm --dtype int8 --batch 1  one figure
+//   bench_llm --json                                       everything, the peers too
+//   bench_llm --dtype int8 --batch 1 --no-peers            one figure
+//   bench_llm --folder F --prepare; bench_llm --folder F   the files made beforehand
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "memory_speed.hpp"
+#include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/json.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/base/subprocess.hpp"
+#include "mobula/models/registry.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
+#include "mobula/nn/safetensors.hpp"
 
 namespace mobula {
 namespace {
@@ -38,7 +45,7 @@ double seconds(const std::function<void()>& work) {
 }
 
 // Small values from a cheap generator: only speed is measured, but sums must stay finite.
-at::Tensor random_weight(std::int64_t rows, std::int64_t columns, at::ScalarType type) {
+at::Tensor random_weight(std::int64_t rows, std::int64_t columns) {
   at::Tensor tensor = at::empty({rows, columns}, at::TensorOptions().dtype(at::kFloat));
   auto* values = tensor.data_ptr<float>();
   at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -48,46 +55,53 @@ at::Tensor random_weight(std::int64_t rows, std::int64_t columns, at::ScalarType
       values[i] = static_cast<float>(static_cast<std::int32_t>(state >> 32)) * (0.035f / 2147483648.0f);
     }
   });
-  return tensor.to(type);
+  return tensor.to(at::kBFloat16);
 }
 
-nn::DecoderModel make_model(const Shape& shape, at::ScalarType type) {
-  nn::DecoderModel model;
-  model.spec = {.vocab_size = shape.vocab,
-                .hidden = shape.hidden,
-                .num_heads = shape.heads,
-                .num_kv_heads = shape.kv_heads,
-                .head_dim = shape.head_dim,
-                .inner = shape.inner,
-                .context = 4096};
-  const auto weight = [&](std::int64_t out, std::int64_t in) {
-    return nn::LinearWeights{random_weight(out, in, type), {}};
+/// Writes the model as a checkpoint folder, which all contestants read.
+void write_checkpoint(const std::filesystem::path& folder) {
+  const Shape shape;
+  const Json config = {{"model_type", "llama"},
+                       {"architectures", {"LlamaForCausalLM"}},
+                       {"vocab_size", shape.vocab},
+                       {"hidden_size", shape.hidden},
+                       {"intermediate_size", shape.inner},
+                       {"num_hidden_layers", shape.layers},
+                       {"num_attention_heads", shape.heads},
+                       {"num_key_value_heads", shape.kv_heads},
+                       {"head_dim", shape.head_dim},
+                       {"max_position_embeddings", 4096},
+                       {"rms_norm_eps", 1e-6},
+                       {"rope_theta", 10000.0},
+                       {"tie_word_embeddings", false},
+                       {"bos_token_id", 1},
+                       {"eos_token_id", nullptr},
+                       {"torch_dtype", "bfloat16"}};
+  std::vector<nn::NamedTensor> tensors;
+  const auto matrix = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+    tensors.push_back({name + ".weight", random_weight(out, in)});
   };
-  const auto norm = [&] { return nn::NormWeights{random_weight(1, shape.hidden, at::kFloat).flatten().add(1.0), {}}; };
-  model.token_embedding = random_weight(shape.vocab, shape.hidden, type);
-  std::vector<float> frequencies;
-  for (std::int64_t i = 0; i < shape.head_dim / 2; ++i) {
-    frequencies.push_back(
-        static_cast<float>(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(shape.head_dim))));
-  }
+  const auto norm = [&](const std::string& name) {
+    tensors.push_back({name + ".weight", random_weight(1, shape.hidden).flatten().add(1.0)});
+  };
+  const std::int64_t queries = shape.heads * shape.head_dim, keys = shape.kv_heads * shape.head_dim;
+  matrix("model.embed_tokens", shape.vocab, shape.hidden);
   for (std::int64_t i = 0; i < shape.layers; ++i) {
-    nn::DecoderLayer layer;
-    layer.attention_norm = norm();
-    layer.qkv = {weight(shape.heads * shape.head_dim, shape.hidden),
-                 weight(shape.kv_heads * shape.head_dim, shape.hidden),
-                 weight(shape.kv_heads * shape.head_dim, shape.hidden)};
-    layer.attention_out = weight(shape.hidden, shape.heads * shape.head_dim);
-    layer.mlp_norm = norm();
-    layer.gate = weight(shape.inner, shape.hidden);
-    layer.up = weight(shape.inner, shape.hidden);
-    layer.down = weight(shape.hidden, shape.inner);
-    layer.attention_scale = 1.0 / std::sqrt(static_cast<double>(shape.head_dim));
-    layer.rotary = {.dim = shape.head_dim, .frequencies = frequencies};
-    model.layers.push_back(layer);
+    const std::string layer = fmt::format("model.layers.{}.", i);
+    norm(layer + "input_layernorm");
+    matrix(layer + "self_attn.q_proj", queries, shape.hidden);
+    matrix(layer + "self_attn.k_proj", keys, shape.hidden);
+    matrix(layer + "self_attn.v_proj", keys, shape.hidden);
+    matrix(layer + "self_attn.o_proj", shape.hidden, queries);
+    norm(layer + "post_attention_layernorm");
+    matrix(layer + "mlp.gate_proj", shape.inner, shape.hidden);
+    matrix(layer + "mlp.up_proj", shape.inner, shape.hidden);
+    matrix(layer + "mlp.down_proj", shape.hidden, shape.inner);
   }
-  model.final_norm = norm();
-  model.head = weight(shape.vocab, shape.hidden);
-  return model;
+  norm("model.norm");
+  matrix("lm_head", shape.vocab, shape.hidden);
+  nn::write_safetensors(folder / "model.safetensors", tensors);
+  write_file_atomic(folder / "config.json", config.dump(2));
 }
 
 class Report {
@@ -107,34 +121,22 @@ class Report {
   bool json_;
 };
 
-void measure_memory(const Report& report) {
-  constexpr std::int64_t kBytes = std::int64_t{1} << 29;
-  const at::Tensor block = at::empty({kBytes}, at::TensorOptions().dtype(at::kByte)).fill_(1);
-  const auto* words = reinterpret_cast<const std::uint64_t*>(block.const_data_ptr<std::uint8_t>());
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    std::atomic<std::uint64_t> total{0};
-    const double time = seconds([&] {
-      at::parallel_for(0, kBytes / 8, 1, [&](std::int64_t begin, std::int64_t end) {
-        std::uint64_t sums[8] = {};
-        for (std::int64_t i = begin; i + 8 <= end; i += 8) {
-          for (int lane = 0; lane < 8; ++lane) sums[lane] += words[i + lane];
-        }
-        for (const std::uint64_t sum : sums) total += sum;
-      });
-    });
-    best = std::max(best, static_cast<double>(kBytes) / time / 1e9);
-  }
-  report.line("memory_read_gb_per_s", best, "GB/s", "");
-}
-
-void measure(const Report& report, const std::string& dtype, const std::vector<std::int64_t>& batches, bool prefill) {
+void measure(const Report& report, const std::filesystem::path& folder, const std::string& dtype,
+             const std::vector<std::int64_t>& batches, bool prefill) {
   const Shape shape;
-  const at::ScalarType type = dtype == "fp32" ? at::kFloat : at::kBFloat16;
   nn::DecoderOptions options;
   if (dtype == "int8") options.quantize = nn::WeightType::int8;
   if (dtype == "int4") options.quantize = nn::WeightType::int4;
-  nn::Decoder decoder(make_model(shape, type), options);
+  models::LoadOptions load;
+  if (dtype == "fp32") load.type = at::kFloat;
+  std::unique_ptr<nn::CausalLm> model;
+  std::unique_ptr<nn::Decoder> opened;
+  const double opening = seconds([&] {
+    model = models::load_causal_lm(folder, load);
+    opened = std::make_unique<nn::Decoder>(model->decoder_model(), options);
+  });
+  report.line("load_ms", 1e3 * opening, "ms", fmt::format(",\"dtype\":\"{}\"", dtype));
+  nn::Decoder& decoder = *opened;
   Random random(3);
   const auto token = [&] { return static_cast<nn::TokenId>(random.below(static_cast<std::uint64_t>(shape.vocab))); };
   const auto read_prompt = [&](nn::KvSequence& sequence, std::int64_t length) {
@@ -174,23 +176,58 @@ int run(int argc, char** argv) {
   bool json = false, no_peers = false;
   std::vector<std::string> dtypes = {"bf16", "int8", "int4"};
   std::vector<std::int64_t> batches = {1, 8};
-  bool prefill = true;
+  bool prefill = true, prepare = false;
+  std::filesystem::path folder;
+  std::vector<std::string> peers = {"llama.cpp", "transformers"};
   app.add_flag("--json", json, "One JSON object a line");
   app.add_flag("--no-peers", no_peers, "Leave the peers out");
   app.add_option("--dtype", dtypes, "fp32, bf16, int8, int4");
   app.add_option("--batch", batches, "Sequences that are decoded together");
   app.add_flag("!--no-prefill", prefill, "Leave the prefill out");
+  app.add_option("--peers", peers, "llama.cpp, transformers");
+  app.add_option("--folder", folder, "Where the model's files are made and kept (default: a folder that is removed)");
+  app.add_flag("--prepare", prepare, "Only make the model's files, for runs that may not take long");
   CLI11_PARSE(app, argc, argv);
   const Report report(json);
-  measure_memory(report);
-  for (const std::string& dtype : dtypes) measure(report, dtype, batches, prefill);
-  if (no_peers) return 0;
-  return Subprocess({MOBULA_PEER_PYTHON, MOBULA_PEER_SCRIPT}).wait();
+  std::optional<TemporaryDirectory> temporary;
+  if (folder.empty()) folder = temporary.emplace("bench-llm").path();
+  std::filesystem::create_directories(folder);
+  if (!std::filesystem::exists(folder / "config.json")) write_checkpoint(folder);
+  const auto run_peer = [&](const std::string& peer, const std::string& dtype) {
+    std::vector<std::string> command = {
+        MOBULA_PEER_PYTHON, fmt::format("{}/peer_{}.py", MOBULA_PEERS, peer == "llama.cpp" ? "llama_cpp" : peer),
+        folder.string(), dtype};
+    if (!prefill) command.emplace_back("--no-prefill");
+    if (prepare) command.emplace_back("--prepare");
+    for (const std::int64_t batch : batches) command.insert(command.end(), {"--batch", std::to_string(batch)});
+    if (Subprocess(command).wait() != 0) {
+      throw Error(ErrorCode::unavailable, fmt::format("{} could not be measured", peer), "./dev bench llm installs it");
+    }
+  };
+  if (!prepare) {
+    bench::measure_memory_speed([&](const std::string& pages, const std::string& way, double speed) {
+      report.line("memory_read_gb_per_s", speed, "GB/s", fmt::format(",\"pages\":\"{}\",\"way\":\"{}\"", pages, way));
+    });
+  }
+  // A type's contestants one after the other: what else the machine does then meets them alike.
+  for (const std::string& dtype : dtypes) {
+    if (!prepare) measure(report, folder, dtype, batches, prefill);
+    if (no_peers || dtype == "fp32") continue;
+    for (const std::string& peer : peers) {
+      if (peer == "llama.cpp" || (dtype == "bf16" && !prepare)) run_peer(peer, dtype);
+    }
+  }
+  return 0;
 }
 
 }  // namespace
 }  // namespace mobula
 
 int main(int argc, char** argv) {
-  return mobula::run(argc, argv);
+  try {
+    return mobula::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fputs(mobula::describe(error).c_str(), stderr);
+    return 1;
+  }
 }

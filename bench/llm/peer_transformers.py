@@ -1,32 +1,44 @@
-"""transformers on the model of bench/llm: one JSON object a line. Greedy decode after 128 tokens, prefill of 512, bf16."""
-import json, os, time
+"""transformers on the model of bench/llm: one JSON object a line.
+
+usage: peer_transformers.py FOLDER bf16 [--no-prefill] [--batch N]...    FOLDER holds the checkpoint that bench_llm wrote
+"""
+import argparse
+import json
+import os
+import time
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+import transformers
 
-torch.manual_seed(0)
-config = LlamaConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, num_key_value_heads=8, intermediate_size=2816,
-                     vocab_size=32000, max_position_embeddings=4096, tie_word_embeddings=False)
-model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
-model.generation_config.eos_token_id = None
+transformers.utils.logging.disable_progress_bar()
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("dtype", choices=["bf16"])
+parser.add_argument("--no-prefill", action="store_true")
+parser.add_argument("--batch", type=int, action="append", default=[])
+options = parser.parse_args()
 
 
-def emit(metric, value, batch):
-    print(json.dumps({"bench": "llm", "metric": metric, "value": round(value, 2), "unit": "tok/s", "peer": "transformers", "dtype": "bf16",
+def emit(metric, value, unit, batch):
+    print(json.dumps({"bench": "llm", "metric": metric, "value": round(value, 2), "unit": unit, "peer": "transformers", "dtype": options.dtype,
                       "batch": batch}), flush=True)
 
 
+start = time.perf_counter()
+model = transformers.AutoModelForCausalLM.from_pretrained(options.folder, dtype=torch.bfloat16).eval()
+emit("load_ms", 1e3 * (time.perf_counter() - start), "ms", 1)
 with torch.inference_mode():
-    ids = torch.randint(3, 32000, (1, 512))
-    best = 1e9
-    for _ in range(4):
-        start = time.perf_counter()
-        model(ids, use_cache=True, logits_to_keep=1)
-        best = min(best, time.perf_counter() - start)
-    emit("prefill_tokens_per_s", 512 / best, 1)
-    for batch in (1, 8):
-        ids = torch.randint(3, 32000, (batch, 128))
+    if not options.no_prefill:
+        ids = torch.randint(3, model.config.vocab_size, (1, 512))
+        best = 1e9
+        for _ in range(4):
+            start = time.perf_counter()
+            model(ids, use_cache=True, logits_to_keep=1)
+            best = min(best, time.perf_counter() - start)
+        emit("prefill_tokens_per_s", 512 / best, "tok/s", 1)
+    for batch in options.batch or [1, 8]:
+        ids = torch.randint(3, model.config.vocab_size, (batch, 128))
         best = 1e9
         for _ in range(3):
             out = model(ids, use_cache=True, logits_to_keep=1)
@@ -36,4 +48,4 @@ with torch.inference_mode():
                 out = model(token, past_key_values=cache, use_cache=True)
                 token = out.logits[:, -1].argmax(-1, keepdim=True)
             best = min(best, time.perf_counter() - start)
-        emit("decode_tokens_per_s", batch * 32 / best, batch)
+        emit("decode_tokens_per_s", batch * 32 / best, "tok/s", batch)
