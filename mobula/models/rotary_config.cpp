@@ -102,6 +102,9 @@ RotaryOptions read_rotary(const ConfigReader& config, const RotaryDefaults& defa
   if (type == "linear" || type == "dynamic") {
     options.scaling = type == "linear" ? RotaryScaling::linear : RotaryScaling::dynamic;
     options.factor = required(settings, "factor", type);
+    if (type == "dynamic" && options.dim == 2) {
+      throw_invalid("config.json: rope_type 'dynamic' needs heads of which more than 2 dimensions turn");
+    }
   } else if (type == "llama3") {
     options.scaling = RotaryScaling::llama3;
     options.factor = required(settings, "factor", type);

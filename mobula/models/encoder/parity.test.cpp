@@ -122,6 +122,22 @@ TEST(EncoderConfig, IsRefusedNamingTheKey) {
   EXPECT_NE(refusal("model_type", "bart").find("bart"), std::string::npos);
 }
 
+TEST(EncoderConfig, NamesManyLabelsWithoutDelayAndRefusesMore) {
+  const auto with = [](std::int64_t num_labels) {
+    return Json{{"model_type", "bert"},     {"architectures", {"BertForSequenceClassification"}},
+                {"vocab_size", 5},          {"hidden_size", 2},
+                {"num_attention_heads", 1}, {"num_hidden_layers", 1},
+                {"intermediate_size", 2},   {"max_position_embeddings", 4},
+                {"num_labels", num_labels}, {"id2label", {{"1", "cat"}, {"2", "cat"}}}};
+  };
+  const Json config = make_encoder(with(60000), 1)->config();
+  EXPECT_EQ(config["id2label"].size(), 60000u);
+  EXPECT_EQ(config["id2label"].back(), "LABEL_59999");
+  EXPECT_EQ(config["label2id"]["cat"], 2);
+  EXPECT_EQ(config["label2id"].size(), 59999u);
+  EXPECT_THROW(make_encoder(with(1 << 20), 1), Error);
+}
+
 TEST(SentenceEmbedding, LeavesPaddingOut) {
   const at::Tensor hidden = at::tensor({1.0f, 2.0f, 3.0f, 6.0f, 100.0f, 100.0f}).view({1, 3, 2});
   const at::Tensor mask = at::tensor({1.0f, 1.0f, 0.0f}).to(at::kBool).unsqueeze(0);
