@@ -181,6 +181,8 @@ StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool sk
     : tokenizer_(std::move(tokenizer)), skip_special_tokens_(skip_special_tokens) {}
 
 std::string StreamDecoder::push(TokenId id) {
+  // A model whose table is padded to a round number may draw ids that no token has.
+  if (id >= 0 && static_cast<std::size_t>(id) >= tokenizer_->vocab_size()) return {};
   check_id(id, tokenizer_->vocab_size());
   const Tokenizer::Impl& impl = *tokenizer_->impl_;
   if (const DecodingTable& table = impl.decoding(); table.byte_level()) {

@@ -112,7 +112,7 @@ class StreamEncoder {
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special_tokens = true);
-  /// Adds an id; returns the text that became certain, often empty.
+  /// Adds an id; returns the text that became certain, often empty. An id beyond the vocabulary has no text.
   std::string push(TokenId id);
   /// Returns what is left; incomplete characters become U+FFFD.
   std::string finish();

@@ -61,6 +61,17 @@ TEST(Tokenizer, TellsWhereEachTokenCameFrom) {
   EXPECT_EQ(encoding.offsets, expected);
 }
 
+TEST(StreamDecoder, GivesIdsBeyondTheVocabularyNoText) {
+  const auto tokenizer = make_byte_tokenizer();
+  StreamDecoder decoder(tokenizer);
+  const std::vector<TokenId> ids = tokenizer->encode("ab");
+  std::string text = decoder.push(ids[0]);
+  text += decoder.push(static_cast<TokenId>(tokenizer->vocab_size()) + 7);
+  for (std::size_t i = 1; i < ids.size(); ++i) text += decoder.push(ids[i]);
+  EXPECT_EQ(text + decoder.finish(), "ab");
+  EXPECT_THROW(decoder.push(-1), Error);
+}
+
 TEST(StreamDecoder, HoldsBackIncompleteCharacters) {
   StreamDecoder decoder(make_byte_tokenizer());
   EXPECT_EQ(decoder.push('a'), "a");

@@ -81,9 +81,9 @@ class BadInput(ProgramTest):
         self.change_config(model_type="lama")
         for command in ("generate", "score"):
             self.fails(command, "--model", "model", "--ids", "1,2", code=1, error="model/config.json: model_type 'lama'", hint="llama")
-        self.change_config(model_type="llama", num_attention_heads=5)
-        self.fails("score", "--model", "model", "--ids", "1,2", code=2, error="model/config.json: num_attention_heads")
-        self.change_config(num_attention_heads=2, hidden_act="snake")
+        self.change_config(model_type="llama", num_key_value_heads=3)
+        self.fails("score", "--model", "model", "--ids", "1,2", code=2, error="model/config.json: num_attention_heads 2 is not a multiple of num_key_value_heads 3")
+        self.change_config(num_key_value_heads=1, hidden_act="snake")
         self.fails("score", "--model", "model", "--ids", "1,2", error="model/config.json: hidden_act: activation 'snake'", hint="silu")
         (self.folder / "model" / "config.json").write_text('{"model_type": "llama", ')
         self.fails("score", "--model", "model", "--ids", "1,2", code=1, error="model/config.json")
@@ -101,9 +101,10 @@ class BadInput(ProgramTest):
         self.write_tokenizer(40)
         for command, option in (("generate", "--prompt"), ("score", "--text")):
             self.fails(command, "--model", "model", option, "w1 w2", code=2, error="model/tokenizer.json: the tokenizer has 40 ids, the model's vocabulary 31", hint="different checkpoints")
-        # One id far beyond the others, as added tokens have it.
-        self.write_tokenizer(20, added_tokens=[{"id": 500, "content": "<x>", "special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}])
-        self.fails("generate", "--model", "model", "--prompt", "w1 <x>", code=2, error="model/tokenizer.json: the tokenizer has 501 ids")
+        # A table padded to a round number is as common as it is harmless: what is drawn beyond the tokenizer has no text.
+        self.write_tokenizer(4)
+        done = self.mobula_json("generate", "--model", "model", "--prompt", "w1 w2", "--max-tokens", "8", "--temperature", "0.9")
+        self.assertEqual(done["completion_tokens"], 8)
         (self.folder / "model" / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}}')
         self.fails("generate", "--model", "model", "--prompt", "w1", error="model/tokenizer.json")
 
@@ -112,7 +113,7 @@ class BadInput(ProgramTest):
         (self.folder / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "w1"}]}\n')
         forever = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
         (self.folder / "model" / "chat_template.jinja").write_text(forever)
-        (self.folder / "run.yaml").write_text("source: {jsonl: chats.jsonl}\nsteps:\n  - format_chat: {tokenizer: model}\nsink: {jsonl: out/}\n")
+        (self.folder / "run.yaml").write_text("source: {jsonl: chats.jsonl}\nsteps:\n  - format_chat: {model: model}\nsink: {jsonl: out/}\n")
         done = self.fails("data", "run", "run.yaml", code=1)
         self.assertIn("too long", done.stderr)
         self.assertFalse(list((self.folder / "out").glob("*.jsonl")) if (self.folder / "out").exists() else [])
@@ -125,7 +126,7 @@ class BadInput(ProgramTest):
         self.assertEqual((self.folder / "file").read_text(), "x")
         self.assertEqual(sorted(os.listdir(self.folder)), ["file", "model"])
         shutil.copytree(self.folder / "model", self.folder / "other")
-        self.fails("model", "merge", "model", "other", "--weights", "0.5", "--out", "out", code=2, error="--weights")
+        self.fails("model", "merge", "model", "other", "--weights", "0.5", "--out", "out", code=2, error="1 weights are given for 2 models")
         self.assertFalse((self.folder / "out").exists())
 
 

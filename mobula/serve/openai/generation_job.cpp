@@ -237,7 +237,10 @@ Usage GenerationJob::usage() const {
 }
 
 std::string GenerationJob::text_of(TokenId id) const {
-  return generator_.tokenizer().decode(std::array<TokenId, 1>{id}, false);
+  const text::Tokenizer& tokenizer = generator_.tokenizer();
+  // A model whose table is padded to a round number scores ids that no token has.
+  if (static_cast<std::size_t>(id) >= tokenizer.vocab_size()) return {};
+  return tokenizer.decode(std::array<TokenId, 1>{id}, false);
 }
 
 }  // namespace mobula::serve::openai
