@@ -11,11 +11,14 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <stdexcept>
 #include <thread>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
+#include "mobula/base/subprocess.hpp"
 #include "mobula/core/local/code_address.hpp"
 #include "mobula/core/testing/program.hpp"
 
@@ -48,6 +51,34 @@ TEST(Gang, RunsTheFunctionInEveryRankAndTellsOfEachEnd) {
                                                   "2 of 3 got 'bytes', 4096 shared"}));
   EXPECT_EQ(finished, (std::set<int>{0, 1, 2}));
   EXPECT_FALSE(gang.running());
+}
+
+void look_around(GangMember& member) {
+  std::fputs("words for the driver\n", stderr);
+  member.send(std::filesystem::current_path().string() + " " + program_path());
+  throw std::runtime_error("over");
+}
+
+TEST(Gang, RunsAnotherProgramInAFolderAndRelaysWhatItWrites) {
+  // The members need not be of the process that starts them: on a cluster it is a worker of Ray's.
+  const TemporaryDirectory folder;
+  const auto copy = folder.path() / "a_copy";
+  std::filesystem::copy_file(program_path(), copy);
+  ::testing::internal::CaptureStderr();
+  std::string relayed, message, last;
+  {
+    Gang gang(look_around,
+              {.program = copy.string(), .directory = folder.path().string(), .relay_standard_error = true});
+    while (auto event = gang.next_event(kLong)) {
+      if (event->kind == Kind::standard_error) relayed += event->payload;
+      if (event->kind == Kind::message) message = event->payload;
+      if (event->kind == Kind::failed) last = event->last_stderr;
+    }
+  }
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(message, folder.path().string() + " " + copy.string());
+  EXPECT_NE(relayed.find("words for the driver\n"), std::string::npos) << relayed;
+  EXPECT_EQ(last, relayed);
 }
 
 void add_to_shared(GangMember& member) {
