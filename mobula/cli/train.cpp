@@ -209,6 +209,7 @@ void add_train_command(CommandLine& line) {
                "  mobula train --config recipes/shakespeare-char.yaml --out runs/shakespeare\n"
                "  mobula train --data my.txt --out runs/mine --set train.steps=500 --set scaling.workers=2\n"
                "  mobula train --out runs/mine --resume --set train.steps=1000\n"
+               "  mobula train --config recipes/shakespeare-char.yaml --out runs/there --engine ray://head:6379\n"
                "  mobula train --config recipes/shakespeare-char.yaml --print-config",
                [&line, options] { return run_train(*options, line.globals()); });
   command.add_option("--config", options->config, "YAML file (with --resume: default is the run's own)");
