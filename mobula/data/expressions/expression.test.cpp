@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/random.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/expressions/evaluate.hpp"
 
@@ -108,6 +109,41 @@ TEST(Expression, SuggestsTheNearestColumnAndFunction) {
 TEST(Expression, RefusesOverflowAndTypesThatDoNotFit) {
   EXPECT_NE(error_of("i * 9223372036854775807").find("overflow"), std::string::npos);
   EXPECT_NE(error_of("i + `odd name`").find("int64, string"), std::string::npos);
+}
+
+TEST(Expression, ParsesOrRefusesWhateverItIsGiven) {
+  Random random(1);
+  const std::vector<std::string> good = {
+      "x > 0.5 and s is not null", "if(c, a + 2 * b, -c)", "replace_regex(upper(text), '([A-Z]+)', '<x>')",
+      "cast(id % 7, 'string') == 'a\'\'b' or not (x <= 1e-5)", "coalesce(a, b, 'c')"};
+  int num_parsed = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::string text = good[random.below(good.size())];
+    for (std::uint64_t change = 0; change <= random.below(5); ++change) {
+      const auto at = random.below(text.size() + 1);
+      switch (random.below(4)) {
+        case 0:
+          text.insert(at, 1, static_cast<char>(random.below(256)));
+          break;
+        case 1:
+          text.erase(at, 1 + random.below(4));
+          break;
+        case 2:
+          if (at < text.size()) text[at] = "()'\"+-*/%<>=, "[random.below(14)];
+          break;
+        default:
+          text.insert(at, good[random.below(good.size())].substr(0, random.below(20)));
+      }
+    }
+    try {
+      parse_expression(text);
+      ++num_parsed;
+    } catch (const Error& error) {
+      EXPECT_NE(error.code(), ErrorCode::internal) << text;
+    }
+  }
+  EXPECT_GT(num_parsed, 100);
+  EXPECT_THROW(parse_expression(std::string(100000, '(')), Error);
 }
 
 }  // namespace
