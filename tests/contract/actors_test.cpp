@@ -121,6 +121,18 @@ TEST_P(Actors, RunSoManyCallsAtOnceAsTheyAreToldTo) {
   EXPECT_THROW(rt.get(meeting.call<&Meeting::most>()), mobula::WorkerDiedError);
 }
 
+TEST_P(Actors, StartCallsThatComeTogetherTogether) {
+  if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
+  auto meeting = rt.with(mobula::ActorOptions{.concurrency = 3}).actor<Meeting>();
+  for (int round = 1; round <= 400; ++round) {
+    // About as long as a worker looks for calls before it sleeps.
+    std::this_thread::sleep_for(std::chrono::microseconds(round % 40 * 5));
+    std::vector<mobula::Ref<int>> calls;
+    for (int i = 0; i < 3; ++i) calls.push_back(meeting.call<&Meeting::meet>(3 * round));
+    for (const auto& call : calls) ASSERT_EQ(rt.get(call, 30s), 3 * round);
+  }
+}
+
 TEST_P(Actors, KeepGroupsOfCallsApart) {
   if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
   auto meeting = rt.with(mobula::ActorOptions{.groups = {{"io", 2}}}).actor<Meeting>();

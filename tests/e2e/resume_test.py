@@ -31,6 +31,31 @@ class ResumeTest(mobula_program.ProgramTest):
         return subprocess.Popen([mobula_program.BIN / "mobula", "data", "run", "p.yaml", "--json"], cwd=self.folder,
                                 env={**os.environ, "OUT": out}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+    def run_over_kills(self):
+        """Kills the run after a few more parts each time, and now and then before the first, until it ends by itself."""
+        folder = self.folder / "out"
+        whole = self.folder / "whole"
+        for kills in range(200):
+            process = self.start("out/")
+            wanted = self.num_parts(folder) + random.randrange(0, 12)
+            while process.poll() is None and self.num_parts(folder) < wanted:
+                time.sleep(0.001)
+            time.sleep(random.uniform(0, 0.005))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            out, err = process.communicate(timeout=120)
+            if process.returncode != -signal.SIGKILL:
+                self.assertEqual(process.returncode, 0, err)
+                return out, kills
+            # It may be killed behind its last word, too; _SUCCESS is never there before all parts are.
+            if whole.exists() and (folder / "_SUCCESS").exists():
+                self.assertEqual(self.num_parts(folder), self.num_parts(whole))
+        self.fail("the run never got to its end")
+
+    @staticmethod
+    def num_parts(folder):
+        return len(list(folder.glob("**/part-*.parquet")))
+
     def read(self, out):
         table = pyarrow.concat_tables(pyarrow.parquet.read_table(file) for file in sorted((self.folder / out).glob("part-*.parquet")))
         return table.to_pylist()
@@ -42,20 +67,7 @@ class ResumeTest(mobula_program.ProgramTest):
         expected = self.read("whole")
         self.assertEqual([row["id"] for row in expected], [i for i in range(120_000) if i % 7 != 3])
         random.seed(5)
-        kills = 0
-        for _ in range(200):
-            process = self.start("out/")
-            try:
-                out, err = process.communicate(timeout=random.uniform(0.05, 0.35) + kills * 0.01)
-                self.assertEqual(process.returncode, 0, err)
-                break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                kills += 1
-                # It may be killed behind its last word, too; _SUCCESS is never there before all parts are.
-                if (self.folder / "out" / "_SUCCESS").exists():
-                    self.assertEqual(len(list((self.folder / "out").glob("part-*.parquet"))), 80)
+        out, kills = self.run_over_kills()
         self.assertGreaterEqual(kills, 3)
         last = json.loads(out.strip().splitlines()[-1])
         self.assertGreater(last["parts_before"], 0)
@@ -69,17 +81,7 @@ class ResumeTest(mobula_program.ProgramTest):
             "  - with: {text: \"replace_regex(upper(text), '([A-Z]+)', '<\\\\\\\\1>')\"}\n"
             "sink: {parquet: \"${OUT}\", resume: true, part_rows: 4000, partition_by: key}\nmanifest: manifest.json\n")
         random.seed(6)
-        kills = 0
-        for _ in range(200):
-            process = self.start("out/")
-            try:
-                out, err = process.communicate(timeout=random.uniform(0.1, 0.4) + kills * 0.02)
-                self.assertEqual(process.returncode, 0, err)
-                break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                kills += 1
+        out, kills = self.run_over_kills()
         self.assertGreaterEqual(kills, 2)
         ids = {}
         for file in sorted((self.folder / "out").glob("key=*/part-*.parquet")):

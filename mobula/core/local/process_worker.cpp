@@ -241,18 +241,19 @@ class Worker {
         if (round % 16 == 0 && std::chrono::steady_clock::now() > end) break;
       }
       channel_.spinner.store(0, std::memory_order_seq_cst);
-      // A call that came in the meantime woke nobody because we were looking.
-      if (slot != nullptr && !channel_.empty() && channel_.num_sleeping.load() != 0) {
-        channel_.doorbell.fetch_add(1);
-        futex_wake(&channel_.doorbell, 1, FutexScope::shared);
+      if (slot != nullptr) {
+        channel_.pass_on();
+        return slot;
       }
-      if (slot != nullptr) return slot;
     }
     const std::uint32_t seen = channel_.doorbell.load(std::memory_order_seq_cst);
     channel_.num_sleeping.fetch_add(1, std::memory_order_seq_cst);
     if (channel_.empty()) futex_wait(channel_.doorbell, seen, std::chrono::nanoseconds(-1), FutexScope::shared);
     channel_.num_sleeping.fetch_sub(1, std::memory_order_seq_cst);
-    return channel_.claim(id_);
+    // However many calls came while somebody was looking, they woke nobody: who takes the first wakes the next one.
+    TaskSlot* slot = channel_.claim(id_);
+    if (slot != nullptr) channel_.pass_on();
+    return slot;
   }
 
   const FunctionEntry& function(std::uint32_t index) {
