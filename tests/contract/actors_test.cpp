@@ -133,6 +133,16 @@ TEST_P(Actors, StartCallsThatComeTogetherTogether) {
   }
 }
 
+TEST_P(Actors, RunNoCallThatIsMadeWhenTheLastHasEnded) {
+  if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
+  const int rounds = GetParam().name == "threads" ? 300 : 3;
+  for (int round = 0; round < rounds; ++round) {
+    auto meeting = rt.with(mobula::ActorOptions{.concurrency = 3}).actor<Meeting>();
+    rt.get(rt.stop(meeting));
+    ASSERT_THROW(rt.get(meeting.call<&Meeting::most>()), mobula::WorkerDiedError);
+  }
+}
+
 TEST_P(Actors, KeepGroupsOfCallsApart) {
   if (on_ray()) GTEST_SKIP() << "docs/engines.md: refused on Ray";
   auto meeting = rt.with(mobula::ActorOptions{.groups = {{"io", 2}}}).actor<Meeting>();

@@ -44,6 +44,8 @@ void CallLanes::take(std::vector<Ready>& ready) {
     constructing_ = take_from(lanes_[0], ready);
     return;
   }
+  // Whoever waits for the last call knows of its end before the actor is dead: a call made then must not run.
+  if (ending_ && num_running_ > 0) return;
   bool any_waiting = false;
   for (Lane& lane : lanes_) {
     while (!lane.waiting.empty() && !lane.blocked && lane.num_running < lane.width) {
@@ -54,6 +56,7 @@ void CallLanes::take(std::vector<Ready>& ready) {
   if (last_ == nullptr || any_waiting || num_running_ > 0) return;
   ++lanes_[0].num_running;
   ++num_running_;
+  ending_ = true;
   ready.push_back({std::exchange(last_, nullptr), nullptr});
 }
 

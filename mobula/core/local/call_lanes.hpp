@@ -46,6 +46,7 @@ class CallLanes {
   void (*argument_ready_)(Waiter*);
   std::vector<Lane> lanes_;
   Task* last_ = nullptr;  ///< the actor's end
+  bool ending_ = false;   ///< the last call has been taken: there is no object for those behind it
   std::size_t num_running_ = 0;
   bool constructing_ = false;
   bool constructed_ = false;
