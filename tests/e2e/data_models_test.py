@@ -2,7 +2,6 @@
 import json
 import pathlib
 import random
-import signal
 import subprocess
 import unittest
 
@@ -140,18 +139,9 @@ class DataModelsTest(ProgramTest):
         expected = self.parts("whole")
         self.assertEqual([row["id"] for row in expected], [i for i in range(600) if i % 5 != 2])
         self.pipeline(step, "{jsonl: out/, resume: true, part_rows: 40}", before)
-        kills = 0
-        for attempt in range(60):
-            process = subprocess.Popen([BIN / "mobula", "data", "run", "p.yaml", "--json"], cwd=self.folder,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            try:
-                out, err = process.communicate(timeout=random.uniform(0.3, 0.9) + 0.1 * attempt)
-                self.assertEqual(process.returncode, 0, err)
-                break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                kills += 1
+        start = lambda: subprocess.Popen([BIN / "mobula", "data", "run", "p.yaml", "--json"], cwd=self.folder,
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        out, kills = self.run_over_kills(start, (self.folder / "out", "part-*.jsonl"), 3, whole=15)
         self.assertGreaterEqual(kills, 2)
         last = json.loads(out.strip().splitlines()[-1])
         self.assertEqual(last["rows"] + last["rows_before"], 480)

@@ -2,7 +2,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import time
 import unittest
@@ -31,31 +30,6 @@ class ResumeTest(mobula_program.ProgramTest):
         return subprocess.Popen([mobula_program.BIN / "mobula", "data", "run", "p.yaml", "--json"], cwd=self.folder,
                                 env={**os.environ, "OUT": out}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run_over_kills(self):
-        """Kills the run after a few more parts each time, and now and then before the first, until it ends by itself."""
-        folder = self.folder / "out"
-        whole = self.folder / "whole"
-        for kills in range(200):
-            process = self.start("out/")
-            wanted = self.num_parts(folder) + random.randrange(0, 12)
-            while process.poll() is None and self.num_parts(folder) < wanted:
-                time.sleep(0.001)
-            time.sleep(random.uniform(0, 0.005))
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-            out, err = process.communicate(timeout=120)
-            if process.returncode != -signal.SIGKILL:
-                self.assertEqual(process.returncode, 0, err)
-                return out, kills
-            # It may be killed behind its last word, too; _SUCCESS is never there before all parts are.
-            if whole.exists() and (folder / "_SUCCESS").exists():
-                self.assertEqual(self.num_parts(folder), self.num_parts(whole))
-        self.fail("the run never got to its end")
-
-    @staticmethod
-    def num_parts(folder):
-        return len(list(folder.glob("**/part-*.parquet")))
-
     def read(self, out):
         table = pyarrow.concat_tables(pyarrow.parquet.read_table(file) for file in sorted((self.folder / out).glob("part-*.parquet")))
         return table.to_pylist()
@@ -67,7 +41,7 @@ class ResumeTest(mobula_program.ProgramTest):
         expected = self.read("whole")
         self.assertEqual([row["id"] for row in expected], [i for i in range(120_000) if i % 7 != 3])
         random.seed(5)
-        out, kills = self.run_over_kills()
+        out, kills = self.run_over_kills(lambda: self.start("out/"), (self.folder / "out", "part-*.parquet"), 11, whole=80)
         self.assertGreaterEqual(kills, 3)
         last = json.loads(out.strip().splitlines()[-1])
         self.assertGreater(last["parts_before"], 0)
@@ -81,7 +55,7 @@ class ResumeTest(mobula_program.ProgramTest):
             "  - with: {text: \"replace_regex(upper(text), '([A-Z]+)', '<\\\\\\\\1>')\"}\n"
             "sink: {parquet: \"${OUT}\", resume: true, part_rows: 4000, partition_by: key}\nmanifest: manifest.json\n")
         random.seed(6)
-        out, kills = self.run_over_kills()
+        out, kills = self.run_over_kills(lambda: self.start("out/"), (self.folder / "out", "*/part-*.parquet"), 11)
         self.assertGreaterEqual(kills, 2)
         ids = {}
         for file in sorted((self.folder / "out").glob("key=*/part-*.parquet")):
