@@ -7,14 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <fstream>
-#include <iomanip>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "mobula/core/gang.hpp"
 #include "mobula/core/runtime.hpp"
+#include "mobula/core/testing/worker_processes.hpp"
 
 namespace mobula {
 namespace {
@@ -90,30 +87,9 @@ TEST(TensorCodec, RefusesDamagedBytes) {
   EXPECT_THROW(from_bytes<at::Tensor>(huge), Error);
 }
 
-/// Tells whether `address` lies in memory that is shared with other processes.
-bool shared_with_processes(const void* address) {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    std::uintptr_t first = 0;
-    std::uintptr_t last = 0;
-    char rights[5] = {};
-    std::istringstream in(line);
-    char dash = 0;
-    in >> std::hex >> first >> dash >> last >> std::setw(5) >> rights;
-    const auto at = reinterpret_cast<std::uintptr_t>(address);
-    if (at >= first && at < last) return rights[3] == 's';
-  }
-  return false;
-}
+[[maybe_unused]] const auto* const kWorkers = ::testing::AddGlobalTestEnvironment(new mobula::testing::ServeWorkers);
 
-/// Worker processes run this program: they serve before any test runs.
-class Workers : public testing::Environment {
- public:
-  void SetUp() override { serve_if_worker(); }
-};
-[[maybe_unused]] const auto* const kWorkers = testing::AddGlobalTestEnvironment(new Workers);
-
-class TensorsAcrossProcesses : public testing::Test {
+class TensorsAcrossProcesses : public ::testing::Test {
  protected:
   Runtime rt{RuntimeOptions{.num_cpus = 2}};
   TaskOptions process{.isolation = Isolation::process};
@@ -132,11 +108,12 @@ TEST_F(TensorsAcrossProcesses, AreLookedAtWhereTheyLie) {
   const auto view = rt.view(ref);
   const auto again = rt.view(ref);
   EXPECT_EQ(view->const_data_ptr(), again->const_data_ptr());
-  EXPECT_TRUE(shared_with_processes(view->const_data_ptr()));
+  EXPECT_TRUE(mobula::testing::shared_with_processes(view->const_data_ptr()));
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(view->const_data_ptr()) % 64, 0u);
   EXPECT_EQ(rt.get(rt.with(process).remote<sum_of>(ref)), 199'999.0 * 100'000);
   EXPECT_TRUE(view->equal(at::arange(200'000, at::kDouble)));
-  EXPECT_FALSE(shared_with_processes(rt.get(ref).const_data_ptr())) << "the caller may write to what get() returns";
+  EXPECT_FALSE(mobula::testing::shared_with_processes(rt.get(ref).const_data_ptr()))
+      << "the caller may write to what get() returns";
 }
 
 TEST_F(TensorsAcrossProcesses, OutliveTheirRefInAView) {

@@ -231,9 +231,9 @@ class Worker {
   }
 
   TaskSlot* wait() {
+    TaskSlot* slot = nullptr;
     std::uint32_t nobody = 0;
     if (channel_.spinner.compare_exchange_strong(nobody, id_)) {
-      TaskSlot* slot = nullptr;
       const auto end = std::chrono::steady_clock::now() + kSpinTime;
       for (int round = 1; slot == nullptr; ++round) {
         slot = channel_.claim(id_);
@@ -241,17 +241,15 @@ class Worker {
         if (round % 16 == 0 && std::chrono::steady_clock::now() > end) break;
       }
       channel_.spinner.store(0, std::memory_order_seq_cst);
-      if (slot != nullptr) {
-        channel_.pass_on();
-        return slot;
-      }
     }
-    const std::uint32_t seen = channel_.doorbell.load(std::memory_order_seq_cst);
-    channel_.num_sleeping.fetch_add(1, std::memory_order_seq_cst);
-    if (channel_.empty()) futex_wait(channel_.doorbell, seen, std::chrono::nanoseconds(-1), FutexScope::shared);
-    channel_.num_sleeping.fetch_sub(1, std::memory_order_seq_cst);
+    if (slot == nullptr) {
+      const std::uint32_t seen = channel_.doorbell.load(std::memory_order_seq_cst);
+      channel_.num_sleeping.fetch_add(1, std::memory_order_seq_cst);
+      if (channel_.empty()) futex_wait(channel_.doorbell, seen, std::chrono::nanoseconds(-1), FutexScope::shared);
+      channel_.num_sleeping.fetch_sub(1, std::memory_order_seq_cst);
+      slot = channel_.claim(id_);
+    }
     // However many calls came while somebody was looking, they woke nobody: who takes the first wakes the next one.
-    TaskSlot* slot = channel_.claim(id_);
     if (slot != nullptr) channel_.pass_on();
     return slot;
   }

@@ -7,11 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <iomanip>
 #include <map>
 #include <set>
-#include <sstream>
 #include <string>
 #include <thread>
 
@@ -19,6 +16,7 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/core.hpp"
+#include "mobula/core/testing/worker_processes.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/rows/map.hpp"
@@ -410,28 +408,7 @@ TEST(BatchValue, GoesThroughBytes) {
   EXPECT_EQ(count.size(), out.size());
 }
 
-/// Tells whether `address` lies in memory that is shared with other processes.
-bool shared_with_processes(const void* address) {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    std::uintptr_t first = 0;
-    std::uintptr_t last = 0;
-    char rights[5] = {};
-    std::istringstream in(line);
-    char dash = 0;
-    in >> std::hex >> first >> dash >> last >> std::setw(5) >> rights;
-    const auto at = reinterpret_cast<std::uintptr_t>(address);
-    if (at >= first && at < last) return rights[3] == 's';
-  }
-  return false;
-}
-
-/// Worker processes run this program: they serve before any test runs.
-class Workers : public testing::Environment {
- public:
-  void SetUp() override { serve_if_worker(); }
-};
-[[maybe_unused]] const auto* const kWorkers = testing::AddGlobalTestEnvironment(new Workers);
+[[maybe_unused]] const auto* const kWorkers = ::testing::AddGlobalTestEnvironment(new mobula::testing::ServeWorkers);
 
 BatchValue counted(std::int64_t rows) {
   return {Dataset::range(rows).collect().front()};
@@ -449,8 +426,8 @@ TEST(BatchValue, IsLookedAtWhereItLiesInSharedMemory) {
   auto ref = rt.with(process).remote<counted>(50'000);
   const auto view = rt.view(ref);
   EXPECT_EQ(first_column(*view), first_column(*rt.view(ref)));
-  EXPECT_TRUE(shared_with_processes(first_column(*view)));
-  EXPECT_TRUE(shared_with_processes(first_column(rt.get(ref))));
+  EXPECT_TRUE(mobula::testing::shared_with_processes(first_column(*view)));
+  EXPECT_TRUE(mobula::testing::shared_with_processes(first_column(rt.get(ref))));
   EXPECT_EQ(rt.get(rt.with(process).remote<rows_of>(ref)), 50'000);
   ref = {};
   EXPECT_TRUE(view->batch->Equals(*Dataset::range(50'000).collect().front()));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
+#include "mobula/data/sources/block_piece.hpp"
 
 namespace mobula::data {
 namespace {
@@ -49,15 +50,6 @@ class RowsOfPiece : public Piece {
   std::int64_t begin_;
   std::int64_t end_;
   std::int64_t next_ = 0;
-};
-
-class BlockPiece : public Piece {
- public:
-  explicit BlockPiece(Block block) : block_(std::move(block)) {}
-  Block read() override { return std::exchange(block_, {}); }
-
- private:
-  Block block_;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/sources/block_piece.hpp"
 #include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
@@ -72,15 +73,6 @@ class RangeSource : public Source {
   std::int64_t rows_per_block_;
   std::int64_t next_ = 0;
   std::shared_ptr<arrow::Schema> schema_;
-};
-
-class BlockPiece : public Piece {
- public:
-  explicit BlockPiece(Block block) : block_(std::move(block)) {}
-  Block read() override { return std::exchange(block_, {}); }
-
- private:
-  Block block_;
 };
 
 class BlockSource : public Source {
