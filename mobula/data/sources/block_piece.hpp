@@ -1,4 +1,4 @@
-/// A piece of a source that is in memory already.
+/// A piece of a source that is in memory already. Internal to this layer.
 #pragma once
 
 #include <utility>
