@@ -163,9 +163,8 @@ bool RayEngine::fetch(Object& object, int timeout_ms) {
   Task* task = object.task();
   if (failure.kind == kRayNone) {
     connection_->bridge().release(frame.owner);
+    // Without a message: throw_ray_failure() says what a death without one is.
     failure.kind = task != nullptr && task->actor() != nullptr ? kRayActorDied : kRayWorkerDied;
-    constexpr std::string_view kText = "its worker has died, or can't be reached any more";
-    std::copy(kText.begin(), kText.end(), failure.message);
   }
   if (task == nullptr) {
     try {
