@@ -1,7 +1,7 @@
 """The independent reference for adapters: Hugging Face PEFT.
 
 reference_adapters.py make DIR SEED   DIR/CASE/model, DIR/CASE/adapter, and DIR/CASE/expected.safetensors: ids, logits with
-                                      the adapter, merged.NAME
+                                      the adapter, plain ones without, merged.NAME
 reference_adapters.py check DIR...    folders with model, ours (an adapter that Mobula wrote) and expected.safetensors: fails
                                       where PEFT computes other logits from ours
 """
@@ -31,6 +31,8 @@ def ia3(**more):
     return lambda rng: peft.IA3Config(**more)
 
 
+# Wider than gpt2 alone: a LayerNorm over two values leaves nothing but their order, which an adapter hardly changes.
+wide_gpt2 = lambda rng: gpt2(rng, n_embd=30)
 phi3 = lambda rng: llama_like(transformers.Phi3Config, rng, head_dim=None, num_attention_heads=2, num_key_value_heads=1, hidden_size=20, sliding_window=None)
 CASES = {
     "lora": (llama, lora()),
@@ -39,9 +41,9 @@ CASES = {
     "dora": (lambda rng: llama(rng, attention_bias=True, mlp_bias=True), lora(use_dora=True)),
     "dora-rslora": (llama, lora(use_dora=True, use_rslora=True)),
     "ia3": (lambda rng: llama(rng, attention_bias=True), ia3(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])),
-    "gpt2": (gpt2, lora(target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
-    "gpt2-dora": (gpt2, lora(target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True, use_dora=True)),
-    "gpt2-ia3": (gpt2, ia3(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True)),
+    "gpt2": (wide_gpt2, lora(target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
+    "gpt2-dora": (wide_gpt2, lora(target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True, use_dora=True)),
+    "gpt2-ia3": (wide_gpt2, ia3(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True)),
     "neox": (neox, lora(target_modules=["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"])),
     "neox-dora": (neox, lora(target_modules=["query_key_value"], use_dora=True)),
     "bloom-ia3": (lambda rng: bloom(rng), ia3(target_modules=["query_key_value", "mlp.dense_4h_to_h"], feedforward_modules=["mlp.dense_4h_to_h"])),
@@ -59,6 +61,10 @@ def make(directory, seed):
         randomize(model, seed + index)
         folder = os.path.join(directory, name)
         model.save_pretrained(os.path.join(folder, "model"))
+        length = rng.randrange(9, 20)
+        ids = torch.tensor([[rng.randrange(model.config.vocab_size) for _ in range(length)] for _ in range(2)])
+        with torch.no_grad():
+            plain = model(ids).logits
         tuned = peft.get_peft_model(model, adapter(rng)).eval()
         generator = torch.Generator().manual_seed(seed + index)
         with torch.no_grad():
@@ -68,10 +74,8 @@ def make(directory, seed):
                 elif "magnitude" in parameter or "ia3_l" in parameter:
                     tensor.mul_(1 + 0.3 * torch.randn(tensor.shape, generator=generator))
         tuned.save_pretrained(os.path.join(folder, "adapter"))
-        length = rng.randrange(9, 20)
-        ids = torch.tensor([[rng.randrange(model.config.vocab_size) for _ in range(length)] for _ in range(2)])
         with torch.no_grad():
-            out = {"ids": ids, "logits": tuned(ids).logits}
+            out = {"ids": ids, "logits": tuned(ids).logits, "plain": plain}
             merged = tuned.merge_and_unload()
             for parameter, tensor in merged.state_dict().items():
                 if not (parameter == "lm_head.weight" and merged.config.tie_word_embeddings):
