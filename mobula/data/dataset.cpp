@@ -81,20 +81,16 @@ class Watcher {
   std::thread thread_;
 };
 
-/// Runs a plan, and sees to what a run leaves behind.
-PartFigures run(const PlanNode& plan, Sink& sink, const RunOptions& options, PartSource part = nullptr) {
+/// Runs a plan.
+PartFigures run(const PlanNode& plan, Sink& sink, const RunOptions& options, std::shared_ptr<BadRows> bad_rows,
+                PartSource part = nullptr) {
   PlanContext context = context_of(options);
+  context.bad_rows = std::move(bad_rows);
   if (part != nullptr) context.ordered = true;
   context.part = std::move(part);
   RunResult result;
-  try {
-    const Watcher watcher(options, context.statistics);
-    result.rows = run_plan(plan, sink, context);
-  } catch (...) {
-    context.bad_rows->write_dead_letter();
-    throw;
-  }
-  context.bad_rows->write_dead_letter();
+  const Watcher watcher(options, context.statistics);
+  result.rows = run_plan(plan, sink, context);
   result.skipped = context.bad_rows->num_skipped();
   result.statistics = context.statistics->to_json();
   return {std::move(result), context.statistics};
@@ -162,7 +158,7 @@ Dataset Dataset::read(const std::vector<std::string>& paths, std::string format,
   return Dataset(std::make_shared<SourceNode>([paths, format, options](const PlanContext& context) {
     ReadOptions own = options;
     own.exclude.insert(own.exclude.end(), context.excluded.begin(), context.excluded.end());
-    return open_source(format, paths, own, context.bad_rows);
+    return open_source(format, paths, own, context.bad_rows->skips());
   }));
 }
 
@@ -189,14 +185,15 @@ Dataset Dataset::exclude(std::vector<std::string> patterns) const {
 
 Dataset Dataset::filter(const std::string& predicate) const {
   parse_expression(predicate);
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [predicate](const PlanContext&) { return filter_operator(predicate); }));
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [predicate](const PlanContext& context) { return filter_operator(predicate, context.bad_rows); }));
 }
 
 Dataset Dataset::with(std::vector<std::pair<std::string, std::string>> columns) const {
   for (const auto& [name, text] : columns) parse_expression(text);
-  return Dataset(std::make_shared<OperatorNode>(
-      plan_, [columns = std::move(columns)](const PlanContext&) { return with_operator(columns); }));
+  return Dataset(std::make_shared<OperatorNode>(plan_, [columns = std::move(columns)](const PlanContext& context) {
+    return with_operator(columns, context.bad_rows);
+  }));
 }
 
 Dataset Dataset::select(std::vector<std::string> columns) const {
@@ -216,8 +213,9 @@ Dataset Dataset::rename(std::vector<std::pair<std::string, std::string>> names) 
 
 Dataset Dataset::decode_image(DecodeImageOptions options) const {
   options.validate();
-  return Dataset(std::make_shared<OperatorNode>(
-      plan_, [options = std::move(options)](const PlanContext&) { return decode_image_operator(options); }));
+  return Dataset(std::make_shared<OperatorNode>(plan_, [options = std::move(options)](const PlanContext& context) {
+    return decode_image_operator(options, context.bad_rows);
+  }));
 }
 
 Dataset Dataset::map_batches(std::function<RecordBatchPointer(const RecordBatchPointer&)> function,
@@ -393,15 +391,14 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
                   fmt::format("name one of {}", fmt::join(writable_formats(), ", ")));
   }
   if (write.resume) {
-    if (!options.on_error.dead_letter.empty()) {
-      throw Error(ErrorCode::unsupported, "resume: a dead-letter file would hold the last run's rows alone",
-                  "leave dead_letter out");
-    }
     PlanContext context = context_of(options);
     PartedRun parted;
     plan_->open_sources(context, parted.sources);
     parted.memory = context.memory;
-    parted.run = [&](Sink& sink, PartSource part) { return run(*plan_, sink, options, std::move(part)); };
+    parted.on_error = options.on_error;
+    parted.run = [&](Sink& sink, PartSource part, std::shared_ptr<BadRows> bad_rows) {
+      return run(*plan_, sink, options, std::move(bad_rows), std::move(part));
+    };
     return end_run(write_parts(path, format, write, parted), options);
   }
   if (format_named(format).whole_folder) {
@@ -424,7 +421,15 @@ RunResult Dataset::write_file(const std::string& path, const std::string& format
 }
 
 RunResult Dataset::run_into(Sink& sink, const RunOptions& options) const {
-  PartFigures done = run(*plan_, sink, options);
+  const auto bad_rows = std::make_shared<BadRows>(options.on_error);
+  PartFigures done;
+  try {
+    done = run(*plan_, sink, options, bad_rows);
+  } catch (...) {
+    write_dead_letter(options.on_error, bad_rows->lines());
+    throw;
+  }
+  write_dead_letter(options.on_error, bad_rows->lines());
   done.result.manifest = readable_manifest(done.statistics->manifest());
   return end_run(std::move(done.result), options);
 }

@@ -51,7 +51,7 @@ struct RunOptions {
 /// What a run did.
 struct RunResult {
   std::int64_t rows = 0;          ///< that reached the end
-  std::int64_t skipped = 0;       ///< bad rows that were left out
+  std::int64_t skipped = 0;       ///< bad rows that were left out, those of parts that were there included
   std::int64_t parts_before = 0;  ///< WriteOptions::resume: parts that were there already
   std::int64_t rows_before = 0;   ///< and the rows in them
   /// Stages that ran beside each other: [{"operators": [{"name", "rows", "bytes", "busy_s"}], "threads", "seconds",
@@ -69,6 +69,9 @@ struct MapOptions {
   std::string name = "function";          ///< in statistics and errors
   int max_instances = 0;                  ///< of a stateful function at a time; 0: one a thread
   std::shared_ptr<arrow::Schema> schema;  ///< that comes out; null: the function is called once without rows to see
+  /// Dataset::map_rows: whether one row comes out for each that goes in and does not fail, in their order, so that what
+  /// comes behind still knows their file and number.
+  bool keeps_rows = false;
 };
 
 /// Says that a function failed on a row of its batch. Throws where bad rows end the run.

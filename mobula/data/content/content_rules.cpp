@@ -15,7 +15,6 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
-#include "mobula/data/blocks/take_rows.hpp"
 #include "mobula/data/content/minhash.hpp"
 #include "mobula/data/plan/plan.hpp"
 
@@ -111,10 +110,7 @@ class KeepContent : public OrderedStep {
       report_->note(reason, reason.empty() ? "" : block.describe_row(row), text);
       if (reason.empty()) rows.push_back(static_cast<std::uint32_t>(row));
     }
-    if (static_cast<std::int64_t>(rows.size()) == texts.length()) return true;
-    block.batch = take_rows(block.batch, rows, describe());
-    block.origin = nullptr;
-    block.rows = nullptr;
+    block.pick(rows, describe());
     return true;
   }
   void finish() override {

@@ -242,13 +242,6 @@ std::int64_t batch_bytes(const arrow::RecordBatch& batch) {
   return bytes.ok() ? *bytes : arrow::util::TotalBufferSize(batch);
 }
 
-void BlockOperator::change(Block& block) const {
-  block.batch = apply(block);
-  if (keeps_rows()) return;
-  block.origin = nullptr;
-  block.rows = nullptr;
-}
-
 StretchStatistics& RunStatistics::add() {
   const std::lock_guard lock(mutex_);
   stretches_.push_back(std::make_unique<StretchStatistics>());

@@ -65,19 +65,17 @@ class SourceRows {
   std::map<std::string, std::int64_t> files_;
 };
 
-/// Changes blocks one by one. apply() is called by several threads at once.
+/// Changes blocks one by one. change() is called by several threads at once.
 class BlockOperator {
  public:
   virtual ~BlockOperator() = default;
   virtual std::string describe() const = 0;
   /// Returns the columns that come out. Throws Error where the operator does not fit the columns that go in.
   virtual std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) = 0;
-  virtual std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const = 0;
-  /// Tells whether one row comes out for each that goes in, in their order.
+  /// Tells whether one row comes out for each that goes in, in their order, save bad ones.
   virtual bool keeps_rows() const { return true; }
-  /// Changes a block, and what it knows of its rows' origin. By default the rows are as they were where keeps_rows(), else
-  /// nothing is known of them.
-  virtual void change(Block& block) const;
+  /// Changes a block, and what it knows of its rows' origin.
+  virtual void change(Block& block) const = 0;
   /// Returns what rows must meet to come out; null where the operator is no filter.
   virtual std::shared_ptr<const Expression> predicate() const { return nullptr; }
   /// Returns the columns that the operator reads; nothing where it may read all.

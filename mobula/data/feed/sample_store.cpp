@@ -108,7 +108,7 @@ struct SampleStore::State {
       if (block.batch == nullptr) break;
       for (const auto& op : stretch.operators) {
         const std::int64_t before = block.batch->num_rows();
-        block.batch = op->apply(block);
+        op->change(block);
         if (block.batch->num_rows() != before) {
           throw Error(ErrorCode::unsupported,
                       fmt::format("{}: made {} rows of {}, so that rows have no numbers", op->describe(),

@@ -15,10 +15,12 @@
 
 namespace mobula::data {
 
-/// Keeps the rows for which the expression is true; null is not.
-std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate);
-/// Sets columns to expressions of the columns that go in, all at once; new names come last, in order.
-std::unique_ptr<BlockOperator> with_operator(std::vector<std::pair<std::string, std::string>> columns);
+/// Keeps the rows for which the expression is true; null is not. Rows on which it fails go to `bad_rows`.
+std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate, std::shared_ptr<BadRows> bad_rows);
+/// Sets columns to expressions of the columns that go in, all at once; new names come last, in order. Rows on which one fails
+/// go to `bad_rows`.
+std::unique_ptr<BlockOperator> with_operator(std::vector<std::pair<std::string, std::string>> columns,
+                                             std::shared_ptr<BadRows> bad_rows);
 /// Keeps these columns, in this order.
 std::unique_ptr<BlockOperator> select_operator(std::vector<std::string> columns);
 /// Leaves these columns out.
@@ -26,8 +28,9 @@ std::unique_ptr<BlockOperator> drop_operator(std::vector<std::string> columns);
 /// Gives columns other names: (old, new).
 std::unique_ptr<BlockOperator> rename_operator(std::vector<std::pair<std::string, std::string>> names);
 
-/// Decodes a column of image files into pixels of one size.
-std::unique_ptr<BlockOperator> decode_image_operator(const DecodeImageOptions& options);
+/// Decodes a column of image files into pixels of one size. Rows whose file can't be decoded go to `bad_rows`.
+std::unique_ptr<BlockOperator> decode_image_operator(const DecodeImageOptions& options,
+                                                     std::shared_ptr<BadRows> bad_rows);
 
 /// Changes a batch of any number of rows into another.
 using BatchFunction = std::function<std::shared_ptr<arrow::RecordBatch>(const std::shared_ptr<arrow::RecordBatch>&)>;

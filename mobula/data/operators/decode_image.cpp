@@ -14,6 +14,7 @@
 #include "mobula/base/nearest.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/operators/block_operators.hpp"
+#include "mobula/data/operators/failing_rows.hpp"
 #include "mobula/image/image.hpp"
 #include "mobula/image/resize.hpp"
 
@@ -33,8 +34,9 @@ image::Filter filter_named(const std::string& name) {
 
 class DecodeImage : public BlockOperator {
  public:
-  explicit DecodeImage(DecodeImageOptions options)
+  DecodeImage(DecodeImageOptions options, std::shared_ptr<BadRows> bad_rows)
       : options_(std::move(options)),
+        bad_rows_(std::move(bad_rows)),
         filter_(filter_named(options_.filter)),
         channels_(options_.grey ? 1 : 3),
         size_(options_.center_crop ? *options_.center_crop : *options_.resize) {
@@ -69,53 +71,64 @@ class DecodeImage : public BlockOperator {
     schema_ = arrow::schema(std::move(fields));
     return schema_;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    const auto& files = static_cast<const arrow::BinaryArray&>(*block.batch->column(column_));
-    auto images = options_.mean.empty() ? pixels<std::uint8_t>(files, block) : pixels<float>(files, block);
+  void change(Block& block) const override {
+    auto images = options_.mean.empty() ? pixels<std::uint8_t>(block) : pixels<float>(block);
     arrow::ArrayVector arrays = block.batch->columns();
     if (replaced_ >= 0) {
       arrays[static_cast<std::size_t>(replaced_)] = std::move(images);
     } else {
       arrays.push_back(std::move(images));
     }
-    return arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(arrays));
+    block.batch = arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(arrays));
   }
 
  private:
   std::int64_t samples() const { return size_.first * size_.second * channels_; }
 
+  /// Decodes the files of a block, out of which rows whose file can't be decoded are left.
   template <class T>
-  std::shared_ptr<arrow::Array> pixels(const arrow::BinaryArray& files, const Block& block) const {
-    const std::int64_t rows = files.length();
+  std::shared_ptr<arrow::Array> pixels(Block& block) const {
+    const auto column = block.batch->column(column_);
+    const auto& files = static_cast<const arrow::BinaryArray&>(*column);
     std::shared_ptr<arrow::Buffer> buffer =
-        take(arrow::AllocateBuffer(rows * samples() * static_cast<std::int64_t>(sizeof(T))), describe());
+        take(arrow::AllocateBuffer(files.length() * samples() * static_cast<std::int64_t>(sizeof(T))), describe());
     T* out = reinterpret_cast<T*>(buffer->mutable_data());
-    std::vector<std::uint8_t> present(static_cast<std::size_t>(rows), 1);
-    for (std::int64_t row = 0; row < rows; ++row, out += samples()) {
+    std::vector<std::uint8_t> present;
+    std::vector<std::uint32_t> kept;
+    for (std::int64_t row = 0; row < files.length(); ++row) {
       if (files.IsNull(row)) {
-        present[static_cast<std::size_t>(row)] = 0;
         std::fill_n(out, samples(), T{0});
-        continue;
+      } else {
+        try {
+          place(prepared(files.GetView(row)), out);
+        } catch (const Error& error) {
+          fail_row(named(block, row), row, describe(), error, *bad_rows_);
+          continue;
+        }
       }
-      place(prepared(files.GetView(row), name_of(block, row)), out);
+      out += samples();
+      present.push_back(files.IsValid(row) ? 1 : 0);
+      kept.push_back(static_cast<std::uint32_t>(row));
     }
+    block.pick(kept, describe());
     std::shared_ptr<arrow::Buffer> validity;
     if (files.null_count() > 0) validity = take(arrow::internal::BytesToBits(present), describe());
     const auto item = type_->field(0)->type();
+    const auto rows = static_cast<std::int64_t>(kept.size());
     auto items = arrow::MakeArray(arrow::ArrayData::Make(item, rows * samples(), {nullptr, std::move(buffer)}, 0));
     return std::make_shared<arrow::FixedSizeListArray>(type_, rows, std::move(items), std::move(validity),
                                                        files.null_count());
   }
-  /// Names the file that a row's bytes came from, by its column "path" where it has one, and the operator.
-  std::string name_of(const Block& block, std::int64_t row) const {
+  /// Names the file that a row's bytes came from where the column "path" tells it: more than the row's own place does.
+  static Block named(const Block& block, std::int64_t row) {
     const auto paths = block.batch->GetColumnByName("path");
-    if (paths != nullptr && paths->type_id() == arrow::Type::STRING && paths->IsValid(row)) {
-      return fmt::format("{}: decode_image", static_cast<const arrow::StringArray&>(*paths).GetView(row));
-    }
-    return fmt::format("{}: decode_image", block.describe_row(row));
+    if (paths == nullptr || paths->type_id() != arrow::Type::STRING || paths->IsNull(row)) return block;
+    Block named{block.batch};
+    named.file = std::make_shared<const std::string>(static_cast<const arrow::StringArray&>(*paths).GetView(row));
+    return named;
   }
-  image::Image prepared(std::string_view file, const std::string& name) const {
-    image::Image made = image::decode_image(file, name);
+  image::Image prepared(std::string_view file) const {
+    image::Image made = image::decode_image(file, "image");
     if (options_.grey) made = image::to_grey(made);
     if (options_.resize) made = image::resize(made, options_.resize->first, options_.resize->second, filter_);
     if (options_.shorter_side > 0) {
@@ -127,10 +140,10 @@ class DecodeImage : public BlockOperator {
     if (!options_.center_crop) return made;
     const auto [height, width] = *options_.center_crop;
     if (made.height < height || made.width < width) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("{}: {} x {} pixels are too few for a crop of {} x {}", name, made.width, made.height,
-                              width, height),
-                  "resize first");
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("{} x {} pixels are too few for a crop of {} x {}", made.width, made.height, width, height),
+          "resize first");
     }
     // Halves are rounded to even, as torchvision's CenterCrop does.
     const auto middle = [](std::int64_t rest) { return rest % 4 == 3 ? (rest + 1) / 2 : rest / 2; };
@@ -161,6 +174,7 @@ class DecodeImage : public BlockOperator {
   }
 
   DecodeImageOptions options_;
+  std::shared_ptr<BadRows> bad_rows_;
   image::Filter filter_;
   std::int64_t channels_;
   std::pair<std::int64_t, std::int64_t> size_;
@@ -198,9 +212,10 @@ void DecodeImageOptions::validate() const {
   }
 }
 
-std::unique_ptr<BlockOperator> decode_image_operator(const DecodeImageOptions& options) {
+std::unique_ptr<BlockOperator> decode_image_operator(const DecodeImageOptions& options,
+                                                     std::shared_ptr<BadRows> bad_rows) {
   options.validate();
-  return std::make_unique<DecodeImage>(options);
+  return std::make_unique<DecodeImage>(options, std::move(bad_rows));
 }
 
 }  // namespace mobula::data

@@ -16,14 +16,15 @@ namespace {
 
 class Filter : public BlockOperator {
  public:
-  explicit Filter(const std::string& predicate) : text_(predicate), predicate_(parse_expression(predicate)) {}
+  Filter(const std::string& predicate, std::shared_ptr<BadRows> bad_rows)
+      : text_(predicate), predicate_(parse_expression(predicate)), bad_rows_(std::move(bad_rows)) {}
 
   std::string describe() const override { return fmt::format("filter({})", text_); }
   bool keeps_rows() const override { return false; }
   std::shared_ptr<const Expression> predicate() const override { return predicate_; }
   std::optional<std::vector<std::string>> reads() const override { return predicate_->columns(); }
   void change(Block& block) const override {
-    const auto mask = evaluate_rows(*predicate_, block, describe());
+    const auto mask = evaluate_rows({predicate_}, block, describe(), *bad_rows_).front();
     const auto& truths = static_cast<const arrow::BooleanArray&>(*mask);
     if (truths.null_count() == 0 && truths.true_count() == truths.length()) return;
     block.batch = take(arrow::compute::Filter(block.batch, mask), describe()).record_batch();
@@ -31,8 +32,7 @@ class Filter : public BlockOperator {
     auto rows = std::make_shared<std::vector<std::int64_t>>();
     rows->reserve(static_cast<std::size_t>(block.batch->num_rows()));
     for (std::int64_t i = 0; i < truths.length(); ++i) {
-      if (truths.IsValid(i) && truths.Value(i))
-        rows->push_back(block.rows == nullptr ? block.first_row + i : (*block.rows)[static_cast<std::size_t>(i)]);
+      if (truths.IsValid(i) && truths.Value(i)) rows->push_back(block.number_of(i));
     }
     block.rows = std::move(rows);
   }
@@ -44,21 +44,17 @@ class Filter : public BlockOperator {
     }
     return input;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    Block changed = block;
-    change(changed);
-    return changed.batch;
-  }
 
  private:
   std::string text_;
   std::shared_ptr<const Expression> predicate_;
+  std::shared_ptr<BadRows> bad_rows_;
 };
 
 }  // namespace
 
-std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate) {
-  return std::make_unique<Filter>(predicate);
+std::unique_ptr<BlockOperator> filter_operator(const std::string& predicate, std::shared_ptr<BadRows> bad_rows) {
+  return std::make_unique<Filter>(predicate, std::move(bad_rows));
 }
 
 }  // namespace mobula::data

@@ -92,8 +92,10 @@ class Probe : public BlockOperator {
     layout_ = std::make_unique<JoinLayout>(kind_of(how_), on_, *input, *right_);
     return layout_->schema;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    return table_->probe(block.batch, *layout_);
+  void change(Block& block) const override {
+    block.batch = table_->probe(block.batch, *layout_);
+    block.origin = nullptr;
+    block.rows = nullptr;
   }
 
  private:

@@ -28,13 +28,13 @@ class MapBatches : public BlockOperator {
     if (schema_ == nullptr) schema_ = call({take(arrow::RecordBatch::MakeEmpty(input), name_), nullptr})->schema();
     return schema_;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
+  void change(Block& block) const override {
     auto result = call(block);
     if (!result->schema()->Equals(*schema_)) {
       throw Error(ErrorCode::task_failed, fmt::format("{}: gave columns ({}) where ({}) are promised", describe(),
                                                       result->schema()->ToString(), schema_->ToString()));
     }
-    return result;
+    block.replace(std::move(result));
   }
 
  private:

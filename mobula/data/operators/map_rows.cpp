@@ -5,22 +5,10 @@
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/operators/block_operators.hpp"
-#include "mobula/data/sinks/format_writer.hpp"
+#include "mobula/data/operators/failing_rows.hpp"
 
 namespace mobula::data {
 namespace {
-
-/// Returns a row as JSON, or as much of it as can be written so.
-Json row_as_json(const std::shared_ptr<arrow::RecordBatch>& batch, std::int64_t row) {
-  try {
-    WriteOptions options;
-    options.nan_as_null = true;
-    const auto format = make_jsonl_format(batch->schema(), options);
-    return parse_json(format->prepare({batch->Slice(row, 1)})->text, "row");
-  } catch (const Error&) {
-    return nullptr;  // columns that JSON can't hold
-  }
-}
 
 class MapRows : public BlockOperator {
  public:
@@ -28,7 +16,7 @@ class MapRows : public BlockOperator {
       : options_(std::move(options)), function_(std::move(function)), bad_rows_(std::move(bad_rows)) {}
 
   std::string describe() const override { return fmt::format("map({})", options_.name); }
-  bool keeps_rows() const override { return false; }
+  bool keeps_rows() const override { return options_.keeps_rows; }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     if (options_.schema == nullptr) {
       const auto empty = take(arrow::RecordBatch::MakeEmpty(input), describe());
@@ -36,22 +24,27 @@ class MapRows : public BlockOperator {
     }
     return options_.schema;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
-    const auto fail = [&](std::int64_t row, const std::exception& error) {
-      if (!bad_rows_->skips()) {
-        Error wrapped(ErrorCode::task_failed,
-                      fmt::format("{}: {}: {}", block.describe_row(row), describe(), error.what()),
-                      "set on_error: {skip: N} to leave out rows that fail");
-        throw wrapped.caused_by(std::current_exception());
-      }
-      bad_rows_->skip(block.describe_row(row), describe(), error.what(), row_as_json(block.batch, row));
-    };
-    auto result = function_(block.batch, fail);
+  void change(Block& block) const override {
+    std::vector<std::uint32_t> kept;
+    std::int64_t next = 0;
+    auto result = function_(block.batch, [&](std::int64_t row, const std::exception& error) {
+      fail_row(block, row, describe(), error, *bad_rows_);
+      for (; next < row; ++next) kept.push_back(static_cast<std::uint32_t>(next));
+      ++next;
+    });
     if (result == nullptr || !result->schema()->Equals(*options_.schema)) {
       throw Error(ErrorCode::task_failed,
                   fmt::format("{}: gave other columns than ({})", describe(), options_.schema->ToString()));
     }
-    return result;
+    for (; next < block.batch->num_rows(); ++next) kept.push_back(static_cast<std::uint32_t>(next));
+    if (options_.keeps_rows && result->num_rows() == static_cast<std::int64_t>(kept.size())) {
+      block.pick(kept, describe());
+      block.batch = std::move(result);
+      return;
+    }
+    block.batch = std::move(result);
+    block.origin = nullptr;
+    block.rows = nullptr;
   }
 
  private:

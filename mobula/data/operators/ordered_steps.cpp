@@ -7,28 +7,16 @@
 #include <unordered_map>
 
 #include "mobula/data/blocks/row_keys.hpp"
-#include "mobula/data/blocks/take_rows.hpp"
 
 namespace mobula::data {
 namespace {
-
-/// Leaves in a block the rows of these numbers, and what is known of where they came from.
-void pick(Block& block, const std::vector<std::uint32_t>& rows, const std::string& what) {
-  if (static_cast<std::int64_t>(rows.size()) == block.batch->num_rows()) return;
-  block.batch = take_rows(block.batch, rows, what);
-  if (block.origin == nullptr) return;
-  auto numbers = std::make_shared<std::vector<std::int64_t>>();
-  for (const std::uint32_t row : rows)
-    numbers->push_back(block.rows == nullptr ? block.first_row + row : (*block.rows)[row]);
-  block.rows = std::move(numbers);
-}
 
 class Limit : public OrderedStep {
  public:
   explicit Limit(std::int64_t rows) : rows_(rows), left_(rows) {}
   std::string describe() const override { return fmt::format("limit({})", rows_); }
   bool apply(Block& block) override {
-    if (block.batch->num_rows() > left_) block.batch = block.batch->Slice(0, left_);
+    if (block.batch->num_rows() > left_) block.slice(0, left_);
     left_ -= block.batch->num_rows();
     return left_ > 0;
   }
@@ -48,7 +36,7 @@ class Keep : public OrderedStep {
     for (std::int64_t row = 0; row < block.batch->num_rows(); ++row) {
       if (keep_(next_++)) rows.push_back(static_cast<std::uint32_t>(row));
     }
-    pick(block, rows, description_);
+    block.pick(rows, description_);
     return true;
   }
 
@@ -74,7 +62,7 @@ class KeepByKey : public OrderedStep {
       const std::string key(keys[row]);
       if (keep_(key, seen_[key]++)) rows.push_back(static_cast<std::uint32_t>(row));
     }
-    pick(block, rows, description_);
+    block.pick(rows, description_);
     return true;
   }
 

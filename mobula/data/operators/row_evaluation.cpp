@@ -9,45 +9,61 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/expressions/evaluate.hpp"
+#include "mobula/data/operators/failing_rows.hpp"
 
 namespace mobula::data {
 namespace {
 
-[[noreturn]] void rethrow_as(const std::string& where, const Error& error) {
+/// Says an operator's name before an expression's error.
+[[noreturn]] void rethrow_as(const std::string& op, const Error& error) {
   constexpr std::string_view kLead = "expression: ";
   std::string message = error.message();
   if (message.starts_with(kLead)) message.erase(0, kLead.size());
-  throw Error(error.code(), fmt::format("{}: {}", where, message), error.hint());
+  throw Error(error.code(), fmt::format("{}: {}", op, message), error.hint());
 }
 
-bool fails(const Expression& expression, const arrow::RecordBatch& batch, std::int64_t begin, std::int64_t end) {
-  try {
-    evaluate(expression, *batch.Slice(begin, end - begin));
-    return false;
-  } catch (const Error&) {
-    return true;
-  }
+arrow::ArrayVector evaluate_all(const ExpressionList& expressions, const arrow::RecordBatch& batch) {
+  arrow::ArrayVector values;
+  for (const auto& expression : expressions) values.push_back(evaluate(*expression, batch));
+  return values;
 }
 
 }  // namespace
 
-std::shared_ptr<arrow::Array> evaluate_rows(const Expression& expression, const Block& block, const std::string& op) {
+arrow::ArrayVector evaluate_rows(const ExpressionList& expressions, Block& block, const std::string& op,
+                                 BadRows& bad_rows) {
+  arrow::ArrayVector values;
+  std::vector<std::uint32_t> kept;
+  std::int64_t next = 0;
+  const auto keep_to = [&kept, &next](std::int64_t end) {
+    for (; next < end; ++next) kept.push_back(static_cast<std::uint32_t>(next));
+  };
+  const std::int64_t num_rows = block.batch->num_rows();
+  bool failed = false;
   try {
-    return evaluate(expression, *block.batch);
+    find_failing_rows(
+        num_rows,
+        [&](std::int64_t begin, std::int64_t end) {
+          if (end - begin == num_rows) {
+            values = evaluate_all(expressions, *block.batch);
+          } else {
+            evaluate_all(expressions, *block.batch->Slice(begin, end - begin));
+          }
+        },
+        [&](std::int64_t row, const std::exception& error) {
+          failed = true;
+          fail_row(block, row, op, error, bad_rows);
+          keep_to(row);
+          ++next;
+        });
   } catch (const Error& error) {
-    std::int64_t begin = 0;
-    std::int64_t end = block.batch->num_rows();
-    while (end - begin > 1) {
-      const std::int64_t middle = begin + (end - begin) / 2;
-      if (fails(expression, *block.batch, begin, middle)) {
-        end = middle;
-      } else {
-        begin = middle;
-      }
-    }
-    const bool found = end > begin && fails(expression, *block.batch, begin, end);
-    rethrow_as(found ? fmt::format("{}: {}", block.describe_row(begin), op) : op, error);
+    if (failed) throw;  // it names the row
+    rethrow_as(op, error);
   }
+  if (!failed) return values;
+  keep_to(num_rows);
+  block.pick(kept, op);
+  return evaluate_all(expressions, *block.batch);
 }
 
 std::shared_ptr<arrow::DataType> bound_type(const Expression& expression, const std::shared_ptr<arrow::Schema>& schema,

@@ -52,10 +52,10 @@ class Pick : public BlockOperator {
     schema_ = arrow::schema(std::move(fields));
     return schema_;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
+  void change(Block& block) const override {
     arrow::ArrayVector columns;
     for (const int position : positions_) columns.push_back(block.batch->column(position));
-    return arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(columns));
+    block.batch = arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(columns));
   }
 
  private:

@@ -11,10 +11,11 @@ namespace {
 
 class With : public BlockOperator {
  public:
-  explicit With(std::vector<std::pair<std::string, std::string>> columns) {
+  With(std::vector<std::pair<std::string, std::string>> columns, std::shared_ptr<BadRows> bad_rows)
+      : bad_rows_(std::move(bad_rows)) {
     for (auto& [name, text] : columns) {
-      auto expression = parse_expression(text);
-      columns_.push_back({std::move(name), std::move(text), std::move(expression)});
+      expressions_.push_back(parse_expression(text));
+      columns_.push_back({std::move(name), std::move(text)});
     }
   }
 
@@ -26,15 +27,16 @@ class With : public BlockOperator {
   }
   std::optional<std::vector<std::string>> reads() const override {
     std::vector<std::string> columns;
-    for (const Column& column : columns_) {
-      for (std::string& name : column.expression->columns()) columns.push_back(std::move(name));
+    for (const auto& expression : expressions_) {
+      for (std::string& name : expression->columns()) columns.push_back(std::move(name));
     }
     return columns;
   }
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     arrow::FieldVector fields = input->fields();
-    for (Column& column : columns_) {
-      auto field = arrow::field(column.name, bound_type(*column.expression, input, describe()));
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      Column& column = columns_[i];
+      auto field = arrow::field(column.name, bound_type(*expressions_[i], input, describe()));
       column.position = input->GetFieldIndex(column.name);
       if (column.position >= 0) {
         fields[static_cast<std::size_t>(column.position)] = std::move(field);
@@ -45,34 +47,36 @@ class With : public BlockOperator {
     schema_ = arrow::schema(std::move(fields));
     return schema_;
   }
-  std::shared_ptr<arrow::RecordBatch> apply(const Block& block) const override {
+  void change(Block& block) const override {
+    arrow::ArrayVector values = evaluate_rows(expressions_, block, describe(), *bad_rows_);
     arrow::ArrayVector arrays = block.batch->columns();
-    for (const Column& column : columns_) {
-      auto values = evaluate_rows(*column.expression, block, describe());
-      if (column.position >= 0) {
-        arrays[static_cast<std::size_t>(column.position)] = std::move(values);
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      if (columns_[i].position >= 0) {
+        arrays[static_cast<std::size_t>(columns_[i].position)] = std::move(values[i]);
       } else {
-        arrays.push_back(std::move(values));
+        arrays.push_back(std::move(values[i]));
       }
     }
-    return arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(arrays));
+    block.batch = arrow::RecordBatch::Make(schema_, block.batch->num_rows(), std::move(arrays));
   }
 
  private:
   struct Column {
     std::string name;
     std::string text;
-    std::shared_ptr<const Expression> expression;
     int position = -1;  ///< of the column it replaces
   };
   std::vector<Column> columns_;
+  ExpressionList expressions_;  ///< of the columns
+  std::shared_ptr<BadRows> bad_rows_;
   std::shared_ptr<arrow::Schema> schema_;
 };
 
 }  // namespace
 
-std::unique_ptr<BlockOperator> with_operator(std::vector<std::pair<std::string, std::string>> columns) {
-  return std::make_unique<With>(std::move(columns));
+std::unique_ptr<BlockOperator> with_operator(std::vector<std::pair<std::string, std::string>> columns,
+                                             std::shared_ptr<BadRows> bad_rows) {
+  return std::make_unique<With>(std::move(columns), std::move(bad_rows));
 }
 
 }  // namespace mobula::data

@@ -138,6 +138,12 @@ class PartFolder {
 
   bool finished() const { return finished_; }
   const std::map<std::int64_t, Json>& done() const { return done_; }
+  /// Returns the bad rows of what ran before the parts (`before`, or those of the run that finished), then of the parts.
+  std::vector<std::string> bad_rows(std::vector<std::string> before) const {
+    if (before.empty() && !done_.empty()) add_lines(done_.rbegin()->second, "bad_before", before);
+    for (const auto& [part, mark] : done_) add_lines(mark, "bad", before);
+    return before;
+  }
   std::string place(const std::string& name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
 
@@ -146,13 +152,16 @@ class PartFolder {
     write_stored(place(fmt::format("_part-{:05}.json", part)), to_line(mark) + "\n");
     done_.insert_or_assign(part, std::move(mark));
   }
-  /// Notes that no part comes behind the last one, and that all is there; `whole` is the manifest of what ran before the parts.
-  void finish(const Json& whole) {
+  /// Notes that no part comes behind the last one, and that all is there; `whole` and `bad` are the manifest and the bad rows
+  /// of what ran before the parts.
+  void finish(const Json& whole, const std::vector<std::string>& bad, std::int64_t skipped) {
     const std::int64_t last = done_.rbegin()->first;
     Json mark = done_.rbegin()->second;
     if (!mark.contains("whole")) {
       mark["last"] = true;
       mark["whole"] = whole;  // what a run that finds all parts there tells of the sources
+      mark["bad_before"] = bad;
+      mark["skipped_before"] = skipped;
       note(last, std::move(mark));
     }
     write_stored(place(kSuccess), "");
@@ -193,6 +202,9 @@ class PartFolder {
                     "write to another folder, or remove this one to begin again");
     }
   }
+  static void add_lines(const Json& mark, const char* key, std::vector<std::string>& lines) {
+    for (const Json& line : mark.value(key, Json::array())) lines.push_back(line.get<std::string>());
+  }
   /// Returns the number of the part that a file notes as whole.
   static std::optional<std::int64_t> part_of_mark(const std::string& name) {
     constexpr std::string_view kBegin = "_part-";
@@ -231,39 +243,36 @@ Json describe_sources(const std::vector<std::unique_ptr<Source>>& sources) {
   return {{"source", names}, {"files", std::move(files)}};
 }
 
-}  // namespace
-
-RunResult write_parts(const std::string& path, const std::string& format, const WriteOptions& write,
-                      const PartedRun& parted) {
-  if (write.part_rows <= 0) throw_invalid(fmt::format("part_rows: {} is no number of rows", write.part_rows));
-  if (format_named(format).whole_folder || write.overwrite) {
-    throw Error(ErrorCode::unsupported, fmt::format("{}: resume goes with files of parts alone", path),
-                "leave out overwrite, and write another format than mds");
-  }
-  Json identity = describe_sources(parted.sources);
-  identity["part_rows"] = write.part_rows;
-  identity["format"] = format;
-  identity["of"] = write.resume_key;
-  PartFolder folder(path, std::move(identity));
-
+/// Runs the plan for the parts that are not there. `bad_rows` gets those of what runs before the parts, `failing` those of
+/// the part that is made.
+RunResult write_missing_parts(PartFolder& folder, const std::string& format, const WriteOptions& write,
+                              const PartedRun& parted, const std::shared_ptr<BadRows>& bad_rows,
+                              std::shared_ptr<BadRows>& failing) {
   // The plan is made ready once for its columns, and so that the rows of all parts come from one source.
   RowRanges ranges;
   NoSink none;
   PartFigures first;
   RunResult result;
   result.statistics = Json::array();
+  const auto settle = [&](const char* key, std::uint64_t value) {
+    folder.settle(key, value);
+    for (const auto& [part, mark] : folder.done()) bad_rows->add_skipped(mark.value("skipped", std::int64_t{0}));
+  };
   try {
-    first = parted.run(none, [&](const OpenSource& open, bool by_number) -> std::unique_ptr<Source> {
-      if (by_number) {
-        if (!ranges.open_by_number(open)) return nullptr;
-        folder.settle("rows", static_cast<std::uint64_t>(ranges.num_rows()));
-      } else {
-        folder.settle("memory", parted.memory);
-        if (folder.finished()) throw AllPartsThere();
-        ranges.open_in_order(open);
-      }
-      return ranges.range(0, 0);
-    });
+    first = parted.run(
+        none,
+        [&](const OpenSource& open, bool by_number) -> std::unique_ptr<Source> {
+          if (by_number) {
+            if (!ranges.open_by_number(open)) return nullptr;
+            settle("rows", static_cast<std::uint64_t>(ranges.num_rows()));
+          } else {
+            settle("memory", parted.memory);
+            if (folder.finished()) throw AllPartsThere();
+            ranges.open_in_order(open);
+          }
+          return ranges.range(0, 0);
+        },
+        bad_rows);
   } catch (const AllPartsThere&) {
     result.parts_before = static_cast<std::int64_t>(folder.done().size());
     Json parts = empty_manifest();
@@ -271,7 +280,10 @@ RunResult write_parts(const std::string& path, const std::string& format, const 
       result.rows_before += mark.at("rows").get<std::int64_t>();
       add_manifest(parts, mark.at("manifest"));
     }
-    result.manifest = manifest_of_parts(folder.done().rbegin()->second.at("whole"), parts);
+    const Json& last = folder.done().rbegin()->second;
+    bad_rows->add_skipped(last.value("skipped_before", std::int64_t{0}));
+    result.skipped = bad_rows->num_skipped();
+    result.manifest = manifest_of_parts(last.at("whole"), parts);
     return result;
   }
 
@@ -297,29 +309,71 @@ RunResult write_parts(const std::string& path, const std::string& format, const 
     } else {
       sink = partition_sink(folder.path(), format, file_options, part, &files);
     }
+    failing = std::make_shared<BadRows>(parted.on_error, bad_rows);
     PartFigures done;
     try {
-      done = parted.run(*sink, [&](const OpenSource&, bool) { return ranges.range(begin, begin + write.part_rows); });
+      done = parted.run(
+          *sink, [&](const OpenSource&, bool) { return ranges.range(begin, begin + write.part_rows); }, failing);
     } catch (...) {
       sink.reset();
       if (!write.partition_by.empty()) folder.remove_files(part);
       throw;
     }
     result.rows += done.result.rows;
-    result.skipped += done.result.skipped;
     add_statistics(result.statistics, done.result.statistics);
     Json manifest = done.statistics->manifest();
     add_manifest(parts, manifest);
-    folder.note(part, {{"rows", done.result.rows}, {"files", files}, {"manifest", std::move(manifest)}});
+    folder.note(part, {{"rows", done.result.rows},
+                       {"files", files},
+                       {"manifest", std::move(manifest)},
+                       {"skipped", done.result.skipped},
+                       {"bad", failing->lines()}});
+    failing.reset();
   }
   const Json whole = first.statistics->manifest();
-  folder.finish(whole);
+  std::int64_t skipped_in_parts = 0;
+  for (const auto& [part, mark] : folder.done()) skipped_in_parts += mark.value("skipped", std::int64_t{0});
+  result.skipped = bad_rows->num_skipped();
+  folder.finish(whole, bad_rows->lines(), result.skipped - skipped_in_parts);
   result.manifest = manifest_of_parts(whole, parts);
   // What stands before the parts ran once; its last stretch is that of the parts.
   Json before = first.statistics->to_json();
   if (!before.empty()) before.erase(before.size() - 1);
   for (Json& stage : result.statistics) before.push_back(std::move(stage));
   result.statistics = std::move(before);
+  return result;
+}
+
+}  // namespace
+
+RunResult write_parts(const std::string& path, const std::string& format, const WriteOptions& write,
+                      const PartedRun& parted) {
+  if (write.part_rows <= 0) throw_invalid(fmt::format("part_rows: {} is no number of rows", write.part_rows));
+  if (format_named(format).whole_folder || write.overwrite) {
+    throw Error(ErrorCode::unsupported, fmt::format("{}: resume goes with files of parts alone", path),
+                "leave out overwrite, and write another format than mds");
+  }
+  Json identity = describe_sources(parted.sources);
+  identity["part_rows"] = write.part_rows;
+  identity["format"] = format;
+  identity["of"] = write.resume_key;
+  PartFolder folder(path, std::move(identity));
+
+  const auto bad_rows =
+      std::make_shared<BadRows>(parted.on_error);  // of what runs before the parts, and the limit on all
+  std::shared_ptr<BadRows> failing;                // of the part that is made
+  RunResult result;
+  try {
+    result = write_missing_parts(folder, format, write, parted, bad_rows, failing);
+  } catch (...) {
+    auto lines = folder.bad_rows(bad_rows->lines());
+    if (failing != nullptr) {
+      for (std::string& line : failing->lines()) lines.push_back(std::move(line));
+    }
+    write_dead_letter(parted.on_error, lines);
+    throw;
+  }
+  write_dead_letter(parted.on_error, folder.bad_rows(bad_rows->lines()));
   return result;
 }
 

@@ -92,6 +92,86 @@ TEST_F(PartRuns, CutRowGroupsAndTextsWhereverPartsEnd) {
   EXPECT_EQ(ids("b"), up_to(500));
 }
 
+TEST_F(PartRuns, HoldTheLimitOfBadRowsOverAllPartsAndWriteEachDownOnce) {
+  std::string csv = "id,s\n";
+  std::string jsonl;
+  std::vector<std::int64_t> good;
+  for (int i = 0; i < 500; ++i) {
+    const bool unreadable = i % 100 == 50 || i == 63 || i == 64;
+    csv += unreadable ? "a,b,c\n" : fmt::format("{},{}\n", i, i % 100 == 20 ? "x" : "1");
+    jsonl += unreadable ? "{\n" : fmt::format("{{\"id\": {}, \"s\": \"{}\"}}\n", i, i % 100 == 20 ? "x" : "1");
+    if (!unreadable && i % 100 != 20) good.push_back(i);
+  }
+  write_file_atomic(path("in.csv"), csv);
+  write_file_atomic(path("in.jsonl"), jsonl);
+  ReadOptions read;
+  read.piece_bytes = 700;  // pieces and parts end at different rows
+  for (const std::string format : {"csv", "jsonl"}) {
+    read.types = {{"s", "string"}, {"id", "int64"}};
+    std::atomic<std::int64_t> fails_from = 300;
+    const Dataset rows = Dataset::read(path("in." + format), format, read)
+                             .with({{"n", "cast(s, 'int64')"}})
+                             .map_batches([&](const RecordBatchPointer& batch) {
+                               const auto& column = static_cast<const arrow::Int64Array&>(*batch->column(0));
+                               for (std::int64_t i = 0; i < column.length(); ++i) {
+                                 if (column.Value(i) >= fails_from) throw std::runtime_error("killed");
+                               }
+                               return batch;
+                             });
+    RunOptions options;
+    options.on_error = {.max_skipped = 12, .dead_letter = path("dead." + format)};
+    EXPECT_NE(refusal([&] { rows.write(path(format), "parquet", parts_of(64), options); }).find("killed"),
+              std::string::npos);
+    fails_from = 1000;
+    const RunResult again = rows.write(path(format), "parquet", parts_of(64), options);
+    EXPECT_EQ(again.parts_before, 4);
+    EXPECT_EQ(again.skipped, 12);
+    EXPECT_EQ(ids(format), good);
+    std::vector<std::string> wheres;
+    const std::string dead = read_file(path("dead." + format));
+    for (std::size_t at = 0; at < dead.size();) {
+      const std::size_t end = dead.find('\n', at);
+      const std::string where = parse_json(dead.substr(at, end - at), "dead letter").at("where");
+      wheres.push_back(where.substr(where.rfind(' ') + 1));
+      at = end + 1;
+    }
+    std::sort(wheres.begin(), wheres.end());
+    EXPECT_EQ(wheres, (std::vector<std::string>{"121", "151", "21", "221", "251", "321", "351", "421", "451", "51",
+                                                "64", "65"}));
+    // A run that finds all there tells the same.
+    fs::remove(options.on_error.dead_letter);
+    EXPECT_EQ(rows.write(path(format), "parquet", parts_of(64), options).skipped, 12);
+    EXPECT_EQ(read_file(path("dead." + format)), dead);
+    // The limit is on all parts, whichever run has made them.
+    fs::remove(path(format + "/part-00007.parquet"));
+    options.on_error.max_skipped = 11;
+    EXPECT_NE(refusal([&] { rows.write(path(format), "parquet", parts_of(64), options); }).find("(after 11 rows"),
+              std::string::npos);
+    options.on_error.max_skipped = 10;
+    EXPECT_NE(refusal([&] { rows.write(path(format), "parquet", parts_of(64), options); }).find("have left out 11"),
+              std::string::npos);
+  }
+}
+
+TEST_F(PartRuns, HoldTheLimitOfBadRowsWhereASortComesFirst) {
+  std::string jsonl;
+  for (int i = 0; i < 100; ++i)
+    jsonl += i == 10 ? "{\n" : fmt::format("{{\"id\": {}, \"s\": \"{}\"}}\n", i, i == 70 ? "x" : "1");
+  write_file_atomic(path("in.jsonl"), jsonl);
+  const Dataset rows = Dataset::read(path("in.jsonl")).sort({{"id", true}}).with({{"n", "cast(s, 'int64')"}});
+  RunOptions options;
+  options.on_error = {.max_skipped = 1, .dead_letter = path("dead.jsonl")};
+  EXPECT_NE(refusal([&] { rows.write(path("out"), "parquet", parts_of(20), options); }).find("(after 1 rows"),
+            std::string::npos);
+  options.on_error.max_skipped = 2;
+  EXPECT_EQ(rows.write(path("out"), "parquet", parts_of(20), options).skipped, 2);
+  EXPECT_EQ(ids("out").size(), 98U);
+  const std::string dead = read_file(path("dead.jsonl"));
+  EXPECT_EQ(std::count(dead.begin(), dead.end(), '\n'), 2) << dead;
+  EXPECT_EQ(rows.write(path("out"), "parquet", parts_of(20), options).skipped, 2);
+  EXPECT_EQ(read_file(path("dead.jsonl")), dead);
+}
+
 TEST_F(PartRuns, LeaveWholePartsBehindAFailure) {
   Dataset::range(1000).write_file(path("in.parquet"), "parquet");
   std::atomic<std::int64_t> limit = 650;

@@ -64,22 +64,23 @@ class StretchSource : public Source {
   std::uint64_t num_pieces_ = 0;
 };
 
-/// A source of which what is read is counted.
+/// A source of which what is read is counted, and what can't be read is noted.
 class CountedSource : public Source {
  public:
-  CountedSource(std::unique_ptr<Source> source, std::shared_ptr<SourceRows> rows)
-      : source_(std::move(source)), rows_(std::move(rows)) {}
+  /// `rows` null: nothing is counted.
+  CountedSource(std::unique_ptr<Source> source, std::shared_ptr<SourceRows> rows, std::shared_ptr<BadRows> bad_rows)
+      : source_(std::move(source)), rows_(std::move(rows)), bad_rows_(std::move(bad_rows)) {}
 
   std::shared_ptr<arrow::Schema> schema() override { return source_->schema(); }
   std::unique_ptr<Piece> next() override {
     auto piece = source_->next();
-    return piece == nullptr ? nullptr : std::make_unique<CountedPiece>(std::move(piece), rows_);
+    return piece == nullptr ? nullptr : std::make_unique<CountedPiece>(std::move(piece), rows_, bad_rows_);
   }
   std::string describe() const override { return source_->describe(); }
   std::int64_t num_rows() override { return source_->num_rows(); }
   std::vector<PiecePlace> places() override { return source_->places(); }
   std::unique_ptr<Piece> open(const PiecePlace& place) const override {
-    return std::make_unique<CountedPiece>(source_->open(place), rows_);
+    return std::make_unique<CountedPiece>(source_->open(place), rows_, bad_rows_);
   }
   std::vector<std::string> files() const override { return source_->files(); }
   void push_filter(const std::shared_ptr<const Expression>& filter) override { source_->push_filter(filter); }
@@ -90,21 +91,27 @@ class CountedSource : public Source {
  private:
   class CountedPiece : public Piece {
    public:
-    CountedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<SourceRows> rows)
-        : piece_(std::move(piece)), rows_(std::move(rows)) {}
+    CountedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<SourceRows> rows, std::shared_ptr<BadRows> bad_rows)
+        : piece_(std::move(piece)), rows_(std::move(rows)), bad_rows_(std::move(bad_rows)) {}
     Block read() override {
       Block block = piece_->read();
-      if (block.batch != nullptr) rows_->add(block);
+      if (block.batch == nullptr) return block;
+      for (UnreadRow& row : block.unread)
+        bad_rows_->skip(block.origin->describe(row.number), row.reader, row.reason, std::move(row.text));
+      block.unread.clear();
+      if (rows_ != nullptr) rows_->add(block);
       return block;
     }
 
    private:
     std::unique_ptr<Piece> piece_;
     std::shared_ptr<SourceRows> rows_;
+    std::shared_ptr<BadRows> bad_rows_;
   };
 
   std::unique_ptr<Source> source_;
   std::shared_ptr<SourceRows> rows_;
+  std::shared_ptr<BadRows> bad_rows_;
 };
 
 class UnionSource : public Source {
@@ -178,9 +185,9 @@ std::unique_ptr<Source> PlanContext::open_source(const OpenSource& open) {
   } else {
     source = open();
   }
-  if (!counts_sources) return source;
-  auto rows = statistics->add_source(source->describe());
-  return std::make_unique<CountedSource>(std::move(source), std::move(rows));
+  if (!counts_sources && !bad_rows->skips()) return source;
+  auto rows = counts_sources ? statistics->add_source(source->describe()) : nullptr;
+  return std::make_unique<CountedSource>(std::move(source), std::move(rows), bad_rows);
 }
 
 Stretch PlanContext::in_order(const std::function<Stretch()>& make) {

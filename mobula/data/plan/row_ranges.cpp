@@ -13,18 +13,7 @@
 namespace mobula::data {
 namespace {
 
-/// Keeps rows [from, to) of a block.
-void cut(Block& block, std::int64_t from, std::int64_t to) {
-  if (block.rows != nullptr) {
-    block.rows =
-        std::make_shared<const std::vector<std::int64_t>>(block.rows->begin() + from, block.rows->begin() + to);
-  } else {
-    block.first_row += from;
-  }
-  block.batch = block.batch->Slice(from, to - from);
-}
-
-/// Rows [begin, end) of a piece, counted as it gives them.
+/// Rows [begin, end) of a piece, counted as it gives them or leaves them out.
 class RowsOfPiece : public Piece {
  public:
   RowsOfPiece(std::unique_ptr<Piece> piece, std::int64_t begin, std::int64_t end)
@@ -34,12 +23,20 @@ class RowsOfPiece : public Piece {
     while (next_ < end_) {
       Block block = piece_->read();
       if (block.batch == nullptr) return {};
-      const std::int64_t rows = block.batch->num_rows();
+      // Rows that can't be read have their numbers, too: each belongs to one range.
+      const std::int64_t rows = block.batch->num_rows() + static_cast<std::int64_t>(block.unread.size());
       const std::int64_t from = std::clamp<std::int64_t>(begin_ - next_, 0, rows);
       const std::int64_t to = std::clamp<std::int64_t>(end_ - next_, 0, rows);
       next_ += rows;
       if (from >= to) continue;
-      cut(block, from, to);
+      const auto unread_before = [&block](std::int64_t position) {
+        return std::partition_point(block.unread.begin(), block.unread.end(),
+                                    [position](const UnreadRow& row) { return row.position < position; });
+      };
+      const auto first = unread_before(from);
+      const auto last = unread_before(to);
+      block.slice(from - (first - block.unread.begin()), to - (last - block.unread.begin()));
+      block.unread = {first, last};
       return block;
     }
     return {};
@@ -102,7 +99,7 @@ struct RowRanges::Ordered {
       if (block.batch != nullptr) {
         const std::int64_t rows = block.batch->num_rows();
         if (row < first + rows) {
-          if (row > first) cut(block, row - first, rows);
+          if (row > first) block.slice(row - first, rows);
           first = row;
           return true;
         }
@@ -126,7 +123,7 @@ class RowRanges::OrderedRange : public Source {
     if (next_ >= end_ || !shared_->move_to(next_)) return nullptr;
     Block block = shared_->block;
     const std::int64_t rows = std::min(block.batch->num_rows(), end_ - next_);
-    cut(block, 0, rows);
+    block.slice(0, rows);
     next_ += rows;
     return std::make_unique<BlockPiece>(std::move(block));
   }

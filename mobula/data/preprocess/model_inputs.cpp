@@ -171,9 +171,11 @@ class ImageDecoder : public Fixed {
 
   using Fixed::transform;
   RecordBatchPointer transform(const RecordBatchPointer& batch) const override {
-    const auto decode = decode_image_operator(options_);
+    const auto decode = decode_image_operator(options_, std::make_shared<BadRows>(ErrorPolicy()));
     decode->bind(batch->schema());
-    return decode->apply({batch, nullptr});
+    Block block{batch};
+    decode->change(block);
+    return block.batch;
   }
   Json to_json() const override {
     Json json = {{"kind", "image"},

@@ -239,7 +239,7 @@ Dataset run_model(const Dataset& dataset, ModelOptions options, ModelPoolOptions
         }
         return take(arrow::compute::Take(rest, take(kept.Finish(), "answers")), "answers").record_batch();
       },
-      {.name = name});
+      {.name = name, .keeps_rows = true});
 }
 
 }  // namespace mobula::data

@@ -1,5 +1,6 @@
 #include "mobula/data/preprocess/preprocessor.hpp"
 
+#include <arrow/record_batch.h>
 #include <fmt/format.h>
 
 #include <map>
@@ -7,6 +8,8 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/data/blocks/take_rows.hpp"
+#include "mobula/data/operators/failing_rows.hpp"
 #include "mobula/data/preprocess/columns.hpp"
 
 namespace mobula::data {
@@ -40,6 +43,31 @@ class Chain : public Preprocessor {
   std::vector<PreprocessorPointer> parts_;
 };
 
+/// Transforms a batch without the rows on which that fails.
+RecordBatchPointer transform_rows(const Preprocessor& preprocessor, const RecordBatchPointer& batch,
+                                  const FailRow& fail) {
+  RecordBatchPointer result;
+  std::vector<std::uint32_t> kept;
+  std::int64_t next = 0;
+  const auto keep_to = [&kept, &next](std::int64_t end) {
+    for (; next < end; ++next) kept.push_back(static_cast<std::uint32_t>(next));
+  };
+  find_failing_rows(
+      batch->num_rows(),
+      [&](std::int64_t begin, std::int64_t end) {
+        result =
+            preprocessor.transform(begin == 0 && end == batch->num_rows() ? batch : batch->Slice(begin, end - begin));
+      },
+      [&](std::int64_t row, const std::exception& error) {
+        fail(row, error);
+        keep_to(row);
+        ++next;
+      });
+  if (next == 0) return result;
+  keep_to(batch->num_rows());
+  return preprocessor.transform(take_rows(batch, kept, "preprocess"));
+}
+
 PreprocessorPointer read_chain(const Json& json) {
   std::vector<PreprocessorPointer> parts;
   for (const Json& part : json.at("parts")) parts.push_back(Preprocessor::from_json(part));
@@ -57,7 +85,10 @@ Dataset Preprocessor::transform(const Dataset& dataset) const {
   const auto frozen = from_json(to_json());
   MapOptions options;
   options.name = to_json().at("kind").get<std::string>();
-  return dataset.map_batches([frozen](const RecordBatchPointer& batch) { return frozen->transform(batch); }, options);
+  options.keeps_rows = true;
+  return dataset.map_rows(
+      [frozen](const RecordBatchPointer& batch, const FailRow& fail) { return transform_rows(*frozen, batch, fail); },
+      options);
 }
 
 Dataset Preprocessor::fit_transform(const Dataset& dataset, const RunOptions& options) {

@@ -55,6 +55,7 @@ Dataset map(const Dataset& dataset, Function function, MapOptions options = {}) 
   using Result = std::remove_cvref_t<std::invoke_result_t<Function, const In&>>;
   using Optional = detail::OptionalItem<Result>;
   using Out = typename Optional::Type;
+  options.keeps_rows = !Optional::kOptional;
   return detail::map_each<In, Out>(
       dataset,
       [function = std::move(function)](const In& row, std::vector<Out>& out) {

@@ -7,6 +7,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/data/blocks/take_rows.hpp"
 #include "mobula/data/preprocess/columns.hpp"
 
 namespace mobula::data::detail {
@@ -20,9 +21,10 @@ RecordBatchPointer column_as_value(const RecordBatchPointer& batch, const std::s
   return arrow::RecordBatch::Make(arrow::schema({arrow::field("value", values->type())}), batch->num_rows(), {values});
 }
 
-RecordBatchPointer with_value_column(const RecordBatchPointer& batch, const RecordBatchPointer& values,
-                                     const std::string& name) {
-  return with_column(batch, name, values->column(0));
+RecordBatchPointer with_value_column(const RecordBatchPointer& batch, const std::vector<std::uint32_t>& kept,
+                                     const RecordBatchPointer& values, const std::string& name) {
+  const bool all = static_cast<std::int64_t>(kept.size()) == batch->num_rows();
+  return with_column(all ? batch : take_rows(batch, kept, name), name, values->column(0));
 }
 
 }  // namespace mobula::data::detail

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <exception>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -26,27 +28,37 @@ struct OneValue {
 
 /// Returns one column alone, under the name `value`. Throws Error(not_found) naming the nearest column.
 RecordBatchPointer column_as_value(const RecordBatchPointer& batch, const std::string& column);
-/// Returns the batch with the only column of `values` set under a name: in its place, or behind the others.
-RecordBatchPointer with_value_column(const RecordBatchPointer& batch, const RecordBatchPointer& values,
-                                     const std::string& name);
+/// Returns the rows `kept` of a batch with the only column of `values` set under a name: in its place, or behind the others.
+RecordBatchPointer with_value_column(const RecordBatchPointer& batch, const std::vector<std::uint32_t>& kept,
+                                     const RecordBatchPointer& values, const std::string& name);
 
 }  // namespace detail
 
-/// Sets a column to a function of another (or of itself); a null gives a null. What the function returns is what a member
+/// Sets a column to a function of another (or of itself); a null gives a null, and rows on which it throws are bad rows. What the function returns is what a member
 /// of a struct may be (rows/typed_rows.hpp). It is called by several threads at once.
 template <class In, class Function>
 Dataset map_column(const Dataset& dataset, std::string column, std::string into, Function function,
                    MapOptions options = {}) {
   using Out = std::remove_cvref_t<std::invoke_result_t<Function, const In&>>;
-  return dataset.map_batches(
-      [column = std::move(column), into = std::move(into),
-       function = std::move(function)](const RecordBatchPointer& batch) {
+  options.keeps_rows = true;
+  return dataset.map_rows(
+      [column = std::move(column), into = std::move(into), function = std::move(function)](
+          const RecordBatchPointer& batch, const FailRow& fail) {
         const auto rows = rows_of<detail::OneValue<std::optional<In>>>(detail::column_as_value(batch, column));
-        std::vector<detail::OneValue<std::optional<Out>>> made(rows.size());
+        std::vector<detail::OneValue<std::optional<Out>>> made;
+        std::vector<std::uint32_t> kept;
+        made.reserve(rows.size());
         for (std::size_t i = 0; i < rows.size(); ++i) {
-          if (rows[i].value) made[i].value = function(*rows[i].value);
+          try {
+            std::optional<Out> value;
+            if (rows[i].value) value = function(*rows[i].value);
+            made.push_back({std::move(value)});
+            kept.push_back(static_cast<std::uint32_t>(i));
+          } catch (const std::exception& error) {
+            fail(static_cast<std::int64_t>(i), error);
+          }
         }
-        return detail::with_value_column(batch, batch_of(made), into);
+        return detail::with_value_column(batch, kept, batch_of(made), into);
       },
       std::move(options));
 }

@@ -27,7 +27,7 @@ struct CsvLayout {
   std::vector<int> picked;         ///< positions of those that are read
   std::shared_ptr<arrow::Schema> schema;
   ReadOptions options;
-  std::shared_ptr<BadRows> bad_rows;
+  bool skips_bad_rows = false;
 };
 
 /// Counts the data rows of a file before byte `offset`, for an error's message. Rows may be bad ones.
@@ -96,7 +96,7 @@ class CsvPiece : public Piece {
     try {
       block.batch = parse(piece_.text);
     } catch (const RowError& error) {
-      if (!layout_->bad_rows->skips()) throw_row(error, *piece_.file, piece_.offset, *layout_);
+      if (!layout_->skips_bad_rows) throw_row(error, *piece_.file, piece_.offset, *layout_);
       parse_one_by_one(block);
     }
     piece_.memory.reset();
@@ -132,7 +132,7 @@ class CsvPiece : public Piece {
         batches.push_back(std::move(batch));
         rows->push_back(row);
       } catch (const RowError& error) {
-        layout_->bad_rows->skip(block.origin->describe(row), "csv", error.message, std::string(record));
+        block.unread.push_back({row, row, "csv", error.message, std::string(record)});
       }
       ++row;
     }
@@ -147,7 +147,7 @@ class CsvPiece : public Piece {
 
 class CsvSource : public Source {
  public:
-  CsvSource(std::vector<std::string> files, ReadOptions options, std::shared_ptr<BadRows> bad_rows)
+  CsvSource(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows)
       : files_(std::move(files)),
         layout_(std::make_shared<CsvLayout>()),
         pieces_(files_, options.piece_bytes, [dialect = CsvDialect{options.delimiter}](std::string_view text) {
@@ -155,7 +155,7 @@ class CsvSource : public Source {
         }) {
     layout_->dialect.delimiter = options.delimiter;
     layout_->options = std::move(options);
-    layout_->bad_rows = std::move(bad_rows);
+    layout_->skips_bad_rows = skips_bad_rows;
   }
 
   std::shared_ptr<arrow::Schema> schema() override {
@@ -192,7 +192,8 @@ class CsvSource : public Source {
       try {
         records.scan(piece.text, layout_->names.size(), layout_->dialect);
       } catch (const RowError& error) {
-        throw_row(error, *piece.file, piece.offset, *layout_);
+        if (!layout_->skips_bad_rows) throw_row(error, *piece.file, piece.offset, *layout_);
+        return count_one_by_one(piece.text);
       }
       return records.num_rows();
     });
@@ -284,7 +285,7 @@ class CsvSource : public Source {
       try {
         records.scan(piece.text, layout_->names.size(), layout_->dialect);
       } catch (const RowError& error) {
-        if (!layout_->bad_rows->skips()) throw_row(error, *piece.file, piece.offset, *layout_);
+        if (!layout_->skips_bad_rows) throw_row(error, *piece.file, piece.offset, *layout_);
         guess_one_by_one(piece.text, guesses);
         continue;
       }
@@ -303,6 +304,23 @@ class CsvSource : public Source {
           arrow::field(name, fixed == options.types.end() ? guesses[i].type() : type_of_name(fixed->second)));
     }
     layout_->schema = arrow::schema(std::move(fields));
+  }
+
+  /// Counts the records of a piece, those that can't be read among them; blank lines are none.
+  std::uint64_t count_one_by_one(std::string_view text) const {
+    CsvRecords records;
+    std::uint64_t rows = 0;
+    while (!text.empty()) {
+      const std::string_view record = text.substr(0, first_csv_record(text, layout_->dialect));
+      text.remove_prefix(record.size());
+      try {
+        records.scan(record, layout_->names.size(), layout_->dialect);
+        rows += records.num_rows();
+      } catch (const RowError&) {
+        ++rows;
+      }
+    }
+    return rows;
   }
 
   /// Looks at the records that can be read, where some can't.
@@ -330,9 +348,8 @@ class CsvSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options,
-                                 std::shared_ptr<BadRows> bad_rows) {
-  return std::make_unique<CsvSource>(std::move(files), std::move(options), std::move(bad_rows));
+std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows) {
+  return std::make_unique<CsvSource>(std::move(files), std::move(options), skips_bad_rows);
 }
 
 }  // namespace mobula::data

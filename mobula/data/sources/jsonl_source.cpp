@@ -97,12 +97,11 @@ class JsonlRows : public RowOrigin {
 
 class JsonlPiece : public Piece {
  public:
-  JsonlPiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool ignore_unknown,
-             std::shared_ptr<BadRows> bad_rows)
+  JsonlPiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool ignore_unknown, bool skips_bad_rows)
       : piece_(std::move(piece)),
         schema_(std::move(schema)),
         ignore_unknown_(ignore_unknown),
-        bad_rows_(std::move(bad_rows)) {}
+        skips_bad_rows_(skips_bad_rows) {}
 
   Block read() override {
     if (done_) return {};
@@ -113,7 +112,7 @@ class JsonlPiece : public Piece {
       for_each_object(piece_, [&columns](simdjson::dom::object object) { columns.append(object); });
       block.batch = columns.finish();
     } catch (const Error&) {
-      if (!bad_rows_->skips()) throw;
+      if (!skips_bad_rows_) throw;
       parse_one_by_one(block);
     }
     return block;
@@ -133,7 +132,7 @@ class JsonlPiece : public Piece {
         batches.push_back(columns.finish());
         rows->push_back(row);
       } catch (const RowError& error) {
-        bad_rows_->skip(block.origin->describe(row), "jsonl", error.message, std::string(line));
+        block.unread.push_back({row, row, "jsonl", error.message, std::string(line)});
       }
       ++row;
     });
@@ -144,16 +143,16 @@ class JsonlPiece : public Piece {
   TextPiece piece_;
   std::shared_ptr<arrow::Schema> schema_;
   bool ignore_unknown_;
-  std::shared_ptr<BadRows> bad_rows_;
+  bool skips_bad_rows_;
   bool done_ = false;
 };
 
 class JsonlSource : public Source {
  public:
-  JsonlSource(std::vector<std::string> files, ReadOptions options, std::shared_ptr<BadRows> bad_rows)
+  JsonlSource(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows)
       : files_(std::move(files)),
         options_(std::move(options)),
-        bad_rows_(std::move(bad_rows)),
+        skips_bad_rows_(skips_bad_rows),
         pieces_(files_, options_.piece_bytes, whole_lines) {}
 
   std::shared_ptr<arrow::Schema> schema() override {
@@ -164,7 +163,7 @@ class JsonlSource : public Source {
     schema();
     TextPiece piece;
     if (!pieces_.next(piece)) return nullptr;
-    return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty(), bad_rows_);
+    return std::make_unique<JsonlPiece>(std::move(piece), schema_, !options_.columns.empty(), skips_bad_rows_);
   }
   std::string describe() const override { return fmt::format("jsonl({} files)", files_.size()); }
   std::vector<PiecePlace> places() override {
@@ -176,7 +175,7 @@ class JsonlSource : public Source {
   }
   std::unique_ptr<Piece> open(const PiecePlace& place) const override {
     return std::make_unique<JsonlPiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_,
-                                        !options_.columns.empty(), bad_rows_);
+                                        !options_.columns.empty(), skips_bad_rows_);
   }
   std::vector<std::string> files() const override { return files_; }
 
@@ -203,7 +202,7 @@ class JsonlSource : public Source {
           ++expected;
         }
       };
-      if (bad_rows_->skips()) {
+      if (skips_bad_rows_) {
         for_each_line(piece, [&](std::string_view line) {
           try {
             see(parser.parse(line));
@@ -233,16 +232,15 @@ class JsonlSource : public Source {
 
   std::vector<std::string> files_;
   ReadOptions options_;
-  std::shared_ptr<BadRows> bad_rows_;
+  bool skips_bad_rows_;
   TextPieces pieces_;
   std::shared_ptr<arrow::Schema> schema_;
 };
 
 }  // namespace
 
-std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options,
-                                   std::shared_ptr<BadRows> bad_rows) {
-  return std::make_unique<JsonlSource>(std::move(files), std::move(options), std::move(bad_rows));
+std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows) {
+  return std::make_unique<JsonlSource>(std::move(files), std::move(options), skips_bad_rows);
 }
 
 }  // namespace mobula::data

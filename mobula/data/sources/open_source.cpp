@@ -16,9 +16,9 @@ namespace {
 
 /// Opens files of rows, all of one format.
 std::unique_ptr<Source> open_files(const std::string& format, std::vector<std::string> files,
-                                   const ReadOptions& options, const std::shared_ptr<BadRows>& bad_rows) {
-  if (format == "csv") return open_csv(std::move(files), options, bad_rows);
-  if (format == "jsonl") return open_jsonl(std::move(files), options, bad_rows);
+                                   const ReadOptions& options, bool skips_bad_rows) {
+  if (format == "csv") return open_csv(std::move(files), options, skips_bad_rows);
+  if (format == "jsonl") return open_jsonl(std::move(files), options, skips_bad_rows);
   if (format == "text") return open_text(std::move(files), options);
   if (format == "parquet") return open_parquet(std::move(files), options);
   return open_ipc(std::move(files), options);
@@ -27,7 +27,7 @@ std::unique_ptr<Source> open_files(const std::string& format, std::vector<std::s
 }  // namespace
 
 std::unique_ptr<Source> open_source(const std::string& format, const std::vector<std::string>& paths,
-                                    const ReadOptions& options, std::shared_ptr<BadRows> bad_rows) {
+                                    const ReadOptions& options, bool skips_bad_rows) {
   const FormatInfo& info = format_named(format);
   if (!options.exclude.empty() && (format == "images" || format == "hf" || format == "mds" || format == "delta")) {
     throw Error(ErrorCode::unsupported, fmt::format("exclude: the files of {} can't be left out one by one", format),
@@ -58,13 +58,14 @@ std::unique_ptr<Source> open_source(const std::string& format, const std::vector
   if (format == "binary") return open_binary(std::move(files), options);
   if (format == "tar") return open_tar(std::move(files), options);
   if (format == "sqlite") return open_sqlite(std::move(files), options);
-  if (!options.hive || !are_partitioned(partitions)) return open_files(format, std::move(files), options, bad_rows);
+  if (!options.hive || !are_partitioned(partitions))
+    return open_files(format, std::move(files), options, skips_bad_rows);
   return open_partitioned(
       std::move(partitions), options.columns,
-      [format, options, bad_rows](std::vector<std::string> names, std::vector<std::string> columns) {
+      [format, options, skips_bad_rows](std::vector<std::string> names, std::vector<std::string> columns) {
         ReadOptions own = options;
         own.columns = std::move(columns);
-        return open_files(format, std::move(names), own, bad_rows);
+        return open_files(format, std::move(names), own, skips_bad_rows);
       });
 }
 

@@ -5,24 +5,20 @@
 #include <string>
 #include <vector>
 
-#include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/sources/read_options.hpp"
 #include "mobula/data/sources/source.hpp"
 
 namespace mobula::data {
 
-/// Opens what paths, folders and patterns stand for in a format that can be read. Rows that can't be read go to `bad_rows`
-/// where the format is one of text.
+/// Opens what paths, folders and patterns stand for in a format that can be read. `skips_bad_rows`: rows that can't
+/// be read are left out and noted in their block, where the format is one of text; else they are an error.
 std::unique_ptr<Source> open_source(const std::string& format, const std::vector<std::string>& paths,
-                                    const ReadOptions& options, std::shared_ptr<BadRows> bad_rows);
+                                    const ReadOptions& options, bool skips_bad_rows);
 
 /// CSV files with a header each, of the same columns. A file of 0 bytes is an error.
-/// Rows that can't be read go to `bad_rows`.
-std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options,
-                                 std::shared_ptr<BadRows> bad_rows);
+std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows);
 /// Files of one JSON object a line.
-std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options,
-                                   std::shared_ptr<BadRows> bad_rows);
+std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows);
 /// Files of lines that end at \n, as a column "text".
 std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options);
 /// Parquet files of one schema; nothing but the columns asked for is read.

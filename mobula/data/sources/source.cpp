@@ -1,8 +1,10 @@
 #include "mobula/data/sources/source.hpp"
 
+#include <arrow/record_batch.h>
 #include <fmt/format.h>
 
 #include "mobula/base/error.hpp"
+#include "mobula/data/blocks/take_rows.hpp"
 
 namespace mobula::data {
 
@@ -11,10 +13,36 @@ std::string NumberedRows::describe(std::int64_t row) const {
 }
 
 std::string Block::describe_row(std::int64_t row) const {
-  if (origin != nullptr)
-    return origin->describe(rows == nullptr ? first_row + row : (*rows)[static_cast<std::size_t>(row)]);
+  if (origin != nullptr) return origin->describe(number_of(row));
   if (file != nullptr) return *file;
   return fmt::format("row {} of block {}", row + 1, number + 1);
+}
+
+void Block::pick(std::span<const std::uint32_t> kept, std::string_view what) {
+  if (static_cast<std::int64_t>(kept.size()) == batch->num_rows()) return;
+  batch = take_rows(batch, kept, what);
+  if (origin == nullptr) return;
+  auto numbers = std::make_shared<std::vector<std::int64_t>>();
+  numbers->reserve(kept.size());
+  for (const std::uint32_t row : kept) numbers->push_back(number_of(row));
+  rows = std::move(numbers);
+}
+
+void Block::replace(std::shared_ptr<arrow::RecordBatch> changed) {
+  if (changed->num_rows() != batch->num_rows()) {
+    origin = nullptr;
+    rows = nullptr;
+  }
+  batch = std::move(changed);
+}
+
+void Block::slice(std::int64_t from, std::int64_t to) {
+  if (rows != nullptr) {
+    rows = std::make_shared<const std::vector<std::int64_t>>(rows->begin() + from, rows->begin() + to);
+  } else {
+    first_row += from;
+  }
+  batch = batch->Slice(from, to - from);
 }
 
 std::vector<PiecePlace> Source::places() {

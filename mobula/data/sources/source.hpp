@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,15 @@ class NumberedRows : public RowOrigin {
   std::shared_ptr<const std::string> file_;
 };
 
+/// A row that could not be read, and is left out of its block.
+struct UnreadRow {
+  std::int64_t position = 0;  ///< in the block, those that are left out counted, too
+  std::int64_t number = 0;    ///< in the block's origin
+  std::string reader;         ///< the format's name
+  std::string reason;
+  std::string text;  ///< as it stands in the file
+};
+
 /// Rows that travel together, and where they came from.
 struct Block {
   std::shared_ptr<arrow::RecordBatch> batch;
@@ -43,9 +54,22 @@ struct Block {
   std::shared_ptr<const std::vector<std::int64_t>> rows = nullptr;
   std::int64_t first_row = 0;
   std::uint64_t number = 0;  ///< of the block in its stretch: the same in every run over the same input
+  /// Rows that were left out since they can't be read, in order; PlanContext::open_source() notes them as bad rows.
+  std::vector<UnreadRow> unread = {};
 
+  /// Returns which of the origin's rows a row of the batch is.
+  std::int64_t number_of(std::int64_t row) const {
+    return rows == nullptr ? first_row + row : (*rows)[static_cast<std::size_t>(row)];
+  }
   /// Names a row of the batch: "in.csv: row 7", or as much as is known.
   std::string describe_row(std::int64_t row) const;
+  /// Keeps the rows of these numbers, in their order, and what is known of where they came from. `what` leads errors.
+  void pick(std::span<const std::uint32_t> kept, std::string_view what);
+  /// Puts a batch in the place of this one. Where it has as many rows they are taken to be the same ones, in their order; else
+  /// no more than the file is known of them.
+  void replace(std::shared_ptr<arrow::RecordBatch> changed);
+  /// Keeps rows [from, to).
+  void slice(std::int64_t from, std::int64_t to);
 };
 
 /// A part of a source, read by one thread, apart from the others.

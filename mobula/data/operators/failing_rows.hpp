@@ -1,0 +1,24 @@
+/// The rows of a batch on which work fails: found, and left out or the end of the run. Internal to this layer.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <string>
+
+#include "mobula/data/engine/bad_rows.hpp"
+#include "mobula/data/sources/source.hpp"
+
+namespace mobula::data {
+
+/// Calls `work(begin, end)` for all rows, then for halves of those on which it throws, down to single rows; these go to
+/// `fail`, in order. Throws what `work` throws where no rows are to blame: where it fails on none, too, or on no row alone.
+void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int64_t begin, std::int64_t end)>& work,
+                       const std::function<void(std::int64_t row, const std::exception& error)>& fail);
+
+/// Notes a row of a block that operator `op` failed on in `bad_rows`; where bad rows end the run, throws an Error that is led
+/// by where the row came from, and `op`. One that is no Error becomes Error(task_failed).
+void fail_row(const Block& block, std::int64_t row, const std::string& op, const std::exception& error,
+              BadRows& bad_rows);
+
+}  // namespace mobula::data
