@@ -53,6 +53,8 @@ class Task : public Object, public Waiter {
   /// Destroys the arguments.
   virtual void drop_arguments() noexcept = 0;
   virtual void encode_arguments(ArgumentWriter& writer) = 0;
+  /// Tells whether to destroy the result is nothing but to free its memory: no user code, no chain of other objects.
+  virtual bool ends_at_once() const noexcept { return false; }
   /// Returns the actor whose call this is, or null.
   virtual ActorCore* actor() const noexcept { return nullptr; }
 
@@ -205,6 +207,7 @@ class ResultTask : public Task {
     if constexpr (!std::is_void_v<Result>) codec::encode(out, *static_cast<const Kept*>(this->value()));
   }
   const char* type_name() const noexcept override { return typeid(Kept).name(); }
+  bool ends_at_once() const noexcept override { return std::is_trivially_destructible_v<Kept>; }
 
  protected:
   // NOLINTNEXTLINE: kept_ is made later

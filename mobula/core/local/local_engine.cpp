@@ -302,9 +302,12 @@ void LocalEngine::finish(Task* task, std::exception_ptr failure, bool last) {
     task->complete_unshared();
     task->release();
   } else if (last && threads_->announce_search()) {
+    const bool quick = task->ends_at_once();
     task->complete();
-    // The end of the value may take long: whoever queues a job meanwhile must not count on this thread.
-    task->release([&] { threads_->withdraw_search(); });
+    // The end of a value may take long: whoever queues a job meanwhile must not count on this thread.
+    task->release([&] {
+      if (!quick) threads_->withdraw_search();
+    });
   } else {
     task->complete();
     task->release();

@@ -82,7 +82,8 @@ class ThreadPool {
   void stop_spinning(Worker& self);
   static void leave_processor(Worker& self);
   bool any_queued() const;
-  void notify();
+  enum class Queued { no, yes };  ///< whether the job is where any_queued() looks
+  void notify(Queued queued);
   void wake_one();
   WorkQueue* external_queue();
   bool owes_slot() const noexcept { return owed_.load(std::memory_order_relaxed) > 0; }
