@@ -21,7 +21,12 @@ class WireReader;
 /// Somebody to tell when an object is complete. Lives in what waits; linked into the object meanwhile.
 struct Waiter {
   Waiter* next = nullptr;
-  void (*notify)(Waiter* self) = nullptr;
+  union {
+    void (*notify)(Waiter* self) = nullptr;
+    /// While it waits in an actor's inbox: where a call sent a few calls earlier was. Only for the cache to fetch ahead; what
+    /// is there may be gone.
+    const void* sent_before;
+  };
 };
 
 /// Bytes that stay where they are for as long as this, or a copy, lives.

@@ -14,6 +14,21 @@ constexpr int kTurn = 1024;
 /// Looks at an empty queue before it is left, and the most pauses between two of them.
 constexpr int kLingerLooks = 10;
 constexpr int kLongestPause = 8;
+/// How many calls ahead the way through the inbox is fetched: a call written on another processor takes about 0.1 us.
+constexpr unsigned kAhead = 16;
+
+/// The calls that this thread sent last, in a ring.
+struct SentCalls {
+  const void* calls[kAhead];
+  unsigned next;
+};
+constinit thread_local SentCalls sent_calls{};
+
+/// Fetches a call's two cache lines.
+void fetch(const void* call) {
+  __builtin_prefetch(call, 1);
+  __builtin_prefetch(static_cast<const char*>(call) + 64, 1);
+}
 
 }  // namespace
 
@@ -35,6 +50,8 @@ void LocalActor::start() {
 }
 
 void LocalActor::send(Task* call) {
+  const void*& slot = sent_calls.calls[sent_calls.next++ % kAhead];
+  static_cast<Waiter*>(call)->sent_before = std::exchange(slot, call);
   Task* newest = inbox_.load(std::memory_order_relaxed);
   do {
     static_cast<Waiter*>(call)->next = newest == idle_mark() ? nullptr : newest;
@@ -51,6 +68,8 @@ Task* LocalActor::next_call() {
     if (newest == nullptr) return nullptr;
     newest = inbox_.exchange(nullptr, std::memory_order_acq_rel);
     while (newest != nullptr) {
+      // The list hangs together backwards: each step would wait for the one before it.
+      fetch(static_cast<Waiter*>(newest)->sent_before);
       auto* older = static_cast<Task*>(static_cast<Waiter*>(newest)->next);
       static_cast<Waiter*>(newest)->next = taken_;
       taken_ = newest;
