@@ -27,8 +27,8 @@ bool request_tiles() {
 bool has_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-  const bool bf16 = (d >> 22 & 1) != 0, tiles = (d >> 24 & 1) != 0;
-  return bf16 && tiles && request_tiles();
+  const bool bf16 = (d >> 22 & 1) != 0, tiles = (d >> 24 & 1) != 0, bytes = (d >> 25 & 1) != 0;
+  return bf16 && tiles && bytes && __builtin_cpu_supports("avx512bf16") && request_tiles();
 }
 
 bool has_avx512() {

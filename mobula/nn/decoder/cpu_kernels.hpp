@@ -48,10 +48,17 @@ enum class KvType { fp32, bf16 };
 inline constexpr std::int64_t kKvBlock = 32;
 inline constexpr std::int64_t kMaxHeadDim = 512;
 
-/// One query position and one key-value head, with the query heads that share it.
+/// Positions of one sequence that follow one another, and one key-value head with the query heads that share it.
+///
+/// A head's part of a block is keys, then values, 32 * padded head_dim numbers each (padded to a multiple of 16); the next head's
+/// follows. fp32: keys [dimension][position], values [position][dimension]. bf16: pairs that lie together, keys [dimension / 2]
+/// [position][2], values [position / 2][dimension][2]; what is padded or was never written is 0.
 struct AttentionTask {
-  const float* query = nullptr;  ///< head after head, head_dim floats each
+  const float* query = nullptr;  ///< of the first row: head after head, head_dim floats each
   float* out = nullptr;          ///< as `query`
+  std::int64_t num_rows = 1;
+  std::int64_t query_stride = 0;  ///< floats from one row's query to the next one's
+  std::int64_t out_stride = 0;
   std::int64_t num_query_heads = 1;
   std::int64_t head_dim = 0;
   float scale = 1.0f;
@@ -59,10 +66,16 @@ struct AttentionTask {
   float alibi_slope = 0.0f;  ///< added per position of distance (negated); of the first query head
   KvType type = KvType::fp32;
   const void* const* blocks = nullptr;  ///< the sequence's cache blocks, of numbers of `type`
-  std::int64_t offset = 0;  ///< at which number of a block this layer and head begin: keys [head_dim][kKvBlock], then
-                            ///< values [kKvBlock][padded head_dim]; the next head's follow
-  std::int64_t first = 0;   ///< visible positions [first, last]
-  std::int64_t last = 0;
+  std::int64_t offset = 0;              ///< at which number of a block this layer and head begin
+  std::int64_t last = 0;    ///< the first row's own position, the last one it sees; the next row's is the next
+  std::int64_t window = 0;  ///< a row sees this many positions, its own included; 0: all
+
+  /// Returns the last position that a row sees, and the first.
+  std::int64_t last_of(std::int64_t row) const { return last + row; }
+  std::int64_t first_of(std::int64_t row) const {
+    const std::int64_t first = window > 0 ? last + row - window + 1 : 0;
+    return first > 0 ? first : 0;
+  }
 };
 
 struct CpuKernels {

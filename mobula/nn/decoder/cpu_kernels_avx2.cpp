@@ -1,4 +1,5 @@
 // For processors with AVX2 and FMA; compiled with -mavx2 -mfma.
+#include "mobula/nn/decoder/attention_kernels.hpp"
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/quantized_kernels.hpp"
 // after the kernels

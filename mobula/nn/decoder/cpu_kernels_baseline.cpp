@@ -1,4 +1,5 @@
 // For any processor.
+#include "mobula/nn/decoder/attention_kernels.hpp"
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/quantized_kernels.hpp"
 // after the kernels

@@ -299,14 +299,30 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
   // With ALiBi every query head has a slope of its own.
   const std::int64_t group = layer.alibi_slopes.empty() ? spec.num_heads / spec.num_kv_heads : 1;
   const std::int64_t num_groups = spec.num_heads / group;
-  at::parallel_for(0, num_rows * num_groups, 1, [&](std::int64_t begin, std::int64_t end) {
+  // Rows of one text that follow one another read its keys and values together. Dealt out group by group: later rows see
+  // more, so threads that shared the rows would wait for one another.
+  constexpr std::int64_t kMaxRun = 64;
+  runs_.clear();
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    const DecoderRow& row = rows[static_cast<std::size_t>(r)];
+    if (!runs_.empty() && r - runs_.back() < kMaxRun) {
+      const DecoderRow& before = rows[static_cast<std::size_t>(r - 1)];
+      if (before.sequence == row.sequence && before.position + 1 == row.position) continue;
+    }
+    runs_.push_back(r);
+  }
+  const auto num_runs = static_cast<std::int64_t>(runs_.size());
+  at::parallel_for(0, num_runs * num_groups, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t item = begin; item < end; ++item) {
-      const std::int64_t r = item / num_groups, g = item % num_groups;
-      const std::int64_t head = g * group;
+      const std::int64_t run = item % num_runs, head = item / num_runs * group;
+      const std::int64_t r = runs_[static_cast<std::size_t>(run)];
       const DecoderRow& row = rows[static_cast<std::size_t>(r)];
       AttentionTask task;
       task.query = qkv + r * stride + head * spec.head_dim;
       task.out = attended + r * query_width + head * spec.head_dim;
+      task.num_rows = (run + 1 < num_runs ? runs_[static_cast<std::size_t>(run + 1)] : num_rows) - r;
+      task.query_stride = stride;
+      task.out_stride = query_width;
       task.num_query_heads = group;
       task.head_dim = spec.head_dim;
       task.scale = static_cast<float>(layer.attention_scale);
@@ -315,8 +331,8 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
       task.type = layout_.type;
       task.blocks = row.sequence->blocks();
       task.offset = layout_.offset(static_cast<std::int64_t>(index), head * spec.num_kv_heads / spec.num_heads);
-      task.first = layer.window > 0 ? std::max<std::int64_t>(0, row.position - layer.window + 1) : 0;
       task.last = row.position;
+      task.window = layer.window;
       kernels_.attend(task);
     }
   });

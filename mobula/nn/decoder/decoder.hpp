@@ -137,6 +137,7 @@ class Decoder {
   std::vector<float> cosine_, sine_;      // [row][dim / 2]
   const RotarySpec* rotation_ = nullptr;  // what they are of, in this call of forward()
   std::vector<std::byte> packed_;
+  std::vector<std::int64_t> runs_;  // where rows of one text that follow one another begin
   int num_adapters_ = 0;
   std::vector<int> row_adapters_;  // of the rows at hand; empty: none has one
   std::vector<float> adapter_in_, adapter_base_, adapter_inner_, adapter_out_;

@@ -1,4 +1,4 @@
-// The table of one set of kernels; a file of a set includes it after quantized_kernels.hpp and is compiled with the set's flags.
+// The table of one set of kernels; a file of a set includes it after the kernels and is compiled with the set's flags.
 namespace mobula::nn {
 namespace {
 

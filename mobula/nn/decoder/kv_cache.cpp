@@ -24,20 +24,24 @@ std::uint64_t chain(std::uint64_t parent, std::span<const TokenId> tokens) {
 }
 
 // Rounds to the nearest, ties to even.
-void put(float x, std::uint16_t& out) {
+std::uint16_t to_half(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const bool is_number = x == x;
-  out = static_cast<std::uint16_t>((is_number ? bits + 0x7FFF + (bits >> 16 & 1) : bits | 0x400000) >> 16);
-}
-void put(float x, float& out) {
-  out = x;
+  return static_cast<std::uint16_t>((is_number ? bits + 0x7FFF + (bits >> 16 & 1) : bits | 0x400000) >> 16);
 }
 
-template <class Number>
-void store(const KvLayout& layout, std::int64_t slot, const float* key, const float* value, Number* keys) {
-  for (std::int64_t d = 0; d < layout.head_dim; ++d) put(key[d], keys[d * kKvBlock + slot]);
-  Number* values = keys + layout.head_dim * kKvBlock + slot * layout.padded_head_dim();
-  for (std::int64_t d = 0; d < layout.head_dim; ++d) put(value[d], values[d]);
+void store(const KvLayout& layout, std::int64_t slot, const float* key, const float* value, float* head) {
+  const std::int64_t padded = layout.padded_head_dim();
+  for (std::int64_t d = 0; d < layout.head_dim; ++d) head[d * kKvBlock + slot] = key[d];
+  std::copy_n(value, layout.head_dim, head + padded * kKvBlock + slot * padded);
+}
+
+void store(const KvLayout& layout, std::int64_t slot, const float* key, const float* value, std::uint16_t* head) {
+  const std::int64_t padded = layout.padded_head_dim();
+  std::uint16_t* keys = head + 2 * slot;
+  for (std::int64_t d = 0; d < layout.head_dim; ++d) keys[d / 2 * 2 * kKvBlock + d % 2] = to_half(key[d]);
+  std::uint16_t* values = head + padded * kKvBlock + slot / 2 * 2 * padded + slot % 2;
+  for (std::int64_t d = 0; d < layout.head_dim; ++d) values[2 * d] = to_half(value[d]);
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ struct KvLayout {
   KvType type = KvType::fp32;
 
   std::int64_t padded_head_dim() const noexcept { return (head_dim + 15) / 16 * 16; }
-  /// Numbers of one head: keys [head_dim][kKvBlock], then values [kKvBlock][padded head_dim].
-  std::int64_t head_numbers() const noexcept { return (head_dim + padded_head_dim()) * kKvBlock; }
+  /// Numbers of one head, keys and then values, as AttentionTask says.
+  std::int64_t head_numbers() const noexcept { return 2 * padded_head_dim() * kKvBlock; }
   std::int64_t offset(std::int64_t layer, std::int64_t head) const noexcept {
     return (layer * num_kv_heads + head) * head_numbers();
   }

@@ -63,7 +63,15 @@ inline Vec max(Vec a, Vec b) {
   return select(a > b, a, b);
 }
 
-// Adds the lanes up in a fixed tree.
+// Adds the lanes up in a fixed tree: each step adds the upper half to the lower.
+#if defined(__AVX512F__)
+inline float sum(Vec v) {
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+}
+inline float largest(Vec v) {
+  return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+}
+#else
 inline float sum(Vec v) {
   float t[kLanes];
   memcpy(t, &v, sizeof t);
@@ -79,6 +87,7 @@ inline float largest(Vec v) {
   for (i64 i = 1; i < kLanes; ++i) m = t[i] > m ? t[i] : m;
   return m;
 }
+#endif
 
 // e^x within 2 ulp; 0 below the smallest normal number. Cody-Waite reduction and a polynomial of degree 6 on
 // [-ln 2 / 2, ln 2 / 2].
@@ -206,139 +215,6 @@ void run_dot(const void* packed, i64 num_rows, const WeightView& weight, i64 beg
       }
     }
   }
-}
-
-// ---- Attention: block by block, with a running maximum (Milakov & Gimelshein 2018). ----
-
-// Returns whole numbers from `first` on, one a lane.
-inline IntVec count_from(i64 first) {
-  const IntVec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return lanes + static_cast<std::int32_t>(first);
-}
-
-// The scores of a block's positions, -infinity where they aren't visible.
-template <int kVecs>
-inline void finish_scores(const AttentionTask& task, i64 block, Vec (&scores)[kVecs]) {
-  const bool whole = block * kKvBlock >= task.first && (block + 1) * kKvBlock - 1 <= task.last;
-  for (i64 v = 0; v < kVecs; ++v) {
-    Vec s = scores[v] * task.scale;
-    if (task.softcap > 0) s = task.softcap * tanh_of(s * (1.0f / task.softcap));
-    const IntVec positions = count_from(block * kKvBlock + v * kLanes);
-    const auto first = static_cast<std::int32_t>(task.first), last = static_cast<std::int32_t>(task.last);
-    if (task.alibi_slope != 0.0f) s -= task.alibi_slope * __builtin_convertvector(last - positions, Vec);
-    if (!whole) s = select((positions < first) | (positions > last), splat(-INFINITY), s);
-    scores[v] = s;
-  }
-}
-
-// kHeads query heads that share the keys and values, which are read once for all of them. What comes after a block is
-// fetched while it is worked on: the next block, behind the last one the next head's first.
-template <class Number, int kHeads>
-inline void attend_heads(const AttentionTask& task, const float* query, float* out) {
-  constexpr i64 kVecs = kKvBlock / kLanes, kColumns = 4;
-  const i64 dim = task.head_dim, padded = round_up(dim, kLanes);
-  const i64 first_block = task.first / kKvBlock, last_block = task.last / kKvBlock;
-  float acc[kHeads][kMaxHeadDim];
-  float running_max[kHeads], denominator[kHeads];
-  for (int h = 0; h < kHeads; ++h) {
-    for (i64 i = 0; i < padded; ++i) acc[h][i] = 0.0f;
-    running_max[h] = -INFINITY;
-    denominator[h] = 0.0f;
-  }
-  for (i64 block = first_block; block <= last_block; ++block) {
-    const Number* keys = static_cast<const Number*>(task.blocks[block]) + task.offset;
-    const Number* values = keys + dim * kKvBlock;
-    const Number* next = block < last_block ? static_cast<const Number*>(task.blocks[block + 1]) + task.offset
-                                            : static_cast<const Number*>(task.blocks[first_block]) + task.offset +
-                                                  (dim + padded) * kKvBlock;
-    Vec even[kHeads][kVecs] = {}, odd[kHeads][kVecs] = {};
-    i64 d = 0;
-    for (; d + 2 <= dim; d += 2) {
-      for (i64 at = 0; at < 2 * kKvBlock; at += 64 / static_cast<i64>(sizeof(Number))) {
-        __builtin_prefetch(next + d * kKvBlock + at, 0, 2);
-      }
-      for (i64 v = 0; v < kVecs; ++v) {
-        const Vec a = load_weight(keys + d * kKvBlock + v * kLanes);
-        const Vec b = load_weight(keys + (d + 1) * kKvBlock + v * kLanes);
-        for (int h = 0; h < kHeads; ++h) {
-          even[h][v] += query[h * dim + d] * a;
-          odd[h][v] += query[h * dim + d + 1] * b;
-        }
-      }
-    }
-    if (d < dim) {
-      for (i64 v = 0; v < kVecs; ++v) {
-        const Vec a = load_weight(keys + d * kKvBlock + v * kLanes);
-        for (int h = 0; h < kHeads; ++h) even[h][v] += query[h * dim + d] * a;
-      }
-    }
-    float weights[kHeads][kKvBlock], correction[kHeads];
-    for (int h = 0; h < kHeads; ++h) {
-      Vec scores[kVecs];
-      for (i64 v = 0; v < kVecs; ++v) scores[v] = even[h][v] + odd[h][v];
-      finish_scores(task, block, scores);
-      Vec block_max = scores[0];
-      for (i64 v = 1; v < kVecs; ++v) block_max = max(block_max, scores[v]);
-      const float new_max = fmaxf(running_max[h], largest(block_max));
-      correction[h] = running_max[h] == -INFINITY ? 0.0f : exp_of(splat(running_max[h] - new_max))[0];
-      Vec total{};
-      for (i64 v = 0; v < kVecs; ++v) {
-        const Vec weight = exp_of(scores[v] - new_max);
-        store(weights[h] + v * kLanes, weight);
-        total += weight;
-      }
-      denominator[h] = denominator[h] * correction[h] + sum(total);
-      running_max[h] = new_max;
-    }
-    // Positions after the last one may never have been written: their weight is 0, but 0 * NaN is not.
-    const i64 count = task.last - block * kKvBlock + 1 < kKvBlock ? task.last - block * kKvBlock + 1 : kKvBlock;
-    i64 c = 0;
-    for (; c + kColumns * kLanes <= padded; c += kColumns * kLanes) {
-      Vec a[kHeads][kColumns];
-      for (int h = 0; h < kHeads; ++h) {
-        for (i64 v = 0; v < kColumns; ++v) a[h][v] = load(acc[h] + c + v * kLanes) * correction[h];
-      }
-      for (i64 j = 0; j < count; ++j) {
-        const Number* row = values + j * padded + c;
-        for (i64 at = 0; at < kColumns * kLanes; at += 64 / static_cast<i64>(sizeof(Number))) {
-          __builtin_prefetch(next + dim * kKvBlock + j * padded + c + at, 0, 2);
-        }
-        for (i64 v = 0; v < kColumns; ++v) {
-          const Vec value = load_weight(row + v * kLanes);
-          for (int h = 0; h < kHeads; ++h) a[h][v] += weights[h][j] * value;
-        }
-      }
-      for (int h = 0; h < kHeads; ++h) {
-        for (i64 v = 0; v < kColumns; ++v) store(acc[h] + c + v * kLanes, a[h][v]);
-      }
-    }
-    for (; c < padded; c += kLanes) {
-      for (int h = 0; h < kHeads; ++h) {
-        Vec a = load(acc[h] + c) * correction[h];
-        for (i64 j = 0; j < count; ++j) a += weights[h][j] * load_weight(values + j * padded + c);
-        store(acc[h] + c, a);
-      }
-    }
-  }
-  for (int h = 0; h < kHeads; ++h) {
-    const float inverse = 1.0f / denominator[h];
-    for (i64 i = 0; i < dim; ++i) out[h * dim + i] = acc[h][i] * inverse;
-  }
-}
-
-template <class Number>
-void attend_as(const AttentionTask& task) {
-  i64 head = 0;
-  for (; head + 2 <= task.num_query_heads; head += 2) {
-    attend_heads<Number, 2>(task, task.query + head * task.head_dim, task.out + head * task.head_dim);
-  }
-  if (head < task.num_query_heads) {
-    attend_heads<Number, 1>(task, task.query + head * task.head_dim, task.out + head * task.head_dim);
-  }
-}
-
-void attend(const AttentionTask& task) {
-  task.type == KvType::bf16 ? attend_as<std::uint16_t>(task) : attend_as<float>(task);
 }
 
 // ---- Rows ----
