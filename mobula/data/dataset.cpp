@@ -28,6 +28,7 @@
 #include "mobula/data/plan/manifest.hpp"
 #include "mobula/data/plan/part_runs.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/plan/row_tracks.hpp"
 #include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sources/open_source.hpp"
@@ -50,6 +51,8 @@ PlanContext context_of(const RunOptions& options) {
   context.ordered = options.ordered;
   context.token_column = options.token_column;
   context.counts_sources = true;
+  if (options.row_origins || !options.manifest.empty() || !options.on_error.dead_letter.empty())
+    context.tracks = std::make_shared<RowTracks>();
   context.bad_rows = std::make_shared<BadRows>(options.on_error);
   return context;
 }
@@ -171,9 +174,14 @@ Dataset Dataset::from_batches(std::vector<RecordBatchPointer> batches) {
   if (batches.empty()) throw_invalid("from_batches: no batch tells the columns");
   auto schema = batches.front()->schema();
   std::vector<Block> blocks;
+  const auto origin = std::make_shared<NumberedRows>(std::make_shared<const std::string>("batches in memory"));
+  std::int64_t first_row = 0;
   for (auto& batch : batches) {
     if (!batch->schema()->Equals(*schema)) throw_invalid("from_batches: the batches' columns differ");
-    blocks.push_back({std::move(batch), nullptr});
+    Block block{std::move(batch), nullptr, origin};
+    block.first_row = first_row;
+    first_row += block.batch->num_rows();
+    blocks.push_back(std::move(block));
   }
   return Dataset(
       std::make_shared<SourceNode>([schema, blocks](const PlanContext&) { return open_blocks(schema, blocks); }));
@@ -225,9 +233,9 @@ Dataset Dataset::map_batches(std::function<RecordBatchPointer(const RecordBatchP
 
 Dataset Dataset::map_batches_with(std::function<std::function<RecordBatchPointer(const RecordBatchPointer&)>()> make,
                                   MapOptions options) const {
-  return Dataset(
-      std::make_shared<OperatorNode>(plan_, [make = std::move(make), options = std::move(options)](const PlanContext&) {
-        return map_batches_operator(options.name, make, options.max_instances, options.schema);
+  return Dataset(std::make_shared<OperatorNode>(
+      plan_, [make = std::move(make), options = std::move(options)](const PlanContext& context) {
+        return map_batches_operator(options.name, make, options.max_instances, options.schema, context.bad_rows);
       }));
 }
 
@@ -337,12 +345,13 @@ Dataset Dataset::union_with(std::vector<Dataset> others) const {
 
 Dataset Dataset::random_shuffle(std::uint64_t seed) const {
   return Dataset(std::make_shared<BarrierNode>(
-      plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }, "random_shuffle"));
+      plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }, "random_shuffle", true));
 }
 
 Dataset Dataset::sort(std::vector<SortKey> keys) const {
   return Dataset(std::make_shared<BarrierNode>(
-      plan_, [keys = std::move(keys)](const PlanContext& context) { return sort_barrier(keys, context); }, "sort"));
+      plan_, [keys = std::move(keys)](const PlanContext& context) { return sort_barrier(keys, context); }, "sort",
+      true));
 }
 
 Dataset Dataset::groupby(std::vector<std::string> keys, std::vector<Aggregate> aggregates) const {
@@ -351,7 +360,7 @@ Dataset Dataset::groupby(std::vector<std::string> keys, std::vector<Aggregate> a
       [keys = std::move(keys), aggregates = std::move(aggregates)](const PlanContext& context) {
         return groupby_barrier(keys, aggregates, context);
       },
-      "groupby"));
+      "groupby", false));
 }
 
 Dataset Dataset::unique(std::vector<std::string> columns) const {

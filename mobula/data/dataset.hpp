@@ -43,7 +43,10 @@ struct RunOptions {
   bool ordered = true;             ///< false: rows may come out as they are ready, unless an operator needs their order
   std::string token_column;        ///< whose lists the manifest counts as tokens; empty: none
   std::filesystem::path manifest;  ///< gets {"rows", "skipped", "sources": RunResult::manifest}, whole; empty: nothing
-  ErrorPolicy on_error;            ///< rows that can't be read, or that a function of rows fails on
+  /// Whether rows keep their file and number behind operators that mix rows (sort, random_shuffle, repartition, join, zip), at
+  /// 8 bytes a row: for RunResult::manifest and for errors. So they do, anyhow, with a manifest or a dead-letter file.
+  bool row_origins = false;
+  ErrorPolicy on_error;  ///< rows that can't be read, or that a function of rows fails on
   /// Called a few times a second, by a thread of its own, with what RunResult::statistics will hold. For views of progress.
   std::function<void(const Json&)> watch;
 };
@@ -58,7 +61,9 @@ struct RunResult {
   /// "blocked": [{"on", "seconds"}]}]. Threads are blocked on the stage's source or on its sink.
   Json statistics;
   /// What went into the run: [{"source", "rows", "files": [{"file", "read", "rows", "tokens"}]}]. `rows` and `tokens` count
-  /// what was left of a file as far as rows were told apart by file: a sort or a shuffle mixes them.
+  /// what was left of a file as far as rows were told apart by file: to the end with RunOptions::row_origins, save behind
+  /// groupby and functions of batches that change the number of rows (see rows/row_numbers.hpp); else to the first sort,
+  /// shuffle or the like.
   Json manifest;
 };
 

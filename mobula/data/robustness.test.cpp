@@ -232,5 +232,15 @@ TEST_F(Robustness, DamagedImagesAreDecodedOrRefused) {
   }
 }
 
+// The parser's memory grows with the line: with a simdjson of another version than its header's it would not.
+TEST_F(Robustness, ReadsJsonLinesOfAnyLength) {
+  const TemporaryDirectory folder;
+  const std::string file = (folder.path() / "a.jsonl").string();
+  std::string text;
+  for (const std::size_t length : {1, 300000, 2, 700000}) text += "{\"t\": \"" + std::string(length, 'x') + "\"}\n";
+  write_file_atomic(file, text);
+  EXPECT_EQ(Dataset::read(file).filter("length(t) in (1, 2, 300000, 700000)").count().rows, 4);
+}
+
 }  // namespace
 }  // namespace mobula::data

@@ -136,6 +136,30 @@ class DriverTest(mobula_program.ProgramTest):
         out = self.mobula("data", "head", "app.db", "--from", "database", "--driver", "sqlite", "--query", "t", "--json")
         self.assertEqual(out, '{"id":1,"text":"a"}\n{"id":2,"text":null}\n')
 
+    def test_resumed_runs_notice_a_table_that_has_changed(self):
+        import sqlite3
+        with contextlib.closing(sqlite3.connect(self.folder / "app.db")) as database, database:
+            database.execute("CREATE TABLE t (id INTEGER, text TEXT)")
+            database.executemany("INSERT INTO t VALUES (?, ?)", [(i * 37 % 1000, f"text {i}") for i in range(1000)])
+        for steps in ("[{sort: id}]", "[{filter: 'id >= 0'}]"):
+            (self.folder / "p.yaml").write_text(
+                f"source: {{database: app.db, driver: sqlite, query: 'SELECT * FROM t'}}\nsteps: {steps}\n"
+                "sink: {jsonl: \"${OUT}\", resume: true, part_rows: 300}\n")
+            run = {"env": {"OUT": "sort/" if "sort" in steps else "filter/"}}
+            self.mobula("data", "run", "p.yaml", **run)
+            folder = self.folder / run["env"]["OUT"]
+            whole = [part.read_text() for part in sorted(folder.glob("part-*.jsonl"))]
+            self.assertEqual(sum(text.count("\n") for text in whole), 1000)
+            (folder / "part-00001.jsonl").unlink()
+            with contextlib.closing(sqlite3.connect(self.folder / "app.db")) as database, database:
+                database.execute("UPDATE t SET text = 'other' WHERE id = 999")
+            self.fails("data", "run", "p.yaml", error="rows in a database (or in memory), which have changed since",
+                       hint="write to another folder", code=2, **run)
+            with contextlib.closing(sqlite3.connect(self.folder / "app.db")) as database, database:
+                database.execute("UPDATE t SET text = 'text 27' WHERE id = 999")
+            self.mobula("data", "run", "p.yaml", **run)
+            self.assertEqual([part.read_text() for part in sorted(folder.glob("part-*.jsonl"))], whole)
+
     def test_says_which_driver_is_missing(self):
         self.fails("data", "head", "snowflake://me:secret@account/db", "--query", "t", code=1,
                    error="no ADBC driver 'snowflake'", hint="pip install adbc-driver-snowflake")

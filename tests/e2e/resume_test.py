@@ -49,6 +49,23 @@ class ResumeTest(mobula_program.ProgramTest):
         self.assertEqual(sorted(file.name for file in (self.folder / "out").iterdir()),
                          sorted(file.name for file in (self.folder / "whole").iterdir()))
 
+    def test_writes_each_bad_row_down_once_over_kills(self):
+        bad = [i for i in range(60_000) if i % 1009 == 5]
+        (self.folder / "in.csv").write_text("id,n\n" + "".join(
+            ("a,b,c\n" if i % 2 else f"{i},x\n") if i % 1009 == 5 else f"{i},{i}\n" for i in range(60_000)))
+        (self.folder / "p.yaml").write_text(
+            "source: {csv: in.csv, types: {id: int64, n: string}, piece_size: 20KB}\nsteps:\n  - with: {n: \"cast(n, 'int64')\"}\n"
+            "sink: {parquet: \"${OUT}\", resume: true, part_rows: 1000}\n"
+            f"on_error: {{skip: {len(bad)}, dead_letter: dead.jsonl}}\n")
+        random.seed(8)
+        out, kills = self.run_over_kills(lambda: self.start("out/"), (self.folder / "out", "part-*.parquet"), 9)
+        self.assertGreaterEqual(kills, 2)
+        self.assertEqual(json.loads(out.strip().splitlines()[-1])["skipped"], len(bad))
+        self.assertEqual([row["id"] for row in self.read("out")], [i for i in range(60_000) if i % 1009 != 5])
+        dead = [json.loads(line) for line in (self.folder / "dead.jsonl").read_text().splitlines()]
+        self.assertEqual(sorted(int(row["where"].rpartition(" ")[2]) for row in dead), [i + 1 for i in bad])
+        self.assertEqual({row["operator"] for row in dead}, {"csv", "with(n = cast(n, 'int64'))"})
+
     def test_goes_on_behind_a_sort_into_partitions_and_tells_what_went_in(self):
         (self.folder / "p.yaml").write_text(
             "source: {parquet: \"in*.parquet\"}\nsteps:\n  - with: {key: \"id % 3\"}\n  - sort: [key, -id]\n  - stage: {threads: 1}\n"

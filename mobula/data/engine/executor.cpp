@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <map>
 #include <mutex>
@@ -32,24 +33,20 @@ std::int64_t since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
 }
 
-/// Counts the items of a column of lists.
-std::int64_t count_tokens(const arrow::RecordBatch& batch, const std::string& column) {
-  const auto lists = batch.GetColumnByName(column);
-  if (lists == nullptr) return 0;
-  switch (lists->type_id()) {
-    case arrow::Type::LIST: {
-      const auto& array = static_cast<const arrow::ListArray&>(*lists);
-      return array.value_offset(array.length()) - array.value_offset(0);
-    }
-    case arrow::Type::LARGE_LIST: {
-      const auto& array = static_cast<const arrow::LargeListArray&>(*lists);
-      return array.value_offset(array.length()) - array.value_offset(0);
-    }
+/// Returns a function that counts the items of the list in a row; none where the column holds no lists.
+std::function<std::int64_t(std::int64_t)> token_counter(const arrow::RecordBatch& batch, const std::string& column) {
+  const auto lists = column.empty() ? nullptr : batch.GetColumnByName(column);
+  switch (lists == nullptr ? arrow::Type::NA : lists->type_id()) {
+    case arrow::Type::LIST:
+      return [lists](std::int64_t row) { return static_cast<const arrow::ListArray&>(*lists).value_length(row); };
+    case arrow::Type::LARGE_LIST:
+      return [lists](std::int64_t row) { return static_cast<const arrow::LargeListArray&>(*lists).value_length(row); };
     case arrow::Type::FIXED_SIZE_LIST:
-      return static_cast<const arrow::FixedSizeListArray&>(*lists).value_length() *
-             (lists->length() - lists->null_count());
+      return [lists](std::int64_t row) {
+        return lists->IsNull(row) ? 0 : static_cast<const arrow::FixedSizeListArray&>(*lists).value_length();
+      };
     default:
-      return 0;
+      return nullptr;
   }
 }
 
@@ -161,8 +158,8 @@ class Execution {
           step(i + 1);
         }
         const std::int64_t rows = block.batch->num_rows();
-        if (block.file != nullptr) count_file(block);
         if (rows == 0) continue;
+        count_files(block);
         auto prepared = sink_.prepare(std::move(block));
         prepared->rows = rows;
         statistics_.operators.back()->busy_ns += since(start);
@@ -174,12 +171,29 @@ class Execution {
     return finished;
   }
 
-  void count_file(const Block& block) {
-    const std::int64_t tokens = options_.token_column.empty() ? 0 : count_tokens(*block.batch, options_.token_column);
+  void count_files(const Block& block) {
+    const bool mixed = block.file == nullptr && block.origin != nullptr && block.origin->mixes_files();
+    if (block.file == nullptr && !mixed) {
+      if (block.origin == nullptr) statistics_.lost_rows = true;
+      return;
+    }
+    const auto tokens_of = token_counter(*block.batch, options_.token_column);
+    const std::int64_t num_rows = block.batch->num_rows();
+    std::map<const std::string*, FileRows> files;
+    for (std::int64_t row = 0; row < num_rows && (mixed || tokens_of); ++row) {
+      const std::string* file = mixed ? block.origin->file(block.number_of(row)) : block.file.get();
+      if (file == nullptr) continue;
+      FileRows& sum = files[file];
+      ++sum.rows;
+      if (tokens_of) sum.tokens += tokens_of(row);
+    }
+    if (!mixed) files[block.file.get()].rows = num_rows;
     const std::lock_guard lock(statistics_.files_mutex);
-    FileRows& file = statistics_.files[*block.file];
-    file.rows += block.batch->num_rows();
-    file.tokens += tokens;
+    for (const auto& [file, rows] : files) {
+      FileRows& sum = statistics_.files[*file];
+      sum.rows += rows.rows;
+      sum.tokens += rows.tokens;
+    }
   }
 
   void deliver(Finished finished) {
@@ -303,9 +317,10 @@ Json RunStatistics::manifest() const {
   Json left = Json::object();
   for (const auto& stretch : stretches_) {
     if (!stretch->running) continue;
-    if (stretch->handed_on_by != nullptr) {
-      const std::lock_guard before(stretch->handed_on_by->files_mutex);
-      for (const auto& [name, rows] : stretch->handed_on_by->files) left[name] = {0, 0};
+    if (stretch->lost_rows && !stretch->handed_on_by.empty()) continue;
+    for (const StretchStatistics* handed : stretch->handed_on_by) {
+      const std::lock_guard before(handed->files_mutex);
+      for (const auto& [name, rows] : handed->files) left[name] = {0, 0};
     }
     const std::lock_guard files(stretch->files_mutex);
     for (const auto& [name, rows] : stretch->files) left[name] = {rows.rows, rows.tokens};

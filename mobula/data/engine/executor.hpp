@@ -46,8 +46,9 @@ struct StretchStatistics {
   std::atomic<std::int64_t> waited_for_sink_ns{0};    ///< threads idle because the window was full
   std::atomic<std::int64_t> waited_for_source_ns{0};  ///< threads idle because the source had nothing to give
   mutable std::mutex files_mutex;
-  std::map<std::string, FileRows> files;            ///< of rows whose file is known
-  const StretchStatistics* handed_on_by = nullptr;  ///< the stretch before, whose files these are; null: none
+  std::map<std::string, FileRows> files;               ///< of rows whose file is known
+  std::vector<const StretchStatistics*> handed_on_by;  ///< the stretches before, whose files these are
+  std::atomic<bool> lost_rows{false};  ///< rows were not known any more: the stretches before know more of files
 };
 
 /// What was read of one source. Thread-safe.

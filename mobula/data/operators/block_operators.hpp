@@ -37,9 +37,10 @@ using BatchFunction = std::function<std::shared_ptr<arrow::RecordBatch>(const st
 
 /// Calls a function for each block. `make` is called once for each thread that needs one at the same time, at most
 /// `max_instances` times (0: no limit), so that a function may hold state such as a model. `schema` is what comes out;
-/// null: a call with no rows tells.
+/// null: a call with no rows tells. Bad rows that come back with a batch (with_bad_rows()) go to `bad_rows`.
 std::unique_ptr<BlockOperator> map_batches_operator(std::string name, std::function<BatchFunction()> make,
-                                                    int max_instances, std::shared_ptr<arrow::Schema> schema);
+                                                    int max_instances, std::shared_ptr<arrow::Schema> schema,
+                                                    std::shared_ptr<BadRows> bad_rows);
 
 /// Calls a function for each block, and gives it the way to say that it failed on a row: the run ends with an error that
 /// names the row, or the row goes to `bad_rows`.

@@ -11,6 +11,8 @@
 namespace mobula::data {
 namespace {
 
+constexpr const char* kHint = "set on_error: {skip: N} to leave out rows that fail";
+
 /// Returns a row as JSON, or as much of it as can be written so.
 Json row_as_json(const std::shared_ptr<arrow::RecordBatch>& batch, std::int64_t row) {
   try {
@@ -68,6 +70,15 @@ void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int6
   }
 }
 
+void fail_row(const Block& block, std::int64_t row, RowFailure failure, BadRows& bad_rows) {
+  const std::string where = block.describe_row(row);
+  if (bad_rows.skips()) {
+    bad_rows.skip(where, failure.op, failure.reason, std::move(failure.row));
+    return;
+  }
+  throw Error(ErrorCode::task_failed, fmt::format("{}: {}: {}", where, failure.op, failure.reason), kHint);
+}
+
 void fail_row(const Block& block, std::int64_t row, const std::string& op, const std::exception& error,
               BadRows& bad_rows) {
   const std::string where = block.describe_row(row);
@@ -79,7 +90,7 @@ void fail_row(const Block& block, std::int64_t row, const std::string& op, const
   const auto* own = dynamic_cast<const Error*>(&error);
   const bool has_hint = own != nullptr && !own->hint().empty();
   Error wrapped(own == nullptr ? ErrorCode::task_failed : own->code(), fmt::format("{}: {}: {}", where, op, reason),
-                has_hint ? own->hint() : "set on_error: {skip: N} to leave out rows that fail");
+                has_hint ? own->hint() : kHint);
   throw wrapped.caused_by(std::current_exception());
 }
 

@@ -16,6 +16,16 @@ namespace mobula::data {
 void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int64_t begin, std::int64_t end)>& work,
                        const std::function<void(std::int64_t row, const std::exception& error)>& fail);
 
+/// What one row failed with.
+struct RowFailure {
+  std::string op;
+  std::string reason;
+  Json row;  ///< as much of it as can be written as JSON
+};
+
+/// Notes a row of a block in `bad_rows`; where bad rows end the run, throws Error(task_failed) that says where it came from.
+void fail_row(const Block& block, std::int64_t row, RowFailure failure, BadRows& bad_rows);
+
 /// Notes a row of a block that operator `op` failed on in `bad_rows`; where bad rows end the run, throws an Error that is led
 /// by where the row came from, and `op`. One that is no Error becomes Error(task_failed).
 void fail_row(const Block& block, std::int64_t row, const std::string& op, const std::exception& error,

@@ -13,6 +13,7 @@
 #include "mobula/data/operators/barriers.hpp"
 #include "mobula/data/operators/join_sides.hpp"
 #include "mobula/data/operators/key_partitions.hpp"
+#include "mobula/data/plan/row_tracks.hpp"
 #include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
@@ -247,16 +248,26 @@ Stretch JoinNode::join(PlanContext& context) const {
   run_plan(*right_, build, context);
   if (!build.spilled()) {
     Stretch stretch = left_->prepare(context);
-    stretch.operators.push_back(std::make_unique<Probe>(build.table(), build.schema(), on_, how_));
+    std::unique_ptr<BlockOperator> probe = std::make_unique<Probe>(build.table(), build.schema(), on_, how_);
+    if (context.tracks != nullptr) probe = track(std::move(probe), context.tracks);
+    stretch.operators.push_back(std::move(probe));
     return stretch;
   }
   auto right_files = build.take_files();
   PartitionSink partition(on_, space);
-  run_plan(*left_, partition, context);
+  Stretch left = left_->prepare(context);
+  std::vector<const StretchStatistics*> before;
+  if (context.tracks == nullptr) {
+    run_stretch(left, partition, context);
+  } else {
+    TrackedSink tracked(partition, context.tracks);
+    before.push_back(&run_stretch(left, tracked, context));
+  }
   JoinLayout layout(kind_of(how_), on_, *partition.schema(), *build.schema());
-  return {std::make_unique<PartitionedJoin>(std::move(layout), build.schema(), partition.take_files(),
-                                            std::move(right_files), max_bytes),
-          {}};
+  std::unique_ptr<Source> joined = std::make_unique<PartitionedJoin>(
+      std::move(layout), build.schema(), partition.take_files(), std::move(right_files), max_bytes);
+  if (context.tracks != nullptr) joined = untrack(std::move(joined), context.tracks, std::move(before));
+  return {std::move(joined), {}};
 }
 
 }  // namespace mobula::data

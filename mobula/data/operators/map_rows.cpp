@@ -6,6 +6,7 @@
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/operators/block_operators.hpp"
 #include "mobula/data/operators/failing_rows.hpp"
+#include "mobula/data/rows/row_numbers.hpp"
 
 namespace mobula::data {
 namespace {
@@ -20,7 +21,9 @@ class MapRows : public BlockOperator {
   std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
     if (options_.schema == nullptr) {
       const auto empty = take(arrow::RecordBatch::MakeEmpty(input), describe());
-      options_.schema = function_(empty, [](std::int64_t, const std::exception&) {})->schema();
+      auto result = function_(empty, [](std::int64_t, const std::exception&) {});
+      take_row_numbers(result);
+      options_.schema = result->schema();
     }
     return options_.schema;
   }
@@ -32,6 +35,8 @@ class MapRows : public BlockOperator {
       for (; next < row; ++next) kept.push_back(static_cast<std::uint32_t>(next));
       ++next;
     });
+    std::optional<std::vector<std::int64_t>> from;
+    if (result != nullptr) from = take_row_numbers(result);
     if (result == nullptr || !result->schema()->Equals(*options_.schema)) {
       throw Error(ErrorCode::task_failed,
                   fmt::format("{}: gave other columns than ({})", describe(), options_.schema->ToString()));
@@ -42,9 +47,10 @@ class MapRows : public BlockOperator {
       block.batch = std::move(result);
       return;
     }
-    block.batch = std::move(result);
-    block.origin = nullptr;
-    block.rows = nullptr;
+    // As many rows may come out of other ones: without their numbers nothing is known of them.
+    if (!from) block.origin = nullptr;
+    block.replace(std::move(result), from);
+    if (!from) block.rows = nullptr;
   }
 
  private:

@@ -25,6 +25,7 @@
 #include "mobula/data/sinks/format_writer.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 #include "mobula/data/storage/storage.hpp"
+#include "mobula/data/tokens/sha256.hpp"
 
 namespace mobula::data {
 namespace fs = std::filesystem;
@@ -194,7 +195,9 @@ class PartFolder {
     const Json before = parse_json(read_stored(file, kMaxManifestBytes), file);
     for (const auto& [key, value] : identity_.items()) {
       if (before.contains(key) && before[key] == value) continue;
+      if (!before.contains(key) && value.is_array() && value.empty()) continue;  // of before this was told
       const std::string what = key == "files"       ? "files, or files that have changed since"
+                               : key == "contents"  ? "rows in a database (or in memory), which have changed since"
                                : key == "of"        ? "steps"
                                : key == "part_rows" ? "number of rows a part (part_rows)"
                                                     : key;
@@ -230,17 +233,37 @@ class PartFolder {
   bool finished_ = false;
 };
 
+/// Returns the digest of a source's rows, as JSON in their order.
+std::string digest_of_rows(Source& source) {
+  Sha256 digest;
+  WriteOptions options;
+  options.nan_as_null = true;
+  const auto format = make_jsonl_format(source.schema(), options);
+  while (const auto piece = source.next()) {
+    while (true) {
+      Block block = piece->read();
+      if (block.batch == nullptr) break;
+      digest.update(format->prepare(std::move(block))->text);
+    }
+  }
+  return digest.finish();
+}
+
 Json describe_sources(const std::vector<std::unique_ptr<Source>>& sources) {
   Json files = Json::array();
+  Json rows = Json::array();
   std::string names;
   for (const auto& source : sources) {
     names += (names.empty() ? "" : ", ") + source->describe();
-    for (const std::string& file : source->files()) {
+    const std::vector<std::string> own = source->files();
+    for (const std::string& file : own) {
       const StoredInfo info = look_at(file);
       files.push_back({file, info.bytes, info.version});
     }
+    // What no file holds, such as a query's rows, is known by the rows alone; those of a range by their number.
+    if (own.empty() && source->num_rows() < 0) rows.push_back(digest_of_rows(*source));
   }
-  return {{"source", names}, {"files", std::move(files)}};
+  return {{"source", names}, {"files", std::move(files)}, {"contents", std::move(rows)}};
 }
 
 /// Runs the plan for the parts that are not there. `bad_rows` gets those of what runs before the parts, `failing` those of

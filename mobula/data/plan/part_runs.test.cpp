@@ -153,6 +153,20 @@ TEST_F(PartRuns, HoldTheLimitOfBadRowsOverAllPartsAndWriteEachDownOnce) {
   }
 }
 
+TEST_F(PartRuns, NoticeThatRowsOutOfNoFileHaveChanged) {
+  const auto batches_of = [](const std::string& expression) {
+    return Dataset::from_batches(Dataset::range(100).with({{"id", expression}}).collect());
+  };
+  WriteOptions parts = parts_of(30);
+  batches_of("id * 2").sort({{"id", true}}).write(path("out"), "parquet", parts);
+  fs::remove(path("out/part-00001.parquet"));
+  const auto changed = batches_of("id * 2 + if(id == 50, 1, 0)").sort({{"id", true}});
+  EXPECT_NE(
+      refusal([&] { changed.write(path("out"), "parquet", parts); }).find("rows in a database (or in memory), which"),
+      std::string::npos);
+  EXPECT_EQ(batches_of("id * 2").sort({{"id", true}}).write(path("out"), "parquet", parts).parts_before, 3);
+}
+
 TEST_F(PartRuns, HoldTheLimitOfBadRowsWhereASortComesFirst) {
   std::string jsonl;
   for (int i = 0; i < 100; ++i)

@@ -10,6 +10,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/blocks/plain_types.hpp"
+#include "mobula/data/plan/row_tracks.hpp"
 #include "mobula/data/plan/zip_source.hpp"
 
 namespace mobula::data {
@@ -38,6 +39,7 @@ class StretchSource : public Source {
     for (const auto& op : stretch_->operators) text += " | " + op->describe();
     return text;
   }
+  std::vector<const StretchStatistics*> handed_on_by() const override { return stretch_->source->handed_on_by(); }
 
  private:
   class OperatedPiece : public Piece {
@@ -85,7 +87,7 @@ class CountedSource : public Source {
   std::vector<std::string> files() const override { return source_->files(); }
   void push_filter(const std::shared_ptr<const Expression>& filter) override { source_->push_filter(filter); }
   void push_columns(const std::vector<std::string>& columns) override { source_->push_columns(columns); }
-  const StretchStatistics* handed_on_by() const override { return source_->handed_on_by(); }
+  std::vector<const StretchStatistics*> handed_on_by() const override { return source_->handed_on_by(); }
   std::string note() const override { return source_->note(); }
 
  private:
@@ -136,6 +138,13 @@ class UnionSource : public Source {
     return nullptr;
   }
   std::string describe() const override { return fmt::format("union({} inputs)", inputs_.size()); }
+  std::vector<const StretchStatistics*> handed_on_by() const override {
+    std::vector<const StretchStatistics*> stretches;
+    for (const auto& input : inputs_) {
+      for (const StretchStatistics* stretch : input->handed_on_by()) stretches.push_back(stretch);
+    }
+    return stretches;
+  }
 
  private:
   std::vector<std::unique_ptr<Source>> inputs_;
@@ -165,17 +174,13 @@ void push_down(Stretch& stretch) {
   }
 }
 
-namespace {
-
-std::int64_t run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
+const StretchStatistics& run_stretch(Stretch& stretch, Sink& sink, PlanContext& context) {
   push_down(stretch);
   StretchStatistics& statistics = context.statistics->add();
   execute(*stretch.source, stretch.operators, sink, context.execute_options(), statistics);
   context.statistics->note(statistics, stretch.source->note());
-  return statistics.operators.back()->rows;
+  return statistics;
 }
-
-}  // namespace
 
 std::unique_ptr<Source> PlanContext::open_source(const OpenSource& open) {
   std::unique_ptr<Source> source;
@@ -219,8 +224,13 @@ Stretch BarrierNode::prepare(PlanContext& context) const {
   return context.in_order([&] {
     Stretch stretch = input_->prepare(context);
     const auto barrier = make_(context);
-    run_stretch(stretch, *barrier, context);
-    return Stretch{barrier->result(), {}};
+    if (context.tracks == nullptr || !keeps_rows_) {
+      run_stretch(stretch, *barrier, context);
+      return Stretch{barrier->result(), {}};
+    }
+    TrackedSink sink(*barrier, context.tracks);
+    const StretchStatistics& before = run_stretch(stretch, sink, context);
+    return Stretch{untrack(barrier->result(), context.tracks, {&before}), {}};
   });
 }
 
@@ -249,14 +259,17 @@ Stretch ZipNode::prepare(PlanContext& context) const {
   return context.in_order([&] {
     auto left = stage_source(left_->prepare(context), nullptr, context, 0);
     auto right = stage_source(right_->prepare(context), nullptr, context, 0);
-    return Stretch{zip_source(std::move(left), std::move(right)), {}};
+    if (context.tracks == nullptr) return Stretch{zip_source(std::move(left), std::move(right)), {}};
+    auto before = left->handed_on_by();
+    auto zipped = zip_source(track(std::move(left), context.tracks), std::move(right));
+    return Stretch{untrack(std::move(zipped), context.tracks, std::move(before)), {}};
   });
 }
 
 std::int64_t run_plan(const PlanNode& root, Sink& sink, PlanContext& context) {
   initialize_arrow();
   Stretch stretch = root.prepare(context);
-  return run_stretch(stretch, sink, context);
+  return run_stretch(stretch, sink, context).operators.back()->rows;
 }
 
 std::shared_ptr<arrow::Schema> schema_of(const PlanNode& root, PlanContext& context) {

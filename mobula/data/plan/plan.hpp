@@ -14,6 +14,8 @@
 
 namespace mobula::data {
 
+class RowTracks;
+
 /// Opens a source.
 using OpenSource = std::function<std::unique_ptr<Source>()>;
 /// Gives the part of a source that a run is about; `open` opens the whole of it, of which no more than one part is read at a
@@ -38,6 +40,7 @@ struct PlanContext {
   bool ordered = true;                ///< false: rows may come out in any order; nodes that need order set it
   std::string token_column;           ///< whose lists the manifest counts as tokens
   std::vector<std::string> excluded;  ///< patterns of files that are not read
+  std::shared_ptr<RowTracks> tracks;  ///< null: rows behind operators that mix them need not know their files
   bool counts_sources = false;        ///< what is read of each source goes into the statistics
   PartSource part;                    ///< null: the run is about all rows
 
@@ -126,9 +129,10 @@ class Barrier : public Sink {
 /// An operator that sees all rows before it gives the first one.
 class BarrierNode : public PlanNode {
  public:
+  /// `keeps_rows`: the rows that come out are those that went in.
   BarrierNode(std::shared_ptr<const PlanNode> input, std::function<std::unique_ptr<Barrier>(const PlanContext&)> make,
-              std::string name)
-      : input_(std::move(input)), make_(std::move(make)), name_(std::move(name)) {}
+              std::string name, bool keeps_rows)
+      : input_(std::move(input)), make_(std::move(make)), name_(std::move(name)), keeps_rows_(keeps_rows) {}
   Stretch prepare(PlanContext& context) const override;
   std::string holds_back() const override { return name_; }
   void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
@@ -139,6 +143,7 @@ class BarrierNode : public PlanNode {
   std::shared_ptr<const PlanNode> input_;
   std::function<std::unique_ptr<Barrier>(const PlanContext&)> make_;
   std::string name_;
+  bool keeps_rows_;
 };
 
 /// The rows of one node after those of another, all of the first one's columns.
@@ -227,6 +232,9 @@ std::unique_ptr<Source> stage_source(Stretch stretch, std::unique_ptr<OrderedSte
 
 /// Tells the stretch's source which rows and columns its first operators want.
 void push_down(Stretch& stretch);
+
+/// Runs a stretch into the sink; returns its figures, which live as long as PlanContext::statistics.
+const StretchStatistics& run_stretch(Stretch& stretch, Sink& sink, PlanContext& context);
 
 /// Runs the tree into the sink; returns the number of rows that it took.
 std::int64_t run_plan(const PlanNode& root, Sink& sink, PlanContext& context);

@@ -4,6 +4,7 @@
 
 #include "mobula/data/engine/rebatcher.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/plan/row_tracks.hpp"
 #include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
@@ -49,7 +50,11 @@ class RepartitionSource : public Source {
 }  // namespace
 
 Stretch RepartitionNode::prepare(PlanContext& context) const {
-  return {std::make_unique<RepartitionSource>(stage_source(input_->prepare(context), nullptr, context, 0), rows_), {}};
+  auto input = stage_source(input_->prepare(context), nullptr, context, 0);
+  if (context.tracks == nullptr) return {std::make_unique<RepartitionSource>(std::move(input), rows_), {}};
+  auto before = input->handed_on_by();
+  auto blocks = std::make_unique<RepartitionSource>(track(std::move(input), context.tracks), rows_);
+  return {untrack(std::move(blocks), context.tracks, std::move(before)), {}};
 }
 
 }  // namespace mobula::data

@@ -128,7 +128,7 @@ class RowRanges::OrderedRange : public Source {
     return std::make_unique<BlockPiece>(std::move(block));
   }
   std::string describe() const override { return shared_->source->describe(); }
-  const StretchStatistics* handed_on_by() const override { return shared_->source->handed_on_by(); }
+  std::vector<const StretchStatistics*> handed_on_by() const override { return shared_->source->handed_on_by(); }
 
  private:
   std::shared_ptr<Ordered> shared_;
@@ -146,8 +146,8 @@ bool RowRanges::open_by_number(const OpenSource& open) {
   try {
     numbered->places = numbered->source->places();
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::unsupported && !numbered->source->files().empty()) return false;
-    throw;
+    if (error.code() != ErrorCode::unsupported) throw;
+    return false;
   }
   for (const PiecePlace& place : numbered->places) numbered->rows += static_cast<std::int64_t>(place.rows);
   numbered_ = std::move(numbered);

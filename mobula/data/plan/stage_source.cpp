@@ -91,7 +91,7 @@ class StageSource : public Source {
     return std::make_unique<ReadyPiece>(std::move(*block));
   }
   std::string describe() const override { return fmt::format("stage({})", description_); }
-  const StretchStatistics* handed_on_by() const override { return &statistics_; }
+  std::vector<const StretchStatistics*> handed_on_by() const override { return {&statistics_}; }
 
  private:
   void run() {

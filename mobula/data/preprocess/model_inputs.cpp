@@ -140,9 +140,9 @@ class ChatFormatter : public Fixed {
         }
         check(texts.Append(format_(parse_json(json, "its messages"))), options_.into);
       } catch (const RowError& error) {
-        fail(row, error.message);
+        fail(*batch, row, error.message);
       } catch (const Error& error) {
-        fail(row, error.message());
+        fail(*batch, row, error.message());
       }
     }
     return with_column(batch, options_.into, take(texts.Finish(), options_.into));
@@ -156,8 +156,9 @@ class ChatFormatter : public Fixed {
   }
 
  private:
-  [[noreturn]] void fail(std::int64_t row, const std::string& message) const {
-    throw_invalid(fmt::format("chat: row {} of the batch: column '{}': {}", row + 1, options_.column, message),
+  [[noreturn]] void fail(const arrow::RecordBatch& batch, std::int64_t row, const std::string& message) const {
+    const std::string where = batch.num_rows() == 1 ? "" : fmt::format("row {} of the batch: ", row + 1);
+    throw_invalid(fmt::format("chat: {}column '{}': {}", where, options_.column, message),
                   "messages are a list of {\"role\": ..., \"content\": ...}");
   }
 

@@ -81,9 +81,10 @@ TEST_F(ModelInputs, FormatChatsByWhoKnowsTemplates) {
   const Dataset texts = lines("{\"messages\": \"[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"x\\\"}]\"}\n");
   EXPECT_NE(through(chat, texts)[0].find("m<user>x<assistant>"), std::string::npos);
   const Dataset bad = lines("{\"messages\": \"[]\"}\n{\"messages\": \"[{}]\"}\n{\"messages\": \"no\"}\n");
-  EXPECT_NE(
-      refusal([&] { chat->transform(bad).count(); }).find("row 2 of the batch: column 'messages': a message without"),
-      std::string::npos);
+  EXPECT_NE(refusal([&] {
+              chat->transform(bad).count();
+            }).find(": row 2: map(chat): chat: column 'messages': a message without"),
+            std::string::npos);
 }
 
 TEST_F(ModelInputs, DecodeImagesAsTheOperatorDoes) {

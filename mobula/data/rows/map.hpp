@@ -19,19 +19,22 @@
 #include <vector>
 
 #include "mobula/data/dataset.hpp"
+#include "mobula/data/rows/row_numbers.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
 
 namespace mobula::data {
 
 namespace detail {
 
-/// Calls `each(row, out)` for every row, which appends what comes out.
+/// Calls `each(row, out)` for every row, which appends what comes out; `one_to_one`: always one row.
 template <class In, class Out, class Each>
-Dataset map_each(const Dataset& dataset, Each each, MapOptions options) {
+Dataset map_each(const Dataset& dataset, Each each, MapOptions options, bool one_to_one) {
+  options.keeps_rows = one_to_one;
   return dataset.map_rows(
-      [each = std::move(each)](const RecordBatchPointer& batch, const FailRow& fail) {
+      [each = std::move(each), one_to_one](const RecordBatchPointer& batch, const FailRow& fail) {
         const std::vector<In> rows = rows_of<In>(batch);
         std::vector<Out> out;
+        std::vector<std::int64_t> from;
         out.reserve(rows.size());
         for (std::size_t i = 0; i < rows.size(); ++i) {
           const std::size_t before = out.size();
@@ -41,8 +44,9 @@ Dataset map_each(const Dataset& dataset, Each each, MapOptions options) {
             out.resize(before);
             fail(static_cast<std::int64_t>(i), error);
           }
+          if (!one_to_one) from.resize(out.size(), static_cast<std::int64_t>(i));
         }
-        return batch_of(out);
+        return one_to_one ? batch_of(out) : with_row_numbers(batch_of(out), from);
       },
       std::move(options));
 }
@@ -55,7 +59,6 @@ Dataset map(const Dataset& dataset, Function function, MapOptions options = {}) 
   using Result = std::remove_cvref_t<std::invoke_result_t<Function, const In&>>;
   using Optional = detail::OptionalItem<Result>;
   using Out = typename Optional::Type;
-  options.keeps_rows = !Optional::kOptional;
   return detail::map_each<In, Out>(
       dataset,
       [function = std::move(function)](const In& row, std::vector<Out>& out) {
@@ -65,7 +68,7 @@ Dataset map(const Dataset& dataset, Function function, MapOptions options = {}) 
           out.push_back(function(row));
         }
       },
-      std::move(options));
+      std::move(options), !Optional::kOptional);
 }
 
 /// Makes any number of rows, a vector, out of each row.
@@ -77,7 +80,7 @@ Dataset flat_map(const Dataset& dataset, Function function, MapOptions options =
       [function = std::move(function)](const In& row, std::vector<Out>& out) {
         for (auto& made : function(row)) out.push_back(std::move(made));
       },
-      std::move(options));
+      std::move(options), false);
 }
 
 /// Keeps the rows for which the function is true; columns that In does not name are lost.
@@ -88,7 +91,7 @@ Dataset filter_rows(const Dataset& dataset, Function function, MapOptions option
       [function = std::move(function)](const In& row, std::vector<In>& out) {
         if (function(row)) out.push_back(row);
       },
-      std::move(options));
+      std::move(options), false);
 }
 
 }  // namespace mobula::data

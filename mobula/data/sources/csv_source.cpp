@@ -132,7 +132,8 @@ class CsvPiece : public Piece {
         batches.push_back(std::move(batch));
         rows->push_back(row);
       } catch (const RowError& error) {
-        block.unread.push_back({row, row, "csv", error.message, std::string(record)});
+        const std::string_view line = record.substr(0, record.find_last_not_of("\r\n") + 1);
+        block.unread.push_back({row, row, "csv", error.message, std::string(line)});
       }
       ++row;
     }

@@ -18,6 +18,19 @@
 namespace mobula::data {
 namespace {
 
+/// The rows of one piece of text.
+class LineRows : public RowOrigin {
+ public:
+  explicit LineRows(const TextPiece& piece) : file_(piece.file), offset_(piece.offset) {}
+  std::string describe(std::int64_t row) const override {
+    return fmt::format("{}: row {}", *file_, lines_before(*file_, offset_) + row + 1);
+  }
+
+ private:
+  std::shared_ptr<const std::string> file_;
+  std::uint64_t offset_;
+};
+
 class LinePiece : public Piece {
  public:
   LinePiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema)
@@ -67,7 +80,8 @@ class LinePiece : public Piece {
     auto characters = arrow::SliceBuffer(piece_.memory, first, out - data);
     auto column = arrow::MakeArray(arrow::ArrayData::Make(arrow::utf8(), static_cast<std::int64_t>(num_lines),
                                                           {nullptr, std::move(offsets), std::move(characters)}, 0));
-    return {arrow::RecordBatch::Make(schema_, static_cast<std::int64_t>(num_lines), {std::move(column)}), piece_.file};
+    return {arrow::RecordBatch::Make(schema_, static_cast<std::int64_t>(num_lines), {std::move(column)}), piece_.file,
+            std::make_shared<LineRows>(piece_)};
   }
 
  private:

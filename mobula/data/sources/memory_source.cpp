@@ -26,9 +26,12 @@ class RangePiece : public Piece {
     std::shared_ptr<arrow::Buffer> values = take(arrow::AllocateBuffer(rows * 8), "range");
     auto* out = reinterpret_cast<std::int64_t*>(values->mutable_data());
     for (std::int64_t i = 0; i < rows; ++i) out[i] = begin_ + i;
-    begin_ = end_;
+    const std::int64_t first_row = std::exchange(begin_, end_);
     auto column = arrow::MakeArray(arrow::ArrayData::Make(arrow::int64(), rows, {nullptr, std::move(values)}, 0));
-    return {arrow::RecordBatch::Make(schema_, rows, {std::move(column)}), nullptr};
+    static const auto origin = std::make_shared<NumberedRows>(std::make_shared<const std::string>("range"));
+    Block block{arrow::RecordBatch::Make(schema_, rows, {std::move(column)}), nullptr, origin};
+    block.first_row = first_row;
+    return block;
   }
 
  private:

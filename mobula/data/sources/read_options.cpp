@@ -125,7 +125,7 @@ std::vector<std::string> expand_files(const std::vector<std::string>& patterns, 
       ::globfree(&matches);
       if (failure != 0) {
         throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern),
-                    "quote the pattern, and see data.path");
+                    "look at the folder, and quote the pattern so that the shell leaves it as it is");
       }
     }
   }

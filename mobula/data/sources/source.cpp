@@ -28,8 +28,19 @@ void Block::pick(std::span<const std::uint32_t> kept, std::string_view what) {
   rows = std::move(numbers);
 }
 
-void Block::replace(std::shared_ptr<arrow::RecordBatch> changed) {
-  if (changed->num_rows() != batch->num_rows()) {
+void Block::replace(std::shared_ptr<arrow::RecordBatch> changed, const std::optional<std::vector<std::int64_t>>& from) {
+  if (from && origin != nullptr) {
+    auto numbers = std::make_shared<std::vector<std::int64_t>>();
+    numbers->reserve(from->size());
+    for (const std::int64_t row : *from) {
+      if (row < 0 || row >= batch->num_rows()) {
+        throw Error(ErrorCode::task_failed,
+                    fmt::format("a row was made of row {} of a batch of {} rows", row, batch->num_rows()));
+      }
+      numbers->push_back(number_of(row));
+    }
+    rows = std::move(numbers);
+  } else if (changed->num_rows() != batch->num_rows()) {
     origin = nullptr;
     rows = nullptr;
   }

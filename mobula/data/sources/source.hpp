@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,10 @@ class RowOrigin {
   virtual ~RowOrigin() = default;
   /// Names a row, counted from 0 within what was read: "in.csv: row 7". May read the file again to count: for errors.
   virtual std::string describe(std::int64_t row) const = 0;
+  /// Tells whether the rows are of many files, so that file() and not Block::file names them.
+  virtual bool mixes_files() const { return false; }
+  /// Returns the file of a row, where mixes_files(); null where it has none.
+  virtual const std::string* file(std::int64_t) const { return nullptr; }
 };
 
 /// Rows whose numbers in their file are known.
@@ -65,9 +70,10 @@ struct Block {
   std::string describe_row(std::int64_t row) const;
   /// Keeps the rows of these numbers, in their order, and what is known of where they came from. `what` leads errors.
   void pick(std::span<const std::uint32_t> kept, std::string_view what);
-  /// Puts a batch in the place of this one. Where it has as many rows they are taken to be the same ones, in their order; else
-  /// no more than the file is known of them.
-  void replace(std::shared_ptr<arrow::RecordBatch> changed);
+  /// Puts a batch in the place of this one. `from` tells which row each of its rows was made of; without it, rows are taken to
+  /// be the same ones where there are as many, else no more than the file is known of them. Throws Error(task_failed).
+  void replace(std::shared_ptr<arrow::RecordBatch> changed,
+               const std::optional<std::vector<std::int64_t>>& from = std::nullopt);
   /// Keeps rows [from, to).
   void slice(std::int64_t from, std::int64_t to);
 };
@@ -113,8 +119,8 @@ class Source {
   virtual void push_filter(const std::shared_ptr<const Expression>&) {}
   /// Tells which columns are of use. The others may be left out. Before schema().
   virtual void push_columns(const std::vector<std::string>&) {}
-  /// Returns the figures of the stretch whose rows the source hands on, files and all; null where it reads them itself.
-  virtual const StretchStatistics* handed_on_by() const { return nullptr; }
+  /// Returns the figures of the stretches whose rows the source hands on, files and all; none where it reads them itself.
+  virtual std::vector<const StretchStatistics*> handed_on_by() const { return {}; }
   /// Tells what a run should know: what was skipped, for instance. Empty where there is nothing to tell.
   virtual std::string note() const { return {}; }
 };
