@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "mobula/base/error.hpp"
@@ -51,10 +52,15 @@ std::shared_ptr<const Tokenizer> make_kmer_tokenizer(std::string_view alphabet, 
     }
     kmers = std::move(longer);
   }
-  Json vocabulary = {{"<unk>", 0}, {"\n", 1}};
+  Json vocabulary = Json::object();
+  // Json looks keys up one by one: a million of them want a table.
+  auto& entries = vocabulary.get_ref<Json::object_t&>();
+  std::unordered_set<std::string> known;
   const auto add = [&](const std::string& token) {
-    if (!vocabulary.contains(token)) vocabulary[token] = vocabulary.size();
+    if (known.insert(token).second) entries.emplace_back(token, entries.size());
   };
+  add("<unk>");
+  add("\n");
   for (const std::string& letter : letters) add(letter);
   for (const std::string& kmer : kmers) add(kmer);
   std::string any;

@@ -33,6 +33,13 @@ TEST(KmerTokenizer, TakesAnyLetters) {
   EXPECT_EQ(make_kmer_tokenizer("AC", 1)->vocab_size(), 4U);
 }
 
+TEST(KmerTokenizer, MakesHundredsOfThousandsOfWords) {
+  // Minutes, where looking a word up took as long as the vocabulary.
+  const auto tokenizer = make_kmer_tokenizer("ACGT", 9);
+  EXPECT_EQ(tokenizer->vocab_size(), 2U + 4U + 262144U);
+  EXPECT_EQ(tokenizer->encode("AAAAAAAACTTTTTTTTT"), (std::vector<TokenId>{6 + 1, 6 + 262143}));
+}
+
 TEST(KmerTokenizer, RefusesWhatMakesNoVocabulary) {
   EXPECT_THROW(make_kmer_tokenizer("", 3), Error);
   EXPECT_THROW(make_kmer_tokenizer("ACGA", 3), Error);

@@ -12,8 +12,11 @@
 
 namespace mobula::text {
 
+/// How far apart must lie what different threads write: processors fetch lines of 64 bytes in pairs.
+inline constexpr std::size_t kApart = 128;
+
 /// One thread's words and pieces. Not thread-safe.
-struct Workspace {
+struct alignas(kApart) Workspace {
   WordCache words;
   PieceList pieces;
 };
@@ -43,7 +46,7 @@ class WorkspacePool {
 
  private:
   static constexpr std::size_t kNumKept = 16;
-  struct alignas(64) Slot {  // on a line of its own: threads take and give all the time
+  struct alignas(kApart) Slot {  // threads take and give all the time
     std::atomic<Workspace*> space{nullptr};
   };
 
