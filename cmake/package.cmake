@@ -1,7 +1,7 @@
 # The installed CMake package: find_package(mobula CONFIG) gives mobula::core, mobula::train ... and mobula_add_program.
 include(CMakePackageConfigHelpers)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/mobula/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mobula FILES_MATCHING PATTERN "*.hpp"
-        PATTERN "cli" EXCLUDE)
+        PATTERN "cli" EXCLUDE PATTERN "testing" EXCLUDE)
 install(EXPORT mobula NAMESPACE mobula:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mobula FILE mobula-targets.cmake)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/mobula-config.cmake.in ${CMAKE_BINARY_DIR}/mobula-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mobula)

@@ -7,6 +7,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/formats.hpp"
@@ -27,12 +28,7 @@ class ConvertTest : public ::testing::Test {
     return to.ends_with(".parquet") || to.ends_with(".arrow") ? "" : read_file(path(to));
   }
   std::string error_of(const std::string& from, const std::string& to, const ReadOptions& read = {}) const {
-    try {
-      convert(from, to, read);
-    } catch (const Error& error) {
-      return error.message() + " | " + error.hint();
-    }
-    return "no error";
+    return mobula::refusal_with_hint([&] { convert(from, to, read); });
   }
   TemporaryDirectory folder_;
 };

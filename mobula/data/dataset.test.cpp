@@ -10,9 +10,9 @@
 #include <map>
 #include <set>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/describe.hpp"
 
 namespace mobula::data {
@@ -32,16 +32,6 @@ RunOptions small_memory() {
   RunOptions options;
   options.memory = 1 << 20;  // operators spill after some 100 kB
   return options;
-}
-
-template <class Body>
-std::string message_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.message() + " | " + error.hint();
-  }
-  return "no error";
 }
 
 class DatasetTest : public ::testing::Test {
@@ -164,7 +154,7 @@ TEST_F(DatasetTest, JoinsLikeNestedLoops) {
 TEST_F(DatasetTest, NamesOperatorBytesAndSettingWhereMemoryOrDiskDoNotDo) {
   RunOptions options = small_memory();
   options.disk = 100000;
-  const auto message = message_of([&] { Dataset::range(1000000).random_shuffle(1).count(options); });
+  const auto message = refusal_with_hint([&] { Dataset::range(1000000).random_shuffle(1).count(options); });
   EXPECT_NE(message.find("random_shuffle: needs more than 100 kB of disk"), std::string::npos) << message;
   EXPECT_NE(message.find("raise `disk`"), std::string::npos) << message;
 }
@@ -248,9 +238,9 @@ TEST_F(DatasetTest, LeavesNothingWhereARunFails) {
   const auto input = write("a.csv", "n\n1\n2\nx\n");
   ReadOptions options;
   options.types = {{"n", "int64"}};
-  const auto message = message_of([&] { Dataset::read(input, "", options).write(path("out/"), "parquet"); });
+  const auto message = refusal_with_hint([&] { Dataset::read(input, "", options).write(path("out/"), "parquet"); });
   EXPECT_NE(message.find("a.csv: row 3: column 'n': \"x\" is not an int64"), std::string::npos) << message;
-  EXPECT_NE(message_of([&] { Dataset::read(input, "", options).write(path("out.jsonl")); }), "no error");
+  EXPECT_NE(refusal_with_hint([&] { Dataset::read(input, "", options).write(path("out.jsonl")); }), "accepted");
   std::size_t left = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder_.path())) ++left;
   EXPECT_EQ(left, 1u);
@@ -258,7 +248,7 @@ TEST_F(DatasetTest, LeavesNothingWhereARunFails) {
 
 TEST_F(DatasetTest, RefusesAFolderThatHoldsSomethingUnlessToldToReplaceIt) {
   Dataset::range(10).write(path("out/"), "csv");
-  EXPECT_NE(message_of([&] { Dataset::range(3).write(path("out/"), "csv"); }).find("the folder holds something"),
+  EXPECT_NE(refusal_with_hint([&] { Dataset::range(3).write(path("out/"), "csv"); }).find("the folder holds something"),
             std::string::npos);
   EXPECT_EQ(Dataset::read(path("out"), "csv").count().rows, 10);
   WriteOptions replace;
@@ -288,7 +278,7 @@ TEST_F(DatasetTest, NamesTheFunctionThatThrows) {
         return batch;
       },
       options);
-  EXPECT_EQ(message_of([&] { failing.count(); }), "map_batches(tag): no model | ");
+  EXPECT_EQ(refusal_with_hint([&] { failing.count(); }), "map_batches(tag): no model | ");
 }
 
 TEST_F(DatasetTest, TellsRowsAndTimePerOperator) {
@@ -307,10 +297,12 @@ TEST_F(DatasetTest, ReadsFilesOfOneFolderInOrderAndRefusesMixedColumns) {
   EXPECT_EQ(integers(Dataset::read(path("in"), "csv").collect()), (std::vector<std::int64_t>{1, 2}));
   EXPECT_EQ(integers(Dataset::read(path("in/*.csv")).collect()), (std::vector<std::int64_t>{1, 2}));
   write("in/c.csv", "m\n3\n");
-  EXPECT_NE(message_of([&] { Dataset::read(path("in"), "csv").count(); }).find("c.csv: header 'm' differs from 'n'"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal_with_hint([&] { Dataset::read(path("in"), "csv").count(); }).find("c.csv: header 'm' differs from 'n'"),
+      std::string::npos);
   write("in/c.csv", "");
-  EXPECT_NE(message_of([&] { Dataset::read(path("in"), "csv").count(); }).find("c.csv: empty"), std::string::npos);
+  EXPECT_NE(refusal_with_hint([&] { Dataset::read(path("in"), "csv").count(); }).find("c.csv: empty"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 
 namespace mobula::jobs {
 namespace {
@@ -36,13 +37,7 @@ class Environment {
 };
 
 std::string refusal(std::string_view text) {
-  try {
-    parse_job_address(text);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-    return error.message();
-  }
-  return "not refused";
+  return mobula::refusal([&] { parse_job_address(text); }, ErrorCode::invalid_argument);
 }
 
 TEST(JobAddress, ReadsUrlsAndHosts) {

@@ -12,6 +12,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/models/registry.hpp"
 #include "mobula/models/testing/reference.hpp"
 #include "mobula/nn/adapters/adapter.hpp"
@@ -28,7 +30,7 @@ class Adapters : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryDirectory("mobula-adapters");
-    ASSERT_EQ(reference({"make", folder_->path().string(), drawn_seed()}, "reference_adapters.py"), 0);
+    ASSERT_EQ(reference({"make", folder_->path().string(), std::to_string(drawn_seed())}, "reference_adapters.py"), 0);
     for (const auto& entry : fs::directory_iterator(folder_->path())) cases_.push_back(entry.path());
     std::ranges::sort(cases_);
     ASSERT_GE(cases_.size(), 15u);
@@ -180,14 +182,11 @@ TEST_F(Adapters, AreRefusedWhenFilesAreDamagedOrForeign) {
     change(config, tensors);
     write_file_atomic(broken.path() / "adapter_config.json", config.dump());
     nn::write_safetensors(broken.path() / "adapter_model.safetensors", tensors);
-    try {
+    return mobula::refusal([&] {
       const nn::Adapter adapter = nn::load_adapter(broken.path());
       nn::make_generation_engine(load_causal_lm(folder_->path() / "lora" / "model"),
                                  {.adapters = {{"x", std::make_shared<const nn::Adapter>(adapter)}}});
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return std::string("accepted");
+    });
   };
   const auto refuses = [&](const std::string& what,
                            const std::function<void(Json&, std::vector<nn::NamedTensor>&)>& change) {

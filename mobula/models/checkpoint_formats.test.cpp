@@ -8,6 +8,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/models/gguf/checkpoint.hpp"
 #include "mobula/models/registry.hpp"
 #include "mobula/models/testing/reference.hpp"
@@ -22,7 +23,7 @@ using namespace testing_reference;
 
 TEST(CheckpointFormats, PytorchFilesHoldTheTensorsThatTorchSaved) {
   const TemporaryDirectory folder("mobula-pytorch");
-  ASSERT_EQ(reference({"pytorch", folder.path().string(), drawn_seed()}, "reference_formats.py"), 0);
+  ASSERT_EQ(reference({"pytorch", folder.path().string(), std::to_string(drawn_seed())}, "reference_formats.py"), 0);
   std::size_t num_cases = 0;
   for (const auto& entry : fs::directory_iterator(folder.path())) {
     if (!entry.is_directory()) continue;
@@ -45,7 +46,7 @@ TEST(CheckpointFormats, PytorchFilesHoldTheTensorsThatTorchSaved) {
 TEST(CheckpointFormats, GgufFilesGiveTheNumbersAndLogitsOfTheirReference) {
   const at::NoGradGuard no_grad;
   const TemporaryDirectory folder("mobula-gguf");
-  ASSERT_EQ(reference({"gguf", folder.path().string(), drawn_seed()}, "reference_formats.py"), 0);
+  ASSERT_EQ(reference({"gguf", folder.path().string(), std::to_string(drawn_seed())}, "reference_formats.py"), 0);
   std::size_t num_cases = 0;
   for (const auto& entry : fs::directory_iterator(folder.path())) {
     if (entry.path().extension() != ".gguf") continue;

@@ -8,14 +8,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
-#include "mobula/models/testing/reference.hpp"
+#include "mobula/base/testing/refusal.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/models/testing/tiny_models.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/safetensors.hpp"
@@ -27,17 +27,6 @@ namespace fs = std::filesystem;
 using testing_tiny::tiny_models;
 using testing_tiny::TinyModel;
 using Tensors = std::vector<nn::NamedTensor>;
-
-std::string refusal(const std::function<void()>& use) {
-  try {
-    use();
-  } catch (const Error& error) {
-    return error.message();
-  } catch (const std::exception& error) {
-    return std::string("no Error of ours: ") + error.what();
-  }
-  return "accepted";
-}
 
 class DamagedCheckpoints : public testing::Test {
  protected:
@@ -199,7 +188,7 @@ void change_one(Json& object, Random& random) {
 
 TEST_F(DamagedCheckpoints, WithChangedConfigurationsAreRefusedNamingAFileOrWork) {
   const at::NoGradGuard no_grad;
-  const std::uint64_t seed = std::stoull(testing_reference::drawn_seed());
+  const std::uint64_t seed = drawn_seed();
   int refused = 0, accepted = 0;
   for (const TinyModel& model : tiny_models()) {
     const TemporaryDirectory folder("mobula-config");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -51,13 +52,11 @@ GgufHeader parse(const std::string& file) {
 }
 
 std::string refusal(const std::string& file) {
-  try {
-    parse(file);
-  } catch (const Error& error) {
-    EXPECT_NE(error.message().find("x.gguf"), std::string::npos) << error.message();
-    return error.message();
+  const std::string message = mobula::refusal([&] { parse(file); });
+  if (message != "accepted") {
+    EXPECT_NE(message.find("x.gguf"), std::string::npos) << message;
   }
-  return "accepted";
+  return message;
 }
 std::string refusal(const Parts& parts) {
   return refusal(parts.file());

@@ -7,18 +7,16 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
-#include <iostream>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/gguf_file.hpp"
@@ -28,13 +26,6 @@
 
 namespace mobula::nn {
 namespace {
-
-std::uint64_t drawn_seed() {
-  const char* fixed = std::getenv("MOBULA_TEST_SEED");
-  const std::uint64_t seed = fixed != nullptr ? std::strtoull(fixed, nullptr, 10) : std::random_device()() % 1000000;
-  std::cout << "MOBULA_TEST_SEED=" << seed << std::endl;
-  return seed;
-}
 
 void append(std::string& out, std::uint64_t number, int bytes) {
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(number >> (8 * i)));

@@ -11,6 +11,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::nn {
@@ -24,12 +25,7 @@ std::string file_of(const std::string& header, std::size_t data_size) {
 
 // Returns the refusal's message, or "accepted".
 std::string refusal(const std::string& file) {
-  try {
-    parse_safetensors(std::as_bytes(std::span(file)), "f");
-  } catch (const Error& error) {
-    return error.message();
-  }
-  return "accepted";
+  return mobula::refusal([&] { parse_safetensors(std::as_bytes(std::span(file)), "f"); });
 }
 
 std::string refusal(const std::string& header, std::size_t data_size) {

@@ -5,11 +5,12 @@
 
 #include <cstdlib>
 #include <optional>
-#include <random>
 #include <set>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/text/reference/python_reference.hpp"
 
 namespace mobula::text {
@@ -20,13 +21,7 @@ std::string render(std::string_view source, const Json& context = Json::object()
 }
 
 std::string failure(std::string_view source, ErrorCode code) {
-  try {
-    const std::string text = render(source);
-    return "rendered " + text.substr(0, 100);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.message();
-    return error.message();
-  }
+  return refusal([&] { render(source); }, code);
 }
 
 TEST(ChatTemplate, GivesTheTextOfTransformersOnEveryFeature) {
@@ -53,9 +48,8 @@ TEST(ChatTemplate, GivesTheTextOfTransformersOnWhatIsDrawn) {
   const char* given = std::getenv("MOBULA_TEST_SEED");
   const char* count = std::getenv("MOBULA_TEST_TEXTS");
   const char* folder = std::getenv("MOBULA_TEST_TEMPLATES");
-  const std::string seed = given != nullptr ? given : std::to_string(std::random_device{}() % 1000000);
-  std::printf("MOBULA_TEST_SEED=%s\n", seed.c_str());
-  std::vector<std::string> arguments{seed, given != nullptr ? given : "1", count != nullptr ? count : "60"};
+  std::vector<std::string> arguments{std::to_string(drawn_seed()), given != nullptr ? given : "1",
+                                     count != nullptr ? count : "60"};
   if (folder != nullptr) arguments.emplace_back(folder);
   Json shared;
   int num_failures = 0;

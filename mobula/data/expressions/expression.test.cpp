@@ -10,6 +10,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/expressions/evaluate.hpp"
 
@@ -47,13 +48,7 @@ std::string value_of(const std::string& text) {
 }
 
 std::string error_of(const std::string& text) {
-  try {
-    value_of(text);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-    return error.message() + " | " + error.hint();
-  }
-  return "no error";
+  return mobula::refusal_with_hint([&] { value_of(text); }, ErrorCode::invalid_argument);
 }
 
 TEST(Expression, BindsOperatorsAsMathematicsDoes) {

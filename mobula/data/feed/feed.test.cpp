@@ -11,9 +11,9 @@
 #include <numeric>
 #include <set>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/feed/batch_iterator.hpp"
 #include "mobula/data/rows/tensor_view.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
@@ -26,16 +26,6 @@ namespace fs = std::filesystem;
 std::vector<std::int64_t> integers(const RecordBatchPointer& batch, int column = 0) {
   const auto& array = static_cast<const arrow::Int64Array&>(*batch->column(column));
   return {array.raw_values(), array.raw_values() + array.length()};
-}
-
-template <class Body>
-std::string message_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.message();
-  }
-  return "no error";
 }
 
 struct Tokens {
@@ -223,26 +213,26 @@ TEST_F(FeedTest, NamesWhatACursorDiffersIn) {
   const auto samples = std::make_shared<SampleStore>(Dataset::range(100));
   Feed feed({{"s", samples}}, {.batch_size = 4, .seed = 1});
   feed.next();
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(refusal([&] {
               Feed({{"s", samples}}, {.batch_size = 4, .seed = 2}, {}, feed.cursor());
             }),
             "feed: the cursor's seed is 1, and 2 here");
   const auto other = std::make_shared<SampleStore>(Dataset::range(101));
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(refusal([&] {
               Feed({{"s", other}}, {.batch_size = 4, .seed = 1}, {}, feed.cursor());
             }).find("sources"),
             std::string::npos);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(refusal([&] {
               Feed({{"s", samples}}, {.seed = 1}, {}, Json{{"version", 2}});
             }).find("version"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { Feed({{"s", samples}}, {}, {2, 2}); }).find("rank 2 of 2"), std::string::npos);
+  EXPECT_NE(refusal([&] { Feed({{"s", samples}}, {}, {2, 2}); }).find("rank 2 of 2"), std::string::npos);
 }
 
 TEST_F(FeedTest, RefusesDatasetsWhoseRowsHaveNoNumbers) {
-  EXPECT_EQ(message_of([] { SampleStore(Dataset::range(10).filter("id > 3")); }),
+  EXPECT_EQ(refusal([] { SampleStore(Dataset::range(10).filter("id > 3")); }),
             "filter(id > 3): its rows have no numbers before it has run");
-  EXPECT_EQ(message_of([] {
+  EXPECT_EQ(refusal([] {
               SampleStore(Dataset::range(10).sort({{"id", true}}));
             }),
             "sort: its rows have no numbers before it has run");
@@ -266,9 +256,9 @@ TEST_F(FeedTest, KeepsAnIndexUntilAFileChanges) {
 TEST_F(FeedTest, TellsWhenAFileChangedUnderIt) {
   const auto samples = store("csv", 0, 500);
   write_file_atomic(path("csv-0.csv"), "id\n1\n");
-  EXPECT_NE(message_of([&] { samples.take(std::vector<std::uint64_t>{499}); }).find("csv-0.csv: ends at byte"),
+  EXPECT_NE(refusal([&] { samples.take(std::vector<std::uint64_t>{499}); }).find("csv-0.csv: ends at byte"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { samples.take(std::vector<std::uint64_t>{500}); }).find("row 500 of 500 rows"),
+  EXPECT_NE(refusal([&] { samples.take(std::vector<std::uint64_t>{500}); }).find("row 500 of 500 rows"),
             std::string::npos);
 }
 
@@ -284,7 +274,7 @@ TEST_F(FeedTest, IteratesOverBatchesOfOneSizeAndStopsEarly) {
   BatchIterator endless(Dataset::range(1'000'000'000), {.batch_size = 10});
   EXPECT_EQ(endless.next()->num_rows(), 10);
   auto failing = iter_batches(Dataset::read(path("none.csv")));
-  EXPECT_NE(message_of([&] { failing.next(); }).find("none.csv: no such file"), std::string::npos);
+  EXPECT_NE(refusal([&] { failing.next(); }).find("none.csv: no such file"), std::string::npos);
 }
 
 }  // namespace

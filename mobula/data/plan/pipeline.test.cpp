@@ -3,22 +3,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/describe.hpp"
 
 namespace mobula::data {
 namespace {
-
-template <class Body>
-std::string message_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.message() + " | " + error.hint();
-  }
-  return "no error";
-}
 
 std::vector<std::string> rows(const std::string& steps, const std::string& source = "{range: 20}") {
   return rows_as_json(parse_pipeline(fmt::format("source: {}\nsteps:\n{}", source, steps), "p.yaml").dataset);
@@ -41,7 +31,7 @@ TEST(Pipeline, KnowsEveryStepThatItsDocumentationNames) {
 }
 
 TEST(Pipeline, NamesLineAndStepOfWhatIsWrong) {
-  const auto message = [](const std::string& steps) { return message_of([&] { rows(steps); }); };
+  const auto message = [](const std::string& steps) { return refusal_with_hint([&] { rows(steps); }); };
   EXPECT_NE(message("  - fliter: \"id > 1\"").find("p.yaml:3: unknown step 'fliter'"), std::string::npos);
   EXPECT_NE(message("  - groupby: {keys: id, aggregates: {n: \"id + 1\"}}").find("is no aggregate of a column"),
             std::string::npos);
@@ -55,7 +45,8 @@ TEST(Pipeline, ReadsWhatHappensToBadRows) {
   const auto pipeline = parse_pipeline("source: {range: 1}\non_error: {skip: 100, dead_letter: dead.jsonl}", "p.yaml");
   EXPECT_EQ(pipeline.run.on_error.max_skipped, 100);
   EXPECT_EQ(pipeline.run.on_error.dead_letter, "dead.jsonl");
-  EXPECT_NE(message_of([] { parse_pipeline("source: {range: 1}\non_error: {skip: -1}", "p.yaml"); }), "no error");
+  EXPECT_NE(refusal_with_hint([] { parse_pipeline("source: {range: 1}\non_error: {skip: -1}", "p.yaml"); }),
+            "accepted");
 }
 
 }  // namespace

@@ -6,10 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <functional>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/describe.hpp"
 
 namespace mobula::data {
@@ -27,15 +26,6 @@ class ModelInputs : public testing::Test {
     write_file_atomic(path("in.jsonl"), content);
     return Dataset::read(path("in.jsonl"));
   }
-  static std::string refusal(const std::function<void()>& run) {
-    try {
-      run();
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return "nothing was refused";
-  }
-
   TemporaryDirectory folder_;
 };
 

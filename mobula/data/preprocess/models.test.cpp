@@ -3,12 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <optional>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/core/runtime.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
 
@@ -69,15 +68,6 @@ class Models : public testing::Test {
     return Dataset::from_batches({batch_of(rows)});
   }
   static ModelOptions options(ModelTask task) { return {.task = task, .model = "somewhere", .stop = {"!"}}; }
-  static std::string refusal(const std::function<void()>& run) {
-    try {
-      run();
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return "nothing was refused";
-  }
-
   Runtime runtime_{RuntimeOptions{}};
 };
 

@@ -7,24 +7,14 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/describe.hpp"
 #include "mobula/data/rows/tensor_view.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
 
 namespace mobula::data {
 namespace {
-
-template <class Body>
-std::string message_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.message();
-  }
-  return "no error";
-}
 
 /// Returns a column's numbers, vectors row after row.
 std::vector<double> numbers(const Dataset& dataset, const std::string& column) {
@@ -172,27 +162,26 @@ TEST_F(PreprocessorTest, ChainsLearnFromWhatThoseBeforeGive) {
 TEST_F(PreprocessorTest, NameWhatCanNotBeChanged) {
   const auto rows = Dataset::from_batches({batch_of(std::vector<Features>{{0, 10, "x"}, {2, 20, "y"}})});
   const auto batch = rows.collect().front();
-  EXPECT_EQ(message_of([&] { standard_scaler({"a"})->transform(batch); }), "standard_scaler: has not learnt yet");
-  EXPECT_EQ(message_of([&] { standard_scaler({"c"})->fit(rows); }), "preprocess: column 'c' is string, not numbers");
-  EXPECT_EQ(message_of([&] { standard_scaler({"z"})->fit(rows); }), "preprocess: no column 'z'");
-  EXPECT_EQ(message_of([&] { standard_scaler({"a"})->fit(rows.filter("a > 9")); }),
+  EXPECT_EQ(refusal([&] { standard_scaler({"a"})->transform(batch); }), "standard_scaler: has not learnt yet");
+  EXPECT_EQ(refusal([&] { standard_scaler({"c"})->fit(rows); }), "preprocess: column 'c' is string, not numbers");
+  EXPECT_EQ(refusal([&] { standard_scaler({"z"})->fit(rows); }), "preprocess: no column 'z'");
+  EXPECT_EQ(refusal([&] { standard_scaler({"a"})->fit(rows.filter("a > 9")); }),
             "preprocess: column 'a' holds no numbers to learn from");
   const auto encoder = ordinal_encoder({"c"});
   encoder->fit(rows.filter("c == 'x'"));
-  EXPECT_EQ(message_of([&] { encoder->transform(batch); }),
+  EXPECT_EQ(refusal([&] { encoder->transform(batch); }),
             "ordinal_encoder: column 'c' holds 'y', which was not there when it learnt");
   const auto ignoring = ordinal_encoder({"c"}, Unknown::ignore);
   ignoring->fit(rows.filter("c == 'x'"));
   EXPECT_EQ(numbers(ignoring->transform(rows), "c"), (std::vector<double>{0, -1}));
   write_file_atomic(path("bad.json"), R"({"kind": "standard_scalar"})");
-  EXPECT_NE(message_of([&] {
-              Preprocessor::load(path("bad.json"));
-            }).find("bad.json: unknown preprocessor 'standard_scalar'"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([&] { Preprocessor::load(path("bad.json")); }).find("bad.json: unknown preprocessor 'standard_scalar'"),
+      std::string::npos);
   write_file_atomic(
       path("bad.json"),
       R"({"kind": "standard_scaler", "columns": ["a"], "low": 0, "high": 1, "centers": [1, 2], "scales": [1]})");
-  EXPECT_NE(message_of([&] { Preprocessor::load(path("bad.json")); }).find("bad.json"), std::string::npos);
+  EXPECT_NE(refusal([&] { Preprocessor::load(path("bad.json")); }).find("bad.json"), std::string::npos);
 }
 
 }  // namespace

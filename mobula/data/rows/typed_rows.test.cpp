@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/rows/tensor_view.hpp"
 
 namespace mobula::data {
@@ -25,16 +26,6 @@ struct Renamed {
   std::string text;
 };
 
-template <class Body>
-std::string message_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.message();
-  }
-  return "no error";
-}
-
 TEST(TypedRows, FindsTheNamesOfMembers) {
   const auto names = member_names<Project>();
   const std::vector<std::string_view> expected = {"id", "title", "score", "vector", "level", "done"};
@@ -54,14 +45,14 @@ TEST(TypedRows, ReadColumnsOfOtherNamesAndRefuseWhatDoesNotFit) {
   EXPECT_EQ(rows[2].number, 2);
   EXPECT_EQ(rows[2].text, "t2");
   const auto large = Dataset::range(2).with({{"s", "'x'"}, {"id", "id * 3000000000"}}).collect().front();
-  EXPECT_EQ(message_of([&] { rows_of<Renamed>(large); }),
+  EXPECT_EQ(refusal([&] { rows_of<Renamed>(large); }),
             "column 'id' at row 2 of the batch: 3000000000 does not fit the member");
   const auto null = Dataset::range(2).with({{"s", "if(id == 1, cast(null, 'string'), 'x')"}}).collect().front();
-  EXPECT_EQ(message_of([&] { rows_of<Renamed>(null); }),
+  EXPECT_EQ(refusal([&] { rows_of<Renamed>(null); }),
             "column 's' at row 2 of the batch: a null, and its member is no optional");
-  EXPECT_EQ(message_of([&] { rows_of<Project>(batch); }), "no column 'title'");
+  EXPECT_EQ(refusal([&] { rows_of<Project>(batch); }), "no column 'title'");
   const auto text = Dataset::range(2).with({{"id", "'a'"}, {"s", "'x'"}}).collect().front();
-  EXPECT_EQ(message_of([&] { rows_of<Renamed>(text); }), "column 'id' is string, not an integer");
+  EXPECT_EQ(refusal([&] { rows_of<Renamed>(text); }), "column 'id' is string, not an integer");
 }
 
 struct Vector {
@@ -84,13 +75,13 @@ TEST(TensorView, LooksAtNumbersAndListsWithoutACopy) {
 
 TEST(TensorView, NamesColumnAndRowOfWhatIsNoTensor) {
   const auto ragged = batch_of(std::vector<Vector>{{{1, 2}}, {{3}}});
-  EXPECT_EQ(message_of([&] { tensor_view(ragged, "v"); }),
+  EXPECT_EQ(refusal([&] { tensor_view(ragged, "v"); }),
             "tensor: column 'v' has a list of 1 at row 2 of the batch, and one of 2 at row 1");
   const auto batch =
       Dataset::range(3).with({{"s", "'a'"}, {"n", "if(id == 1, cast(null, 'int64'), id)"}}).collect().front();
-  EXPECT_EQ(message_of([&] { tensor_view(batch, "s"); }), "tensor: column 's' holds string, not numbers");
-  EXPECT_EQ(message_of([&] { tensor_view(batch, "n"); }), "tensor: column 'n' has a null at 1");
-  EXPECT_EQ(message_of([&] { tensor_view(batch, "idd"); }), "tensor: no column 'idd'");
+  EXPECT_EQ(refusal([&] { tensor_view(batch, "s"); }), "tensor: column 's' holds string, not numbers");
+  EXPECT_EQ(refusal([&] { tensor_view(batch, "n"); }), "tensor: column 'n' has a null at 1");
+  EXPECT_EQ(refusal([&] { tensor_view(batch, "idd"); }), "tensor: no column 'idd'");
 }
 
 }  // namespace

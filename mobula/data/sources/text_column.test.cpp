@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/refusal.hpp"
 
 namespace mobula::data {
 namespace {
@@ -15,12 +15,7 @@ class TextColumnTest : public ::testing::Test {
     return folder_.path() / name;
   }
   std::string message_of(const std::filesystem::path& file, const TextColumnOptions& options = {}) {
-    try {
-      read_text_column(file, options);
-    } catch (const Error& error) {
-      return error.message() + " | " + error.hint();
-    }
-    return "no error";
+    return mobula::refusal_with_hint([&] { read_text_column(file, options); });
   }
   TemporaryDirectory folder_;
 };

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/models/gemma3_text/config.hpp"
 #include "mobula/models/gpt_neox/config.hpp"
 #include "mobula/models/gptj/config.hpp"
@@ -25,16 +25,6 @@ Json sized(const Json& more) {
                  {"vocab_size", 11}};
   config.update(more);
   return config;
-}
-
-template <class Function>
-std::string refusal(Function read) {
-  try {
-    read();
-  } catch (const Error& error) {
-    return error.message();
-  }
-  return "accepted";
 }
 
 void expect_same(const nn::RotaryOptions& a, const nn::RotaryOptions& b) {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/models/registry.hpp"
 
 namespace mobula::models {
@@ -102,12 +103,7 @@ TEST(Gpt2, RefusesBadConfigurationsNamingTheKey) {
   const auto refusal = [](const char* key, const Json& value) {
     Json config = tiny();
     config[key] = value;
-    try {
-      make_causal_lm(config, 1);
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return std::string("accepted");
+    return mobula::refusal([&] { make_causal_lm(config, 1); });
   };
   EXPECT_NE(refusal("n_head", 5).find("n_head"), std::string::npos);
   EXPECT_NE(refusal("n_layer", "two").find("n_layer"), std::string::npos);

@@ -1,14 +1,11 @@
-/// What the tests against transformers share: running reference.py, seeds, and comparing tensors.
+/// What the tests against transformers share: running reference.py and comparing tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <iostream>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -30,14 +27,6 @@ inline int reference(const std::vector<std::string>& arguments, const std::strin
   std::vector<std::string> command = {python, std::string(MOBULA_TEST_SOURCE "/mobula/models/") + script};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return Subprocess(command).wait();
-}
-
-/// Returns $MOBULA_TEST_SEED, or a seed drawn afresh, and prints it.
-inline std::string drawn_seed() {
-  const char* fixed = std::getenv("MOBULA_TEST_SEED");
-  const std::string seed = fixed != nullptr ? fixed : std::to_string(std::random_device()() % 1000000);
-  std::cout << "MOBULA_TEST_SEED=" << seed << std::endl;
-  return seed;
 }
 
 /// Returns the largest absolute difference of two tensors.

@@ -9,6 +9,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/nn/layers/initialization.hpp"
 
 namespace mobula::nn {
@@ -259,12 +260,7 @@ TEST(BatchEngine, LetsRequestsWaitForCache) {
 TEST(BatchEngine, RefusesWhatItCannotDo) {
   const auto engine = make_generation_engine(std::make_shared<RandomLm>(at::kFloat));
   const auto refusal = [&](std::vector<TokenId> prompt, SamplingOptions sampling) {
-    try {
-      engine->submit({.prompt = std::move(prompt), .sampling = std::move(sampling)});
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return std::string("accepted");
+    return mobula::refusal([&] { engine->submit({.prompt = std::move(prompt), .sampling = std::move(sampling)}); });
   };
   EXPECT_NE(refusal({}, {}).find("empty"), std::string::npos);
   EXPECT_NE(refusal({1, 61}, {}).find("61"), std::string::npos);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <map>
 
-#include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -108,14 +108,7 @@ TEST(Sampler, ReportsTheLikeliestInOrder) {
 }
 
 TEST(SamplingOptions, NameTheFieldThatIsOutOfRange) {
-  const auto refusal = [](const SamplingOptions& options) {
-    try {
-      options.validate();
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return std::string("accepted");
-  };
+  const auto refusal = [](const SamplingOptions& options) { return mobula::refusal([&] { options.validate(); }); };
   EXPECT_EQ(refusal({}), "accepted");
   EXPECT_NE(refusal({.temperature = -1}).find("temperature"), std::string::npos);
   EXPECT_NE(refusal({.temperature = std::nan("")}).find("temperature"), std::string::npos);

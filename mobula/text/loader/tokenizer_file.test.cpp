@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 #include "mobula/text/bpe_file.hpp"
 #include "mobula/text/tokenizer.hpp"
 
@@ -8,12 +9,7 @@ namespace mobula::text {
 namespace {
 
 std::string refusal(std::string_view json) {
-  try {
-    Tokenizer::parse(json, "bad.json");
-    return "accepted";
-  } catch (const Error& error) {
-    return error.message();
-  }
+  return mobula::refusal([&] { Tokenizer::parse(json, "bad.json"); });
 }
 
 TEST(TokenizerFile, NamesFileAndKeyOfWhatIsWrong) {

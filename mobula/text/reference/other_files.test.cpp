@@ -3,11 +3,11 @@
 
 #include <cstdlib>
 #include <map>
-#include <random>
 #include <set>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/text/base64.hpp"
 #include "mobula/text/reference/python_reference.hpp"
 #include "mobula/text/tokenizer.hpp"
@@ -28,10 +28,8 @@ std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path, const J
 // Compares with the sentencepiece and tiktoken packages on models and texts drawn anew in every run.
 TEST(OtherFiles, GiveTheIdsOfTheirOwnLibraries) {
   if (without_python()) GTEST_SKIP();
-  const char* given = std::getenv("MOBULA_TEST_SEED");
-  const unsigned seed = given != nullptr ? static_cast<unsigned>(std::stoul(given)) : std::random_device{}() % 1000000;
+  const std::uint64_t seed = drawn_seed();
   const char* count = std::getenv("MOBULA_TEST_TEXTS");
-  std::printf("MOBULA_TEST_SEED=%u\n", seed);
   const TemporaryDirectory folder("other_files");
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
   std::set<std::string> failed;

@@ -3,11 +3,11 @@
 
 #include <cstdlib>
 #include <map>
-#include <random>
 #include <set>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/text/reference/python_reference.hpp"
 #include "mobula/text/tokenizer.hpp"
 
@@ -84,16 +84,14 @@ class Parity : public testing::Test {
     EXPECT_EQ(both.special_mask, pair["special_mask"].get<std::vector<std::uint8_t>>()) << where(example);
   }
 
-  unsigned seed_ = 0;
+  std::uint64_t seed_ = 0;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
 };
 
 TEST_F(Parity, GivesTheIdsOfHuggingFaceOnDrawnTexts) {
   if (without_python()) GTEST_SKIP();
-  const char* given = std::getenv("MOBULA_TEST_SEED");
-  seed_ = given != nullptr ? static_cast<unsigned>(std::stoul(given)) : std::random_device{}() % 1000000;
+  seed_ = drawn_seed();
   const char* count = std::getenv("MOBULA_TEST_TEXTS");
-  std::printf("MOBULA_TEST_SEED=%u\n", seed_);
   const TemporaryDirectory folder("parity");
   std::set<std::string> failed;
   int num_failures = 0;

@@ -11,6 +11,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/base/testing/seed.hpp"
 #include "mobula/text/chat_template.hpp"
 #include "mobula/text/tokenizer.hpp"
 #include "mobula/text/training/vocabulary_trainer.hpp"
@@ -20,12 +21,7 @@ namespace {
 
 class Mutator {
  public:
-  explicit Mutator(std::vector<std::string> corpus) : corpus_(std::move(corpus)) {
-    const char* given = std::getenv("MOBULA_TEST_SEED");
-    seed_ = given != nullptr ? static_cast<unsigned>(std::stoul(given)) : std::random_device{}() % 1000000;
-    std::printf("MOBULA_TEST_SEED=%u\n", seed_);
-    random_.seed(seed_);
-  }
+  explicit Mutator(std::vector<std::string> corpus) : corpus_(std::move(corpus)) { random_.seed(seed_); }
 
   /// Calls use(text) with mutated texts; anything but an Error fails.
   void run(std::size_t usual, const std::function<void(const std::string&)>& use) {
@@ -103,7 +99,7 @@ class Mutator {
   }
 
   std::vector<std::string> corpus_;
-  unsigned seed_ = 0;
+  std::uint64_t seed_ = drawn_seed();
   std::mt19937 random_;
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/testing/refusal.hpp"
 
 namespace mobula::train {
 namespace {
@@ -14,13 +15,7 @@ RunConfig read(std::string_view yaml) {
 }
 
 std::string refusal(std::string_view yaml) {
-  try {
-    read(yaml);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
-    return error.message() + " | " + error.hint();
-  }
-  return "accepted";
+  return mobula::refusal_with_hint([&] { read(yaml); }, ErrorCode::invalid_argument);
 }
 
 TEST(RunConfig, ReadsWhatItPrints) {
