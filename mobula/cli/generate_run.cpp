@@ -157,7 +157,9 @@ int run(const GenerateOptions& options, const GlobalOptions& globals) {
 
   const Prompt& prompt = prompts.front();
   const bool stream = !globals.json && options.output.empty();
-  if (stream && tokenizer != nullptr) fmt::print("{}", prompt.text ? *prompt.text : tokenizer->decode(prompt.ids));
+  if (stream && tokenizer != nullptr && engine->info().continues_prompt) {
+    fmt::print("{}", prompt.text ? *prompt.text : tokenizer->decode(prompt.ids));
+  }
   const auto print_piece = [&](const std::string& piece) {
     if (!stream || piece.empty()) return;
     fmt::print("{}", piece);

@@ -8,10 +8,15 @@
 #include "mobula/cli/gguf_tokenizer.hpp"
 #include "mobula/cli/language_model.hpp"
 #include "mobula/models/registry.hpp"
+#include "mobula/models/t5/engine.hpp"
+#include "mobula/models/t5/load.hpp"
+#include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
 
 namespace mobula::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char* kModelHint =
     "--model names the folder of a checkpoint (config.json, model.safetensors, tokenizer.json) or a file NAME.gguf";
@@ -27,23 +32,32 @@ void remember_signal(int number) {
   std::signal(number, SIG_DFL);
 }
 
+models::LoadOptions load_options(const std::string& dtype) {
+  if (dtype.empty()) return {};
+  if (dtype == "fp32") return {.type = at::kFloat};
+  if (dtype == "bf16") return {.type = at::kBFloat16};
+  throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
+}
+
+void check_model_path(const std::string& model) {
+  if (is_gguf(model)) return;
+  if (!fs::is_directory(model)) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model), kModelHint);
+  }
+  if (!fs::exists(fs::path(model) / "config.json")) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: the folder holds no config.json", model), kModelHint);
+  }
+}
+
+bool is_t5(const std::string& model) {
+  return !is_gguf(model) && nn::read_json_file(fs::path(model) / "config.json").value("model_type", Json()) == "t5";
+}
+
 }  // namespace
 
 std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype) {
-  models::LoadOptions options;
-  if (dtype == "fp32") {
-    options.type = at::kFloat;
-  } else if (dtype == "bf16") {
-    options.type = at::kBFloat16;
-  } else if (!dtype.empty()) {
-    throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
-  }
-  if (!std::filesystem::is_directory(model) && !is_gguf(model)) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model), kModelHint);
-  }
-  if (!is_gguf(model) && !std::filesystem::exists(std::filesystem::path(model) / "config.json")) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: the folder holds no config.json", model), kModelHint);
-  }
+  const models::LoadOptions options = load_options(dtype);
+  check_model_path(model);
   return models::load_causal_lm(model, options);
 }
 
@@ -53,6 +67,13 @@ std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, cons
   if (dtype == "int4") options.quantize = nn::WeightType::int4;
   if (!dtype.empty() && !options.quantize && dtype != "fp32" && dtype != "bf16") {
     throw_invalid(fmt::format("--dtype {} is unknown", dtype), "use fp32, bf16, int8 or int4");
+  }
+  check_model_path(model);
+  if (is_t5(model)) {
+    if (options.quantize || !options.adapters.empty()) {
+      throw Error(ErrorCode::unsupported, fmt::format("{}: T5 runs in fp32 or bf16, without adapters", model));
+    }
+    return models::make_t5_engine(models::load_t5(model, load_options(dtype)));
   }
   return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
 }

@@ -165,15 +165,24 @@ def make_encoders(directory, seed):
         model.set_attn_implementation("eager")
         randomize(model, seed + index)
         model.save_pretrained(os.path.join(directory, name))
-        batch, length, pad = rng.randrange(2, 4), rng.randrange(9, 21), model.config.pad_token_id
+        batch, pad = rng.randrange(2, 4), model.config.pad_token_id
+        context = model.config.max_position_embeddings - (pad + 1 if name.startswith("Roberta") else 0)
+        length = rng.choice([rng.randrange(9, 21), context])
         ids = torch.tensor([[rng.randrange(2, model.config.vocab_size) for _ in range(length)] for _ in range(batch)])
-        mask = torch.ones_like(ids, dtype=torch.bool)
+        mask, left_ids, left_mask = torch.ones_like(ids, dtype=torch.bool), ids.clone(), torch.ones_like(ids, dtype=torch.bool)
         for row in range(1, batch):
             end = rng.randrange(3, length)
             ids[row, end:], mask[row, end:] = pad, False
-        output = model(input_ids=ids, attention_mask=mask.long())
-        logits = output.last_hidden_state if name.endswith("Model") else output.logits
-        out = {"ids": ids, "mask": mask, "logits": logits.detach()}
+            left_ids[row, :length - end], left_mask[row, :length - end] = pad, False
+
+        def run(ids=ids, mask=mask):
+            output = model(input_ids=ids, attention_mask=mask.long())
+            return output.last_hidden_state if name.endswith("Model") else output.logits
+
+        logits = run()
+        real = mask if logits.dim() == 3 else slice(None)
+        left_real = left_mask if logits.dim() == 3 else slice(None)
+        out = {"ids": ids, "mask": mask, "logits": logits.detach(), "left.ids": left_ids, "left.mask": left_mask}
         if not name.endswith("Model"):
             shape = (batch,) if "Sequence" in name else (batch, length)
             targets = torch.tensor([rng.randrange(logits.shape[-1]) for _ in range(batch * (1 if "Sequence" in name else length))]).reshape(shape)
@@ -185,9 +194,12 @@ def make_encoders(directory, seed):
             for parameter, tensor in model.named_parameters():
                 if tensor.grad is not None:
                     out["grad." + parameter] = tensor.grad.clone()
+            out["grad_rounding"] = gradients_moved_by_rounding(model, lambda: torch.nn.functional.cross_entropy(run().flatten(0, -2), targets.flatten()))
         with torch.no_grad():
-            rounded = model.bfloat16()(input_ids=ids, attention_mask=mask.long())
-        out["bf16_error"] = ((rounded.last_hidden_state if name.endswith("Model") else rounded.logits).float() - logits)[mask if logits.dim() == 3 else slice(None)].abs().max()
+            out["left.logits"] = run(left_ids, left_mask)
+            moved = moved_by_rounding(model, lambda: [run()[real], run(left_ids, left_mask)[left_real]])
+        out["rounding"], out["left.rounding"] = torch.tensor(moved[0]), torch.tensor(moved[1])
+        out["bf16_error"] = bf16_error(model, lambda: [run()[real]])
         save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(directory, name + ".expected.safetensors"))
 
 
@@ -232,7 +244,7 @@ def make_others(directory, seed):
         model.save_pretrained(os.path.join(directory, name))
         batch = rng.randrange(1, 4)
         if kind.startswith("T5"):
-            vocabulary, length, target_length = model.config.vocab_size, rng.randrange(9, 31), rng.randrange(3, 15)
+            vocabulary, length, target_length = model.config.vocab_size, rng.choice([rng.randrange(9, 31), 300]), rng.choice([rng.randrange(3, 15), 150])
             draw = lambda *shape: torch.randint(2, vocabulary, shape, generator=torch.Generator().manual_seed(rng.randrange(1000000)))
             inputs = {"ids": draw(batch, length), "mask": torch.ones(batch, length, dtype=torch.bool), "decoder_ids": draw(batch, target_length)}
             for row in range(1, batch):
@@ -240,13 +252,15 @@ def make_others(directory, seed):
                 inputs["ids"][row, end:], inputs["mask"][row, end:] = 0, False
             run = lambda m: m(input_ids=inputs["ids"], attention_mask=inputs["mask"].long(), decoder_input_ids=inputs["decoder_ids"]).logits
             targets = draw(batch, target_length)
-            loss = model(input_ids=inputs["ids"], attention_mask=inputs["mask"].long(), labels=targets).loss
+            loss_of = lambda: model(input_ids=inputs["ids"], attention_mask=inputs["mask"].long(), labels=targets).loss
+            loss = loss_of()
         else:
             sizes = model.vit.embeddings.image_size if kind != "ViTModel" else model.embeddings.image_size
             inputs = {"pixels": torch.randn(batch, model.config.num_channels, *sizes, generator=torch.Generator().manual_seed(seed))}
             run = lambda m: getattr(m(pixel_values=inputs["pixels"].to(next(m.parameters()).dtype)), "last_hidden_state" if kind == "ViTModel" else "logits")
             targets = torch.tensor([rng.randrange(2) for _ in range(batch)])
-            loss = None if kind == "ViTModel" else model(pixel_values=inputs["pixels"], labels=targets).loss
+            loss_of = lambda: model(pixel_values=inputs["pixels"], labels=targets).loss
+            loss = None if kind == "ViTModel" else loss_of()
         with torch.no_grad():
             logits = run(model)
         out = {**inputs, "logits": logits, "targets": targets}
@@ -259,9 +273,45 @@ def make_others(directory, seed):
                         parameter = parameter.replace(now, stored)
                 if tensor.grad is not None:
                     out["grad." + parameter] = tensor.grad.clone()
+            out["grad_rounding"] = gradients_moved_by_rounding(model, loss_of)
+        if kind.startswith("T5"):
+            out.update(steps_of_t5(model, inputs))
+            out.update(left_padded_t5(model, rng, length))
         with torch.no_grad():
-            out["bf16_error"] = (run(model.bfloat16()).float() - logits).abs().max()
+            out["rounding"] = torch.tensor(max(moved_by_rounding(model, lambda: [run(model)])))
+        out["bf16_error"] = bf16_error(model, lambda: [run(model)])
         save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(directory, name + ".expected.safetensors"))
+
+
+def steps_of_t5(model, inputs):
+    """The decoder's scores of one token a step with transformers' cache, and its greedy text."""
+    mask, past, steps = inputs["mask"].long(), None, []
+    with torch.no_grad():
+        encoded = model.encoder(input_ids=inputs["ids"], attention_mask=mask)
+        for ids in inputs["decoder_ids"].split(1, dim=1):
+            output = model(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=ids, past_key_values=past, use_cache=True)
+            past = output.past_key_values
+            steps.append(output.logits)
+        ids, chosen = torch.full((mask.shape[0], 1), model.config.decoder_start_token_id), []
+        for _ in range(7):
+            scores = model(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=ids).logits[:, -1].log_softmax(-1)
+            chosen.append(scores.max(-1).values)
+            ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], 1)
+    return {"steps": torch.cat(steps, 1), "greedy": ids[:, 1:], "greedy.logprobs": torch.stack(chosen, 1)}
+
+
+def left_padded_t5(model, rng, length):
+    """A batch whose others begin later in the encoder, as pipelines pad for decoders."""
+    ids = torch.tensor([[rng.randrange(2, model.config.vocab_size) for _ in range(length)] for _ in range(3)])
+    mask = torch.ones_like(ids)
+    for row in (1, 2):
+        begin = rng.randrange(1, length - 2)
+        ids[row, :begin], mask[row, :begin] = 0, 0
+    decoder_ids = torch.tensor([[0, rng.randrange(2, model.config.vocab_size), rng.randrange(2, model.config.vocab_size)]] * 3)
+    run = lambda: [model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoder_ids).logits]
+    with torch.no_grad():
+        return {"left.ids": ids, "left.mask": mask.bool(), "left.decoder_ids": decoder_ids, "left.logits": run()[0],
+                "left.rounding": torch.tensor(max(moved_by_rounding(model, run)))}
 
 
 def check_others(directories):
@@ -349,6 +399,25 @@ def moved_by_rounding(model, run, step=2.0 ** -23, draws=2):
         for p, value in zip(parameters, kept):
             p.copy_(value)
     return furthest
+
+
+def gradients_moved_by_rounding(model, loss):
+    """The same for the gradients of loss(), relative to each one's largest number."""
+    def gradients():
+        model.zero_grad()
+        loss().backward()
+        return [p.grad / p.grad.abs().max().clamp(min=1e-3) for p in model.parameters() if p.grad is not None]
+
+    return torch.tensor(max(moved_by_rounding(model, gradients)))
+
+
+def bf16_error(model, run):
+    """How far run()'s tensors are off where parameters and computation are bfloat16, or only the parameters. The model stays so."""
+    with torch.no_grad():
+        exact = [tensor.clone() for tensor in run()]
+        moved = max(moved_by_rounding(model, run, 2.0 ** -8))
+        model.bfloat16()
+        return torch.tensor(max([moved] + [(rounded.float() - tensor).abs().max().item() for rounded, tensor in zip(run(), exact)]))
 
 
 def surely_routed(model, ids, margin=0.03):
@@ -444,13 +513,8 @@ def make(directory, seed):
         with torch.no_grad():
             moved = moved_by_rounding(model, lambda: [model(ids).logits, model(padded["padded.ids"], attention_mask=mask.long(), **more).logits[mask]])
         out["rounding"], out["padded.rounding"] = torch.tensor(moved[0]), torch.tensor(moved[1])
-
-        def gradients():
-            model.zero_grad()
-            torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-            return [p.grad / p.grad.abs().max().clamp(min=1e-3) for p in model.parameters()]
-
-        out["grad_rounding"] = torch.tensor(max(moved_by_rounding(model, gradients)))
+        out["grad_rounding"] = gradients_moved_by_rounding(
+            model, lambda: torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()))
         sure = out["sure"]
         with torch.no_grad():
             moved, = moved_by_rounding(model, lambda: [model(ids).logits[sure]], 2.0 ** -8) if sure.any() else [0.0]

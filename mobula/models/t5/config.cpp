@@ -38,7 +38,9 @@ T5Config T5Config::from_json(const Json& json) {
   const bool tied = c.reader().boolean("tie_word_embeddings", true);
   config.scale_outputs = c.boolean("scale_decoder_outputs", tied);
   config.separate_head = !tied;
-  config.decoder_start_id = c.reader().integer("decoder_start_token_id", c.reader().integer("pad_token_id", 0, 0), 0);
+  config.decoder_start_id =
+      c.reader().integer("decoder_start_token_id", c.reader().integer("pad_token_id", 0, 0), 0, config.vocab_size - 1);
+  config.eos_ids = c.eos_token_ids(config.eos_ids);
   if (!c.json().contains("architectures")) c.json()["architectures"] = {"T5ForConditionalGeneration"};
   config.source = c.json();
   return config;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "mobula/base/json.hpp"
+#include "mobula/nn/generate/engine.hpp"
 #include "mobula/nn/layers/activation.hpp"
 
 namespace mobula::models {
@@ -29,6 +31,7 @@ struct T5Config {
   /// The head is a table of its own. A checkpoint that holds one has it, whatever tie_word_embeddings says.
   bool separate_head = false;
   std::int64_t decoder_start_id = 0;
+  std::vector<nn::TokenId> eos_ids = {1};  ///< tokens that end an answer
 
   /// Reads config.json. Throws Error naming the key that is wrong.
   static T5Config from_json(const Json& json);

@@ -1,5 +1,6 @@
 #include "mobula/models/t5/load.hpp"
 
+#include "mobula/base/json.hpp"
 #include "mobula/models/config_reader.hpp"
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/checkpoint.hpp"
@@ -7,8 +8,17 @@
 namespace mobula::models {
 
 std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options) {
-  const std::filesystem::path file = directory / "config.json";
-  T5Config config = naming_config(file, [&] { return T5Config::from_json(nn::read_json_file(file)); });
+  const std::filesystem::path file = directory / "config.json", generation = directory / "generation_config.json";
+  T5Config config = naming_config(file, [&] {
+    Json json = nn::read_json_file(file);
+    if (std::filesystem::exists(generation)) {
+      const Json more = nn::read_json_file(generation);
+      for (const char* key : {"eos_token_id", "decoder_start_token_id"}) {
+        if (more.contains(key)) json[key] = more[key];
+      }
+    }
+    return T5Config::from_json(json);
+  });
   const nn::CheckpointTensors tensors(directory);
   nn::CheckpointParameters source(tensors, {.type = options.type, .writable = options.trainable});
   config.separate_head = source.has("lm_head.weight");

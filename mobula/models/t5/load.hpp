@@ -9,8 +9,9 @@
 
 namespace mobula::models {
 
-/// Loads a checkpoint folder of model_type t5. With parameters in bfloat16 it computes in Precision::bf16. Throws Error
-/// naming file and tensor or key.
+/// Loads a checkpoint folder of model_type t5. With parameters in bfloat16 it computes in Precision::bf16.
+/// generation_config.json's eos_token_id and decoder_start_token_id count where there is one. Throws Error naming file and
+/// tensor or key.
 std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options = {});
 
 /// Writes config.json and model.safetensors, which transformers loads.

@@ -96,13 +96,13 @@ at::Tensor T5::embed(const at::Tensor& ids_BT) {
   return drop(nn::embedding(words_, ids_BT).to(at::kFloat), config_.dropout);
 }
 
-at::Tensor T5::attend(const Attention& attention, const at::Tensor& x_BTC, const at::Tensor& memory_BSC,
-                      const at::Tensor& visible, const at::Tensor& bias) {
-  const auto heads = [&](const at::Tensor& x, const at::Tensor& weight) {
-    return project(x, weight).unflatten(-1, at::IntArrayRef({config_.num_heads, config_.head_dim})).transpose(1, 2);
-  };
-  return project(nn::grouped_query_attention(heads(x_BTC, attention.query), heads(memory_BSC, attention.key),
-                                             heads(memory_BSC, attention.value),
+at::Tensor T5::heads(const at::Tensor& x_BTC, const at::Tensor& weight) const {
+  return project(x_BTC, weight).unflatten(-1, at::IntArrayRef({config_.num_heads, config_.head_dim})).transpose(1, 2);
+}
+
+at::Tensor T5::attend(const Attention& attention, const at::Tensor& x_BTC, const at::Tensor& keys_BHSD,
+                      const at::Tensor& values_BHSD, const at::Tensor& visible, const at::Tensor& bias) {
+  return project(nn::grouped_query_attention(heads(x_BTC, attention.query), keys_BHSD, values_BHSD,
                                              {.scale = 1.0,
                                               .dropout = is_training() ? config_.dropout : 0.0,
                                               .stream = &dropout_stream(),
@@ -129,30 +129,55 @@ at::Tensor T5::encode(const at::Tensor& ids_BS, const at::Tensor& mask_BS) {
   at::Tensor x_BSC = embed(ids_BS);
   for (const Block& block : encoder_.blocks) {
     const at::Tensor normed_BSC = normalize(x_BSC, block.self.norm);
-    x_BSC = at::add(x_BSC, drop(attend(block.self, normed_BSC, normed_BSC, visible, bias), p));
+    x_BSC = at::add(x_BSC, drop(attend(block.self, normed_BSC, heads(normed_BSC, block.self.key),
+                                       heads(normed_BSC, block.self.value), visible, bias),
+                                p));
     x_BSC = at::add(x_BSC, drop(mlp(block, normalize(x_BSC, block.mlp_norm)), p));
   }
   return drop(normalize(x_BSC, encoder_.final_norm), p);
 }
 
-at::Tensor T5::decode(const at::Tensor& encoded_BSC, const at::Tensor& mask_BS, const at::Tensor& ids_BT) {
-  const double p = config_.dropout;
-  const std::int64_t length = ids_BT.size(1);
-  const at::Tensor earlier = nn::causal_visibility(length, length, 0, {});
-  const at::Tensor encoder_visible = mask_BS.defined() ? mask_BS.unsqueeze(1).unsqueeze(1) : at::Tensor();
-  const at::Tensor bias = nn::relative_position_bias(decoder_.biases_NH, length, length,
-                                                     {.bidirectional = false, .max_distance = config_.max_distance});
-  at::Tensor x_BTC = embed(ids_BT);
+T5Cache T5::begin(const at::Tensor& encoded_BSC, const at::Tensor& mask_BS) {
+  T5Cache cache;
+  if (mask_BS.defined()) cache.visible_B11S = mask_BS.unsqueeze(1).unsqueeze(1);
   for (const Block& block : decoder_.blocks) {
+    cache.blocks.push_back({heads(encoded_BSC, block.cross.key), heads(encoded_BSC, block.cross.value), {}, {}});
+  }
+  return cache;
+}
+
+at::Tensor T5::advance(T5Cache& cache, const at::Tensor& ids_BT) {
+  const double p = config_.dropout;
+  const std::int64_t num_new = ids_BT.size(1), first = cache.num_tokens;
+  const at::Tensor earlier = nn::causal_visibility(num_new, first + num_new, 0, {});
+  const at::Tensor bias =
+      nn::relative_position_bias(decoder_.biases_NH, num_new, first + num_new,
+                                 {.bidirectional = false, .max_distance = config_.max_distance, .first_query = first});
+  const auto append = [&](at::Tensor& kept, const at::Tensor& more) {
+    kept = kept.defined() ? at::cat({kept, more}, 2) : more;
+  };
+  at::Tensor x_BTC = embed(ids_BT);
+  for (std::size_t i = 0; i < decoder_.blocks.size(); ++i) {
+    const Block& block = decoder_.blocks[i];
+    T5Cache::Block& kept = cache.blocks[i];
     const at::Tensor normed_BTC = normalize(x_BTC, block.self.norm);
-    x_BTC = at::add(x_BTC, drop(attend(block.self, normed_BTC, normed_BTC, earlier, bias), p));
-    x_BTC = at::add(x_BTC,
-                    drop(attend(block.cross, normalize(x_BTC, block.cross.norm), encoded_BSC, encoder_visible, {}), p));
+    append(kept.keys_BHTD, heads(normed_BTC, block.self.key));
+    append(kept.values_BHTD, heads(normed_BTC, block.self.value));
+    x_BTC = at::add(x_BTC, drop(attend(block.self, normed_BTC, kept.keys_BHTD, kept.values_BHTD, earlier, bias), p));
+    x_BTC = at::add(x_BTC, drop(attend(block.cross, normalize(x_BTC, block.cross.norm), kept.cross_keys_BHSD,
+                                       kept.cross_values_BHSD, cache.visible_B11S, {}),
+                                p));
     x_BTC = at::add(x_BTC, drop(mlp(block, normalize(x_BTC, block.mlp_norm)), p));
   }
+  cache.num_tokens += num_new;
   x_BTC = drop(normalize(x_BTC, decoder_.final_norm), p);
   if (config_.scale_outputs) x_BTC = at::mul(x_BTC, 1.0 / std::sqrt(static_cast<double>(config_.hidden)));
   return project(x_BTC, head_);
+}
+
+at::Tensor T5::decode(const at::Tensor& encoded_BSC, const at::Tensor& mask_BS, const at::Tensor& ids_BT) {
+  T5Cache cache = begin(encoded_BSC, mask_BS);
+  return advance(cache, ids_BT);
 }
 
 at::Tensor T5::loss(const at::Tensor& ids_BS, const at::Tensor& mask_BS, const at::Tensor& targets_BT) {

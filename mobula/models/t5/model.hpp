@@ -17,6 +17,17 @@
 
 namespace mobula::models {
 
+/// What decoding keeps of the texts read so far, in the precision's type. Made by T5::begin, grown by T5::advance.
+struct T5Cache {
+  struct Block {
+    at::Tensor cross_keys_BHSD, cross_values_BHSD;  ///< of the encoder's vectors
+    at::Tensor keys_BHTD, values_BHTD;              ///< of the decoder's tokens; undefined before the first
+  };
+  std::vector<Block> blocks;
+  at::Tensor visible_B11S;      ///< bool, false at the encoder's padding; undefined: none
+  std::int64_t num_tokens = 0;  ///< that the decoder has read
+};
+
 class T5 final : public nn::Module {
  public:
   /// Makes a model whose parameters come from `source`.
@@ -28,7 +39,12 @@ class T5 final : public nn::Module {
 
   /// Returns the encoder's vectors [B, S, C] in fp32. `mask_BS` (bool) is false at padding; undefined: none.
   at::Tensor encode(const at::Tensor& ids_BS, const at::Tensor& mask_BS);
-  /// Returns the scores [B, T, V] of each decoder position's next token, given what encode() returned. Differentiable.
+  /// Returns the cache of decoders that have read nothing yet, given what encode() returned. Differentiable.
+  T5Cache begin(const at::Tensor& encoded_BSC, const at::Tensor& mask_BS);
+  /// Reads the decoders' next tokens and returns the scores [B, T, V] of what follows each. How many tokens a
+  /// call reads changes nothing but rounding. Differentiable.
+  at::Tensor advance(T5Cache& cache, const at::Tensor& ids_BT);
+  /// Returns what begin() and one advance() give.
   at::Tensor decode(const at::Tensor& encoded_BSC, const at::Tensor& mask_BS, const at::Tensor& ids_BT);
   /// Returns the mean negative log-likelihood of `targets_BT` (int64; -100 is left out), which the decoder reads shifted
   /// right behind its start token. Differentiable.
@@ -58,9 +74,9 @@ class T5 final : public nn::Module {
   at::Tensor project(const at::Tensor& x, const at::Tensor& weight) const;
   at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight) const;
   at::Tensor drop(const at::Tensor& x, double p);
-  /// Reads keys and values from `memory_BSC`, queries from `x_BTC`.
-  at::Tensor attend(const Attention& attention, const at::Tensor& x_BTC, const at::Tensor& memory_BSC,
-                    const at::Tensor& visible, const at::Tensor& bias);
+  at::Tensor heads(const at::Tensor& x_BTC, const at::Tensor& weight) const;
+  at::Tensor attend(const Attention& attention, const at::Tensor& x_BTC, const at::Tensor& keys_BHSD,
+                    const at::Tensor& values_BHSD, const at::Tensor& visible, const at::Tensor& bias);
   at::Tensor mlp(const Block& block, const at::Tensor& x_BTC);
 
   T5Config config_;

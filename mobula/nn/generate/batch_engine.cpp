@@ -13,7 +13,6 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/log.hpp"
-#include "mobula/base/nearest.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
 #include "mobula/nn/generate/sampler.hpp"
 #include "mobula/nn/generate/whole_sequence.hpp"
@@ -133,32 +132,9 @@ class BatchEngine final : public GenerationEngine {
 };
 
 GenerationEngine::RequestId BatchEngine::submit(GenerationRequest request) {
-  request.sampling.validate();
-  if (request.prompt.empty()) throw_invalid("the prompt is empty", "give at least one token");
-  const auto vocab_size = static_cast<TokenId>(info_.vocab_size);
-  for (const TokenId id : request.prompt) {
-    if (id < 0 || id >= vocab_size) {
-      throw_invalid(fmt::format("token id {} is outside the vocabulary of {}", id, vocab_size));
-    }
-  }
-  const std::size_t room = request.sampling.max_tokens > 0 ? 1 : 0;
-  if (request.prompt.size() + room > info_.context) {
-    throw_invalid(fmt::format("the prompt of {} tokens leaves no room in the model's context of {}",
-                              request.prompt.size(), info_.context));
-  }
-  for (const auto& [id, bias] : request.sampling.logit_bias) {
-    if (id < 0 || id >= vocab_size) {
-      throw_invalid(fmt::format("logit_bias names token {}, outside the vocabulary of {}", id, vocab_size));
-    }
-  }
-  int adapter = -1;
-  if (!request.adapter.empty()) {
-    const auto found = std::ranges::find(info_.adapters, request.adapter);
-    if (found == info_.adapters.end()) {
-      throw_invalid(fmt::format("there is no adapter '{}'", request.adapter), suggest(request.adapter, info_.adapters));
-    }
-    adapter = static_cast<int>(found - info_.adapters.begin());
-  }
+  check_request(request, info_);
+  const auto found = std::ranges::find(info_.adapters, request.adapter);
+  const int adapter = found == info_.adapters.end() ? -1 : static_cast<int>(found - info_.adapters.begin());
   const std::lock_guard lock(mutex_);
   auto queued = std::make_unique<Request>(next_id_++, std::move(request));
   queued->adapter = adapter;

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/nearest.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -16,7 +18,27 @@ void check(const char* field, double value, double least, double most, bool open
                             least, most));
 }
 
+void check_id(const char* what, TokenId id, std::size_t vocab_size) {
+  if (id >= 0 && static_cast<std::size_t>(id) < vocab_size) return;
+  throw_invalid(fmt::format("{} {} is outside the vocabulary of {}", what, id, vocab_size));
+}
+
 }  // namespace
+
+void check_request(const GenerationRequest& request, const EngineInfo& info) {
+  request.sampling.validate();
+  if (request.prompt.empty()) throw_invalid("the prompt is empty", "give at least one token");
+  for (const TokenId id : request.prompt) check_id("token id", id, info.vocab_size);
+  const std::size_t room = request.sampling.max_tokens > 0 ? 1 : 0;
+  if (request.prompt.size() + room > info.context) {
+    throw_invalid(fmt::format("the prompt of {} tokens leaves no room in the model's context of {}",
+                              request.prompt.size(), info.context));
+  }
+  for (const auto& [id, bias] : request.sampling.logit_bias) check_id("logit_bias: token", id, info.vocab_size);
+  if (!request.adapter.empty() && std::ranges::find(info.adapters, request.adapter) == info.adapters.end()) {
+    throw_invalid(fmt::format("there is no adapter '{}'", request.adapter), suggest(request.adapter, info.adapters));
+  }
+}
 
 void SamplingOptions::validate() const {
   check("temperature", temperature, 0, 100);

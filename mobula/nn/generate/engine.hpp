@@ -67,7 +67,12 @@ struct EngineInfo {
   std::size_t context = 0;  ///< tokens of prompt and continuation together
   std::vector<TokenId> eos_ids;
   std::vector<std::string> adapters;  ///< names that requests may give
+  bool continues_prompt = true;       ///< false: an encoder reads the prompt, and the answer stands by itself
 };
+
+/// Throws Error(invalid_argument) for what no engine of such a model can run: an empty prompt, ids outside the vocabulary,
+/// a prompt that leaves no room in the context, an adapter that isn't there, bad sampling options.
+void check_request(const GenerationRequest& request, const EngineInfo& info);
 
 /// Runs many requests on one model. submit() and cancel() are thread-safe; step() belongs to one thread at a time.
 class GenerationEngine {
@@ -76,8 +81,7 @@ class GenerationEngine {
   virtual ~GenerationEngine() = default;
 
   virtual const EngineInfo& info() const = 0;
-  /// Queues a request. Throws Error(invalid_argument) for an empty prompt, ids outside the vocabulary, a prompt that
-  /// leaves no room in the context, or bad sampling options.
+  /// Queues a request. Throws what check_request() throws, and Error(unsupported) for what the model can't do.
   virtual RequestId submit(GenerationRequest request) = 0;
   /// Ends a request with FinishReason::cancelled at the next step; unknown ids are ignored.
   virtual void cancel(RequestId id) = 0;

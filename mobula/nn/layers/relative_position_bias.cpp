@@ -17,7 +17,8 @@ namespace mobula::nn {
 at::Tensor relative_position_bias(const at::Tensor& biases_NH, std::int64_t num_queries, std::int64_t num_keys,
                                   const RelativePositionOptions& options) {
   const auto longs = at::TensorOptions().dtype(at::kLong);
-  const at::Tensor ahead_TS = at::sub(at::arange(num_keys, longs), at::arange(num_queries, longs).unsqueeze(1));
+  const at::Tensor queries_T = at::arange(options.first_query, options.first_query + num_queries, longs);
+  const at::Tensor ahead_TS = at::sub(at::arange(num_keys, longs), queries_T.unsqueeze(1));
   std::int64_t num_buckets = biases_NH.size(0);
   at::Tensor first_TS = at::mul(ahead_TS, 0);
   at::Tensor distance_TS;
