@@ -22,11 +22,6 @@ at::Tensor as_float(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.detach().to(at::kFloat).contiguous() : at::Tensor();
 }
 
-float* sized(std::vector<float>& buffer, std::int64_t count) {
-  if (static_cast<std::int64_t>(buffer.size()) < count) buffer.resize(static_cast<std::size_t>(count));
-  return buffer.data();
-}
-
 }  // namespace
 
 Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
@@ -79,7 +74,7 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
   final_norm_ = make_norm(model_.final_norm);
   head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
   model_.position_embedding = as_float(model_.position_embedding);
-  model_.token_embedding = model_.token_embedding.detach();
+  model_.token_embedding = model_.token_embedding.detach().contiguous();
 }
 
 Decoder::~Decoder() = default;
@@ -118,14 +113,19 @@ Decoder::Norm Decoder::make_norm(const NormWeights& weights) {
 
 void Decoder::embed(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
-  float* x = sized(x_, static_cast<std::int64_t>(rows.size()) * spec.hidden);
+  float* x = x_.sized(static_cast<std::int64_t>(rows.size()) * spec.hidden);
   const auto scale = static_cast<float>(spec.embedding_scale);
-  const bool half = model_.token_embedding.scalar_type() != at::kFloat;
+  const at::Tensor& table = model_.token_embedding;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     float* out = x + static_cast<std::int64_t>(r) * spec.hidden;
-    const at::Tensor wide = half ? model_.token_embedding[rows[r].token].to(at::kFloat) : at::Tensor();
-    const float* vector = half ? data(wide) : data(model_.token_embedding) + rows[r].token * spec.hidden;
-    for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = vector[i] * scale;
+    if (table.scalar_type() == at::kBFloat16) {
+      const at::BFloat16* vector = table.const_data_ptr<at::BFloat16>() + rows[r].token * spec.hidden;
+      for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = static_cast<float>(vector[i]) * scale;
+    } else {
+      const at::Tensor wide = table[rows[r].token].to(at::kFloat);
+      const float* vector = data(wide);
+      for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = vector[i] * scale;
+    }
     if (model_.position_embedding.defined()) {
       const float* position = data(model_.position_embedding) + rows[r].position * spec.hidden;
       for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] += position[i];
@@ -152,11 +152,13 @@ void Decoder::normalize(const Norm& norm, const float* x, float* out, std::int64
 
 void Decoder::add_normalized(const Norm& norm, float* x, const float* addend, std::int64_t num_rows) {
   if (norm.weight.defined()) {
-    float* scaled = sized(last_, num_rows * model_.spec.hidden);
+    float* scaled = last_.sized(num_rows * model_.spec.hidden);
     normalize(norm, addend, scaled, num_rows);
     addend = scaled;
   }
-  for (std::int64_t i = 0; i < num_rows * model_.spec.hidden; ++i) x[i] += addend[i];
+  at::parallel_for(0, num_rows * model_.spec.hidden, 16384, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) x[i] += addend[i];
+  });
 }
 
 void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Matrix* const> matrices,
@@ -165,9 +167,7 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Ma
   const MatmulKernel& kernel = kernels_.matmul[static_cast<int>(first.type)];
   const std::int64_t num_in = first.view.num_in;
   const std::size_t bytes = kernel.packed_bytes(num_rows, num_in);
-  // Tiles want their rows on cache lines.
-  if (packed_.size() < bytes + 64) packed_.resize(bytes + 64);
-  void* packed = packed_.data() + (64 - reinterpret_cast<std::uintptr_t>(packed_.data()) % 64) % 64;
+  void* packed = packed_.sized(static_cast<std::int64_t>(bytes));
   const std::int64_t num_groups = (num_rows + kernel.pack_group - 1) / kernel.pack_group;
   at::parallel_for(
       0, num_groups, std::max<std::int64_t>(1, 4 / kernel.pack_group), [&](std::int64_t begin, std::int64_t end) {
@@ -210,8 +210,8 @@ void Decoder::prepare_rotation(std::span<const DecoderRow> rows, const RotarySpe
   rotation_ = &rotary;
   const std::int64_t half = rotary.dim / 2;
   const auto num_rows = static_cast<std::int64_t>(rows.size());
-  float* cosine = sized(cosine_, num_rows * half);
-  float* sine = sized(sine_, num_rows * half);
+  float* cosine = cosine_.sized(num_rows * half);
+  float* sine = sine_.sized(num_rows * half);
   std::vector<float> by_length;
   std::int64_t length_of_these = -1;
   for (std::int64_t r = 0; r < num_rows; ++r) {
@@ -250,7 +250,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   const std::int64_t query_width = spec.num_heads * spec.head_dim, kv_width = spec.num_kv_heads * spec.head_dim;
   const std::int64_t stride = query_width + 2 * kv_width;
-  float* qkv = sized(qkv_, num_rows * stride);
+  float* qkv = qkv_.sized(num_rows * stride);
   std::vector<const Matrix*> matrices;
   std::vector<float*> outs;
   std::vector<std::int64_t> strides;
@@ -295,7 +295,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
     }
   });
 
-  float* attended = sized(attended_, num_rows * query_width);
+  float* attended = attended_.sized(num_rows * query_width);
   // With ALiBi every query head has a slope of its own.
   const std::int64_t group = layer.alibi_slopes.empty() ? spec.num_heads / spec.num_kv_heads : 1;
   const std::int64_t num_groups = spec.num_heads / group;
@@ -336,15 +336,15 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
       kernels_.attend(task);
     }
   });
-  multiply(attended, num_rows, made.attention_out, sized(out_, num_rows * spec.hidden));
+  multiply(attended, num_rows, made.attention_out, out_.sized(num_rows * spec.hidden));
 }
 
 void Decoder::run_mlp(const Mlp& mlp, const float* x, std::int64_t num_rows, float* out) {
   const Activation activation = model_.spec.activation;
   const std::int64_t inner = mlp.up.view.num_out;
-  float* up = sized(inner_, num_rows * inner);
+  float* up = inner_.sized(num_rows * inner);
   if (mlp.gate.weight.defined()) {
-    float* gate = sized(gate_, num_rows * inner);
+    float* gate = gate_.sized(num_rows * inner);
     const Matrix* const matrices[] = {&mlp.gate, &mlp.up};
     float* const outs[] = {gate, up};
     const std::int64_t strides[] = {inner, inner};
@@ -365,14 +365,14 @@ void Decoder::run_mlp(const Mlp& mlp, const float* x, std::int64_t num_rows, flo
 void Decoder::mlp(const float* x, std::size_t index, std::int64_t num_rows) {
   const Layer& made = layers_[index];
   const std::int64_t hidden = model_.spec.hidden;
-  float* out = sized(mlp_out_, num_rows * hidden);
+  float* out = mlp_out_.sized(num_rows * hidden);
   if (made.mlp.up.weight.defined()) {
     run_mlp(made.mlp, x, num_rows, out);
   } else {
     std::fill_n(out, num_rows * hidden, 0.0f);
   }
   if (made.shared_gate.weight.defined()) {
-    float* share = sized(router_, num_rows);
+    float* share = router_.sized(num_rows);
     multiply(x, num_rows, made.shared_gate, share);
     for (std::int64_t r = 0; r < num_rows; ++r) {
       const float factor = 1.0f / (1.0f + std::exp(-share[r]));
@@ -387,7 +387,7 @@ void Decoder::add_experts(const float* x, std::size_t index, std::int64_t num_ro
   const DecoderExperts& spec = *model_.layers[index].experts;
   const std::int64_t hidden = model_.spec.hidden;
   const auto num_experts = static_cast<std::int64_t>(made.experts.size());
-  float* scores = sized(router_, num_rows * num_experts);
+  float* scores = router_.sized(num_rows * num_experts);
   multiply(x, num_rows, made.router, scores);
   struct Share {
     std::int64_t row;
@@ -415,8 +415,8 @@ void Decoder::add_experts(const float* x, std::size_t index, std::int64_t num_ro
   for (std::size_t e = 0; e < shares.size(); ++e) {
     if (shares[e].empty()) continue;
     const auto count = static_cast<std::int64_t>(shares[e].size());
-    float* in = sized(expert_in_, count * hidden);
-    float* result = sized(expert_out_, count * hidden);
+    float* in = expert_in_.sized(count * hidden);
+    float* result = expert_out_.sized(count * hidden);
     for (std::int64_t i = 0; i < count; ++i) {
       std::copy_n(x + shares[e][static_cast<std::size_t>(i)].row * hidden, hidden, in + i * hidden);
     }
@@ -445,7 +445,7 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   }
   embed(rows);
   float* x = x_.data();
-  float* normed = sized(normed_, num_rows * spec.hidden);
+  float* normed = normed_.sized(num_rows * spec.hidden);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     normalize(layer.attention_norm, x, normed, num_rows);
@@ -472,7 +472,7 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   }
   if (wanted == 0) return {};
   normalize(final_norm_, normed, normed, wanted);
-  float* logits = sized(logits_, wanted * spec.vocab_size);
+  float* logits = logits_.sized(wanted * spec.vocab_size);
   multiply(normed, wanted, head_, logits);
   if (spec.logit_scale != 1.0) {
     for (std::int64_t i = 0; i < wanted * spec.vocab_size; ++i) logits[i] *= static_cast<float>(spec.logit_scale);

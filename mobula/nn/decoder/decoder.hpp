@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mobula/nn/adapters/adapter.hpp"
+#include "mobula/nn/decoder/aligned_buffer.hpp"
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 #include "mobula/nn/decoder/kv_cache.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
@@ -132,15 +133,15 @@ class Decoder {
   std::vector<Layer> layers_;
   Norm embedding_norm_, final_norm_;
   Matrix head_;
-  std::vector<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, mlp_out_, last_, logits_;
-  std::vector<float> router_, expert_in_, expert_out_;
-  std::vector<float> cosine_, sine_;      // [row][dim / 2]
+  AlignedBuffer<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, mlp_out_, last_, logits_;
+  AlignedBuffer<float> router_, expert_in_, expert_out_;
+  AlignedBuffer<float> cosine_, sine_;    // [row][dim / 2]
   const RotarySpec* rotation_ = nullptr;  // what they are of, in this call of forward()
-  std::vector<std::byte> packed_;
+  AlignedBuffer<std::byte> packed_;
   std::vector<std::int64_t> runs_;  // where rows of one text that follow one another begin
   int num_adapters_ = 0;
   std::vector<int> row_adapters_;  // of the rows at hand; empty: none has one
-  std::vector<float> adapter_in_, adapter_base_, adapter_inner_, adapter_out_;
+  AlignedBuffer<float> adapter_in_, adapter_base_, adapter_inner_, adapter_out_;
 };
 
 }  // namespace mobula::nn

@@ -15,11 +15,6 @@
 namespace mobula::nn {
 namespace {
 
-float* sized(std::vector<float>& buffer, std::int64_t count) {
-  if (static_cast<std::int64_t>(buffer.size()) < count) buffer.resize(static_cast<std::size_t>(count));
-  return buffer.data();
-}
-
 WeightView view_of(const at::Tensor& matrix) {
   return {.data = matrix.const_data_ptr(), .num_out = matrix.size(0), .num_in = matrix.size(1)};
 }
@@ -112,8 +107,7 @@ int Decoder::add_adapter(const Adapter& adapter) {
 void Decoder::run_matrix(WeightType type, const WeightView& view, const float* x, std::int64_t num_rows, float* out) {
   const MatmulKernel& kernel = kernels_.matmul[static_cast<int>(type)];
   const std::size_t bytes = kernel.packed_bytes(num_rows, view.num_in);
-  if (packed_.size() < bytes + 64) packed_.resize(bytes + 64);
-  void* packed = packed_.data() + (64 - reinterpret_cast<std::uintptr_t>(packed_.data()) % 64) % 64;
+  void* packed = packed_.sized(static_cast<std::int64_t>(bytes));
   kernel.pack(x, view.num_in, num_rows, view.num_in, packed);
   constexpr std::int64_t kRun = 32;
   at::parallel_for(0, (view.num_out + kRun - 1) / kRun, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -138,14 +132,14 @@ void Decoder::apply_adapter(const MatrixAdapter& adapter, const float* x, std::s
                             const Matrix& matrix, float* out, std::int64_t stride) {
   const std::int64_t num_in = matrix.view.num_in, num_out = matrix.view.num_out;
   const auto count = static_cast<std::int64_t>(rows.size());
-  float* in = sized(adapter_in_, count * num_in);
+  float* in = adapter_in_.sized(count * num_in);
   for (std::int64_t i = 0; i < count; ++i)
     std::copy_n(x + rows[static_cast<std::size_t>(i)] * num_in, num_in, in + i * num_in);
   const float* added = nullptr;
   if (adapter.a.defined()) {
-    float* inner = sized(adapter_inner_, count * adapter.a.size(0));
+    float* inner = adapter_inner_.sized(count * adapter.a.size(0));
     run_matrix(WeightType::fp32, view_of(adapter.a), in, count, inner);
-    float* product = sized(adapter_out_, count * num_out);
+    float* product = adapter_out_.sized(count * num_out);
     run_matrix(WeightType::fp32, view_of(adapter.b), inner, count, product);
     added = product;
   }
@@ -153,7 +147,7 @@ void Decoder::apply_adapter(const MatrixAdapter& adapter, const float* x, std::s
   if (adapter.input_factors.defined()) {
     const auto* factors = adapter.input_factors.const_data_ptr<float>();
     for (std::int64_t i = 0; i < count * num_in; ++i) in[i] *= factors[i % num_in];
-    float* anew = sized(adapter_base_, count * num_out);
+    float* anew = adapter_base_.sized(count * num_out);
     run_matrix(matrix.type, matrix.view, in, count, anew);
     base = anew;
   }

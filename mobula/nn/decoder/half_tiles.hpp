@@ -96,9 +96,11 @@ inline void multiply_tiles(const WeightTiles& w, i64 num_outs, const std::byte* 
                            const float* bias, float* y, i64 y_stride) {
   alignas(64) float sums[4][kTileRows * kTileRows];
   const bool two_rows = num_rows > kTileRows, two_outs = num_outs > kTileRows;
-  const auto block =
-      two_rows ? (two_outs ? tile_block<2, 2> : tile_block<1, 2>) : (two_outs ? tile_block<2, 1> : tile_block<1, 1>);
-  block(w, x, padded, sums);
+  if (two_rows) {
+    two_outs ? tile_block<2, 2>(w, x, padded, sums) : tile_block<1, 2>(w, x, padded, sums);
+  } else {
+    two_outs ? tile_block<2, 1>(w, x, padded, sums) : tile_block<1, 1>(w, x, padded, sums);
+  }
   for (i64 o = 0; o < (two_outs ? 2 : 1); ++o) {
     const i64 outs = num_outs - o * kTileRows < kTileRows ? num_outs - o * kTileRows : kTileRows;
     for (i64 r = 0; r < (two_rows ? 2 : 1); ++r) {
@@ -127,7 +129,7 @@ inline void copy_panel(const std::uint16_t* w, i64 num_outs, i64 num_in, std::by
   written_for_tiles();
 }
 
-// Few rows: the weights are read where they lie, once.
+// Few rows: the weights are read where they lie, once. Fetching what comes next ahead, in one stream, made it slower.
 inline void run_few_rows(const std::byte* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                          i64 y_stride) {
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
@@ -135,24 +137,23 @@ inline void run_few_rows(const std::byte* x, i64 num_rows, const WeightView& wei
   static thread_local TileBuffer copies;
   for (i64 out = begin; out < end; out += 2 * kTileRows) {
     const i64 outs = end - out < 2 * kTileRows ? end - out : 2 * kTileRows;
-    WeightTiles tiles{reinterpret_cast<const std::byte*>(w + out * num_in), num_in * 2, 64, kTileRows * num_in * 2};
+    const auto* rows = reinterpret_cast<const std::byte*>(w + out * num_in);
+    WeightTiles tiles{rows, num_in * 2, 64, kTileRows * num_in * 2};
     if (padded != num_in || outs % kTileRows != 0) {  // a tile would read past their end
       auto* copy = static_cast<std::byte*>(copies.sized(static_cast<size_t>(64 * padded)));
       copy_panel(w + out * num_in, outs, num_in, copy);
       tiles = {copy, 64, 2 * kTileBytes, kTileBytes};
     }
     const float* bias = weight.bias == nullptr ? nullptr : weight.bias + out;
-    for (i64 row = 0; row < num_rows; row += kRowGroup) {
-      multiply_tiles(tiles, outs, x + row * padded * 2, num_rows - row < kRowGroup ? num_rows - row : kRowGroup, padded,
-                     bias, y + row * y_stride + out, y_stride);
-    }
+    multiply_tiles(tiles, outs, x, num_rows, padded, bias, y + out, y_stride);
   }
 }
 
-// Many rows: so many outputs' weights as the second-level cache holds are copied into tiles, and all rows pass by.
+// Many rows: so many outputs' weights as half of the second-level cache holds are copied into tiles, and all rows pass by; the
+// next outputs' weights are fetched meanwhile.
 inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                           i64 y_stride) {
-  constexpr i64 kPanelBytes = 1 << 20, kStep = 2 * kTileRows;
+  constexpr i64 kPanelBytes = 1 << 19, kStep = 2 * kTileRows, kLine = 64;
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
   const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs);
   const i64 fit = kPanelBytes / (padded * 2) / kStep * kStep, width = fit < kStep ? kStep : fit;
@@ -162,11 +163,18 @@ inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& we
   for (i64 first = begin; first < end; first += width) {
     const i64 last = end - first < width ? end : first + width;
     copy_panel(w + first * num_in, last - first, num_in, panel);
-    for (i64 row = 0; row < num_rows; row += kStep) {
+    const auto* next = reinterpret_cast<const std::byte*>(w + last * num_in);
+    const i64 next_bytes = (end - last < width ? end - last : width) * num_in * 2;
+    const i64 num_blocks = (num_rows + kRowGroup - 1) / kRowGroup * ((last - first + kStep - 1) / kStep);
+    const i64 each = round_up(next_bytes / num_blocks, kLine);
+    i64 fetched = 0;
+    for (i64 row = 0; row < num_rows; row += kRowGroup) {
       for (i64 out = first; out < last; out += kStep) {
+        const i64 fetch = next_bytes - fetched < each ? next_bytes : fetched + each;
+        for (; fetched < fetch; fetched += kLine) _mm_prefetch(next + fetched, _MM_HINT_T1);
         const WeightTiles tiles{panel + (out - first) * padded * 2, 64, 2 * kTileBytes, kTileBytes};
         multiply_tiles(tiles, last - out < kStep ? last - out : kStep, x + row * padded * 2,
-                       num_rows - row < kStep ? num_rows - row : kStep, padded,
+                       num_rows - row < kRowGroup ? num_rows - row : kRowGroup, padded,
                        weight.bias == nullptr ? nullptr : weight.bias + out, y + row * y_stride + out, y_stride);
       }
     }

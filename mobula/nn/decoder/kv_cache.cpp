@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "mobula/nn/kernels/buffer_pool.hpp"
+
 namespace mobula::nn {
 namespace {
 
@@ -48,7 +50,9 @@ void store(const KvLayout& layout, std::int64_t slot, const float* key, const fl
 
 void KvSequence::reserve(const KvLayout& layout, std::int64_t num_positions) {
   while (static_cast<std::int64_t>(blocks_.size()) * kKvBlock < num_positions) {
-    blocks_.push_back(std::make_shared_for_overwrite<std::byte[]>(layout.block_bytes()));
+    // Fresh pages would cost more than what is written to them.
+    const std::shared_ptr<std::byte> taken = kernels::take_buffer(layout.block_bytes());
+    blocks_.push_back(KvBlock(taken, taken.get()));
     addresses_.push_back(blocks_.back().get());
   }
 }

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -13,27 +14,35 @@ namespace {
 constexpr std::int64_t kHalf = kQuantGroup / 2;
 constexpr std::int64_t kBlock = 16;  // outputs that lie together
 
+// Rounds as lrint() does, in a form that compilers make vectors of; |x| is below 2^22.
+std::int32_t nearest(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
+  return static_cast<std::int32_t>((x + kRound) - kRound);
+}
+
+// Returns the largest magnitude: compared as whole numbers, which order floats without a sign alike, and NaN above all.
+float largest_of(const float (&x)[kQuantGroup]) {
+  std::int32_t largest = 0;
+  for (const float value : x) largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7FFFFFFF);
+  return std::bit_cast<float>(largest);
+}
+
 // Rounds a group to 8 bits, each 128 too large.
-void digits_of_8(const float* x, std::int64_t count, std::uint8_t* digits, float& scale) {
-  float largest = 0;
-  for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+void digits_of_8(const float (&x)[kQuantGroup], std::uint8_t* digits, float& scale) {
+  const float largest = largest_of(x);
   scale = largest / 127.0f;
   const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-  for (std::int64_t i = 0; i < kQuantGroup; ++i) {
-    digits[i] = static_cast<std::uint8_t>(i < count ? 128 + std::lrint(x[i] * inverse) : 128);
-  }
+  for (std::int64_t i = 0; i < kQuantGroup; ++i) digits[i] = static_cast<std::uint8_t>(128 + nearest(x[i] * inverse));
 }
 
 // Rounds a group to 4 bits, each 8 too large.
-void digits_of_4(const float* x, std::int64_t count, std::uint8_t* digits, float& scale) {
-  float extreme = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (std::abs(x[i]) > std::abs(extreme)) extreme = x[i];
-  }
-  scale = extreme / -8.0f;
-  const float inverse = extreme != 0 ? -8.0f / extreme : 0.0f;
+void digits_of_4(const float (&x)[kQuantGroup], std::uint8_t* digits, float& scale) {
+  const float largest = largest_of(x);
+  const auto* extreme = std::find_if(x, x + kQuantGroup, [largest](float value) { return std::abs(value) == largest; });
+  scale = extreme != x + kQuantGroup ? *extreme / -8.0f : largest;
+  const float inverse = largest > 0 ? -8.0f / *extreme : 0.0f;
   for (std::int64_t i = 0; i < kQuantGroup; ++i) {
-    digits[i] = static_cast<std::uint8_t>(i < count ? std::clamp<long>(8 + std::lrint(x[i] * inverse), 0, 15) : 8);
+    digits[i] = static_cast<std::uint8_t>(std::clamp(8 + nearest(x[i] * inverse), 0, 15));
   }
 }
 
@@ -52,8 +61,8 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& p
   const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
   QuantizedWeight result;
   result.num_out = num_out;
-  result.data = pages.empty({blocks, groups, group_bytes}, at::kByte).fill_(eight ? 128 : 0x88);
-  result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat).zero_();
+  result.data = pages.empty({blocks, groups, group_bytes}, at::kByte);
+  result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat);
   auto* data = result.data.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -64,15 +73,21 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& p
       const auto* x = rows.const_data_ptr<float>();
       for (std::int64_t g = 0; g < groups; ++g) {
         std::uint8_t* out = data + (block * groups + g) * group_bytes;
-        for (std::int64_t lane = 0; lane < lanes; ++lane) {
-          const float* group = x + lane * num_in + g * kQuantGroup;
-          const std::int64_t count = std::min(kQuantGroup, num_in - g * kQuantGroup);
+        for (std::int64_t lane = 0; lane < kBlock; ++lane) {
+          float group[kQuantGroup] = {};
+          if (lane < lanes) {
+            std::copy_n(x + lane * num_in + g * kQuantGroup, std::min(kQuantGroup, num_in - g * kQuantGroup), group);
+          }
           float& scale = scales[(block * groups + g) * kBlock + lane];
           std::uint8_t digits[kQuantGroup];
-          eight ? digits_of_8(group, count, digits, scale) : digits_of_4(group, count, digits, scale);
-          for (std::int64_t i = 0; i < (eight ? kQuantGroup : kHalf); ++i) {
-            const unsigned high = eight ? 0 : static_cast<unsigned>(digits[i + kHalf]) << 4;
-            out[place_of(i, lane)] = static_cast<std::uint8_t>(digits[i] | high);
+          eight ? digits_of_8(group, digits, scale) : digits_of_4(group, digits, scale);
+          if (!eight) {
+            for (std::int64_t i = 0; i < kHalf; ++i) {
+              digits[i] = static_cast<std::uint8_t>(digits[i] | static_cast<unsigned>(digits[i + kHalf]) << 4);
+            }
+          }
+          for (std::int64_t i = 0; i < (eight ? kQuantGroup : kHalf); i += 4) {
+            std::memcpy(out + place_of(i, lane), digits + i, 4);
           }
         }
       }
