@@ -95,6 +95,23 @@ TEST_F(BadRowsTest, SkipsRowsOnWhichColumnFunctionsAndPreprocessorsFail) {
             std::string::npos);
 }
 
+TEST_F(BadRowsTest, SkipsLinesOfTextThatAreNoUtf8) {
+  const auto text = write("a.txt", "good\n\xff bad\n\nlast \xc3\xa9");
+  RunOptions options;
+  options.on_error = {.max_skipped = 1, .dead_letter = path("dead.jsonl")};
+  const auto lengths = Dataset::read(text).with({{"n", "length(text)"}});
+  EXPECT_EQ(lengths.filter("n in (4, 0, 6)").count(options).rows, 3);
+  const Json dead = parse_json(read_file(path("dead.jsonl")), "dead letter");
+  EXPECT_EQ(dead.at("where"), text + ": row 2");
+  EXPECT_EQ(dead.at("reason"), "not valid UTF-8");
+  EXPECT_EQ(dead.at("row"), "\xef\xbf\xbd bad");
+  EXPECT_NE(message_of([&] { lengths.count(); }).find("a.txt: row 2: not valid UTF-8"), std::string::npos);
+  WriteOptions parts;
+  parts.resume = true;
+  parts.part_rows = 2;
+  EXPECT_EQ(lengths.write(path("out"), "jsonl", parts, options).rows, 3);
+}
+
 TEST_F(BadRowsTest, SkipsImagesThatCannotBeDecoded) {
   std::filesystem::create_directories(path("in"));
   const std::string pixel = "P5 1 1 255\n";

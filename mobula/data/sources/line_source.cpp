@@ -1,4 +1,5 @@
 #include <arrow/array.h>
+#include <arrow/array/builder_binary.h>
 #include <arrow/array/util.h>
 #include <arrow/buffer.h>
 #include <arrow/record_batch.h>
@@ -33,14 +34,15 @@ class LineRows : public RowOrigin {
 
 class LinePiece : public Piece {
  public:
-  LinePiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema)
-      : piece_(std::move(piece)), schema_(std::move(schema)) {}
+  LinePiece(TextPiece piece, std::shared_ptr<arrow::Schema> schema, bool skips_bad_rows)
+      : piece_(std::move(piece)), schema_(std::move(schema)), skips_bad_rows_(skips_bad_rows) {}
 
   Block read() override {
     if (done_) return {};
     done_ = true;
     const std::string_view text = piece_.text;
-    if (!simdjson::validate_utf8(text.data(), text.size())) throw_bad_utf8();
+    if (!simdjson::validate_utf8(text.data(), text.size()))
+      return skips_bad_rows_ ? read_good_lines() : throw_bad_utf8();
     // The lines move together over the newlines between them; the text's memory is the column's.
     auto* const data = const_cast<char*>(text.data());
     std::shared_ptr<arrow::ResizableBuffer> offsets =
@@ -85,7 +87,30 @@ class LinePiece : public Piece {
   }
 
  private:
-  [[noreturn]] void throw_bad_utf8() const {
+  /// Reads a piece with bad lines in it: each line for itself.
+  Block read_good_lines() const {
+    Block block{nullptr, piece_.file, std::make_shared<LineRows>(piece_)};
+    arrow::StringBuilder lines;
+    auto rows = std::make_shared<std::vector<std::int64_t>>();
+    const char* line = piece_.text.data();
+    const char* const end = line + piece_.text.size();
+    for (std::int64_t row = 0; line < end; ++row) {
+      const char* const newline = find_byte(line, end, '\n');
+      const std::string_view text(line, static_cast<std::size_t>(newline - line));
+      if (simdjson::validate_utf8(text.data(), text.size())) {
+        check(lines.Append(text), *piece_.file);
+        rows->push_back(row);
+      } else {
+        block.unread.push_back({row, row, "text", "not valid UTF-8", std::string(text)});
+      }
+      line = newline + 1;
+    }
+    block.batch = arrow::RecordBatch::Make(schema_, static_cast<std::int64_t>(rows->size()),
+                                           {take(lines.Finish(), *piece_.file)});
+    block.rows = std::move(rows);
+    return block;
+  }
+  [[noreturn]] Block throw_bad_utf8() const {
     std::int64_t row = lines_before(*piece_.file, piece_.offset);
     const char* line = piece_.text.data();
     const char* const end = line + piece_.text.size();
@@ -101,13 +126,15 @@ class LinePiece : public Piece {
 
   TextPiece piece_;
   std::shared_ptr<arrow::Schema> schema_;
+  bool skips_bad_rows_;
   bool done_ = false;
 };
 
 class LineSource : public Source {
  public:
-  LineSource(std::vector<std::string> files, const ReadOptions& options)
+  LineSource(std::vector<std::string> files, const ReadOptions& options, bool skips_bad_rows)
       : files_(std::move(files)),
+        skips_bad_rows_(skips_bad_rows),
         piece_bytes_(options.piece_bytes),
         schema_(arrow::schema({arrow::field("text", arrow::utf8())})),
         pieces_(files_, options.piece_bytes, whole_lines) {}
@@ -116,7 +143,7 @@ class LineSource : public Source {
   std::unique_ptr<Piece> next() override {
     TextPiece piece;
     if (!pieces_.next(piece)) return nullptr;
-    return std::make_unique<LinePiece>(std::move(piece), schema_);
+    return std::make_unique<LinePiece>(std::move(piece), schema_, skips_bad_rows_);
   }
   std::string describe() const override { return fmt::format("text({} files)", files_.size()); }
   std::vector<PiecePlace> places() override {
@@ -126,12 +153,14 @@ class LineSource : public Source {
     });
   }
   std::unique_ptr<Piece> open(const PiecePlace& place) const override {
-    return std::make_unique<LinePiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_);
+    return std::make_unique<LinePiece>(read_text_piece(files_[place.file], place.begin, place.end), schema_,
+                                       skips_bad_rows_);
   }
   std::vector<std::string> files() const override { return files_; }
 
  private:
   std::vector<std::string> files_;
+  bool skips_bad_rows_;
   std::size_t piece_bytes_;
   std::shared_ptr<arrow::Schema> schema_;
   TextPieces pieces_;
@@ -139,9 +168,9 @@ class LineSource : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options) {
+std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows) {
   pick_columns({"text"}, options, files.front());
-  return std::make_unique<LineSource>(std::move(files), options);
+  return std::make_unique<LineSource>(std::move(files), options, skips_bad_rows);
 }
 
 }  // namespace mobula::data

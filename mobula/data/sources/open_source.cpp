@@ -19,7 +19,7 @@ std::unique_ptr<Source> open_files(const std::string& format, std::vector<std::s
                                    const ReadOptions& options, bool skips_bad_rows) {
   if (format == "csv") return open_csv(std::move(files), options, skips_bad_rows);
   if (format == "jsonl") return open_jsonl(std::move(files), options, skips_bad_rows);
-  if (format == "text") return open_text(std::move(files), options);
+  if (format == "text") return open_text(std::move(files), options, skips_bad_rows);
   if (format == "parquet") return open_parquet(std::move(files), options);
   return open_ipc(std::move(files), options);
 }

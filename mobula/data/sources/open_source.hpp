@@ -20,7 +20,7 @@ std::unique_ptr<Source> open_csv(std::vector<std::string> files, ReadOptions opt
 /// Files of one JSON object a line.
 std::unique_ptr<Source> open_jsonl(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows);
 /// Files of lines that end at \n, as a column "text".
-std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options);
+std::unique_ptr<Source> open_text(std::vector<std::string> files, ReadOptions options, bool skips_bad_rows);
 /// Parquet files of one schema; nothing but the columns asked for is read.
 std::unique_ptr<Source> open_parquet(std::vector<std::string> files, ReadOptions options);
 /// Arrow IPC files (or streams) of one schema.
