@@ -152,7 +152,9 @@ void SentencePieceNormalizer::normalize(AlignedText& text) const {
 SentencePieceUnigram::SentencePieceUnigram(std::shared_ptr<const SentencePieceVocabulary> vocabulary)
     : SentencePieceModel(std::move(vocabulary)), trie_(vocabulary_->segments()) {
   lowest_ = std::numeric_limits<float>::max();
-  highest_ = std::numeric_limits<float>::lowest();
+  // sentencepiece begins with the smallest positive number, so that user-defined symbols cost next to nothing where all
+  // scores are negative, as they are.
+  highest_ = std::numeric_limits<float>::min();
   bool any = false;
   for (std::size_t i = 0; i < vocabulary_->size(); ++i) {
     const auto id = static_cast<TokenId>(i);
