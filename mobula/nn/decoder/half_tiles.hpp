@@ -111,20 +111,21 @@ inline void multiply_tiles(const WeightTiles& w, i64 num_outs, const std::byte* 
   }
 }
 
-// Copies rows of weights, 32 outputs at a time, to tiles that lie one behind the other; what is missing is 0.
+// Copies rows of weights, 32 outputs at a time, to tiles that lie one behind the other; what is missing is 0. Tile by tile: lines
+// that are written 2 KB apart would push one another out of the first-level cache.
 inline void copy_panel(const std::uint16_t* w, i64 num_outs, i64 num_in, std::byte* panel) {
-  const i64 padded = round_up(num_in, kTileInputs), whole = num_in / kTileInputs * kTileInputs;
-  const __mmask32 rest = (1u << (num_in - whole)) - 1;
-  for (i64 out = 0; out < round_up(num_outs, 2 * kTileRows); ++out) {
-    const std::uint16_t* row = w + out * num_in;
-    std::byte* to = panel + out / 32 * 64 * padded + out % 32 * 64;
-    i64 i = 0;
-    if (out >= num_outs) {
-      for (; i < padded; i += kTileInputs) _mm512_store_si512(to + i * 64, _mm512_setzero_si512());
-      continue;
+  constexpr i64 kOuts = 2 * kTileRows;
+  for (i64 out = 0; out < num_outs; out += kOuts) {
+    const i64 outs = num_outs - out < kOuts ? num_outs - out : kOuts;
+    for (i64 i = 0; i < num_in; i += kTileInputs, panel += 2 * kTileBytes) {
+      const std::uint16_t* from = w + out * num_in + i;
+      const i64 left = num_in - i;
+      const __mmask32 inputs = left < kTileInputs ? (1u << left) - 1 : ~0u;
+      for (i64 o = 0; o < outs; ++o) {
+        _mm512_store_si512(panel + o * 64, _mm512_maskz_loadu_epi16(inputs, from + o * num_in));
+      }
+      for (i64 o = outs; o < kOuts; ++o) _mm512_store_si512(panel + o * 64, _mm512_setzero_si512());
     }
-    for (; i < whole; i += kTileInputs) _mm512_store_si512(to + i * 64, _mm512_loadu_si512(row + i));
-    if (i < padded) _mm512_store_si512(to + i * 64, _mm512_maskz_loadu_epi16(rest, row + i));
   }
   written_for_tiles();
 }
@@ -149,11 +150,11 @@ inline void run_few_rows(const std::byte* x, i64 num_rows, const WeightView& wei
   }
 }
 
-// Many rows: so many outputs' weights as half of the second-level cache holds are copied into tiles, and all rows pass by; the
-// next outputs' weights are fetched meanwhile.
+// Many rows: so many outputs' weights as half of the second-level cache holds are copied into tiles, and all rows pass by.
+// Fetching the next ones meanwhile made it slower.
 inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                           i64 y_stride) {
-  constexpr i64 kPanelBytes = 1 << 19, kStep = 2 * kTileRows, kLine = 64;
+  constexpr i64 kPanelBytes = 1 << 19, kStep = 2 * kTileRows;
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
   const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs);
   const i64 fit = kPanelBytes / (padded * 2) / kStep * kStep, width = fit < kStep ? kStep : fit;
@@ -163,15 +164,8 @@ inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& we
   for (i64 first = begin; first < end; first += width) {
     const i64 last = end - first < width ? end : first + width;
     copy_panel(w + first * num_in, last - first, num_in, panel);
-    const auto* next = reinterpret_cast<const std::byte*>(w + last * num_in);
-    const i64 next_bytes = (end - last < width ? end - last : width) * num_in * 2;
-    const i64 num_blocks = (num_rows + kRowGroup - 1) / kRowGroup * ((last - first + kStep - 1) / kStep);
-    const i64 each = round_up(next_bytes / num_blocks, kLine);
-    i64 fetched = 0;
     for (i64 row = 0; row < num_rows; row += kRowGroup) {
       for (i64 out = first; out < last; out += kStep) {
-        const i64 fetch = next_bytes - fetched < each ? next_bytes : fetched + each;
-        for (; fetched < fetch; fetched += kLine) _mm_prefetch(next + fetched, _MM_HINT_T1);
         const WeightTiles tiles{panel + (out - first) * padded * 2, 64, 2 * kTileBytes, kTileBytes};
         multiply_tiles(tiles, last - out < kStep ? last - out : kStep, x + row * padded * 2,
                        num_rows - row < kRowGroup ? num_rows - row : kRowGroup, padded,
