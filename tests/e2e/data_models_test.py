@@ -102,7 +102,7 @@ class DataModelsTest(ProgramTest):
             file.write(json.dumps({"id": 61, "text": "long " * 100}) + "\n")
         step = "generate: {model: gpt, max_tokens: 4, temperature: 0}"
         self.pipeline(step)
-        self.fails("data", "run", "p.yaml", code=1, error="generate", hint="on_error")
+        self.fails("data", "run", "p.yaml", code=1, error="in.jsonl: row 62: map(generate)", hint="on_error")
         self.assertFalse((self.folder / "out.jsonl").exists())
         with open(self.folder / "p.yaml", "a") as file:
             file.write("on_error: {skip: 1, dead_letter: dead.jsonl}\n")

@@ -89,7 +89,9 @@ void fail_row(const Block& block, std::int64_t row, const std::string& op, const
   }
   const auto* own = dynamic_cast<const Error*>(&error);
   const bool has_hint = own != nullptr && !own->hint().empty();
-  Error wrapped(own == nullptr ? ErrorCode::task_failed : own->code(), fmt::format("{}: {}: {}", where, op, reason),
+  // What a row holds is no mistake of whoever wrote the pipeline.
+  const bool row_is_wrong = own == nullptr || own->code() == ErrorCode::invalid_argument;
+  Error wrapped(row_is_wrong ? ErrorCode::task_failed : own->code(), fmt::format("{}: {}: {}", where, op, reason),
                 has_hint ? own->hint() : kHint);
   throw wrapped.caused_by(std::current_exception());
 }
