@@ -32,8 +32,7 @@ int main(int argc, char** argv) {
              [&] { rt.get(counter.call<&bench::Counter::add>(1)); },
              [&] {
                // Shared: put where every process sees it, as ray::Put does.
-               const auto ref = rt.put(bytes, {.shared = true});
-               rt.get(ref);
+               rt.get(rt.put(bytes, {.shared = true}));
              });
   return 0;
 }

@@ -96,7 +96,8 @@ struct RayBridge {
   int (*connect)(const RayConnect* options, RayFailure* failure);
   void (*disconnect)();
 
-  int (*put)(RayBytes value, RayId* id, RayFailure* failure);
+  /// Puts `head` and `value`, one behind the other, as one object.
+  int (*put)(RayBytes head, RayBytes value, RayId* id, RayFailure* failure);
   int (*get)(const RayId* id, int timeout_ms, RayBuffer* value, RayFailure* failure);
   /// Gets all of them, in one go. Where one fails, none is delivered.
   int (*get_all)(const RayId* ids, size_t count, int timeout_ms, RayBuffer* values, RayFailure* failure);

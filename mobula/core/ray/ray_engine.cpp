@@ -113,12 +113,11 @@ RayEngine::~RayEngine() {
 }
 
 std::shared_ptr<RayObject> RayEngine::store(std::string_view value, const RayHandleWriter& handles) {
-  std::string frame = handles.head();
-  frame += value;
+  const std::string head = handles.head();
   RayId id{};
   RayFailure failure{};
   const bool open = connection_->while_open([&](const RayBridge& bridge) {
-    if (bridge.put({frame.data(), frame.size()}, &id, &failure) == kRayNone) {
+    if (bridge.put({head.data(), head.size()}, {value.data(), value.size()}, &id, &failure) == kRayNone) {
       handles.note_contents(bridge, &id, own_address_);
     }
   });

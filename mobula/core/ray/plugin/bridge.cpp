@@ -315,9 +315,10 @@ int connect(const RayConnect* options, RayFailure* failure) {
   });
 }
 
-int put(RayBytes value, RayId* id, RayFailure* failure) {
+int put(RayBytes head, RayBytes value, RayId* id, RayFailure* failure) {
   return guarded(failure, [&] {
-    auto buffer = std::make_shared<msgpack::sbuffer>(value.size);
+    auto buffer = std::make_shared<msgpack::sbuffer>(head.size + value.size);
+    buffer->write(head.data, head.size);
     buffer->write(value.data, value.size);
     set_id(id, runtime().Put(std::move(buffer)));
   });
