@@ -2,8 +2,10 @@
 
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,16 +15,23 @@
 namespace mobula::data {
 namespace {
 
-/// Rows [begin, end) of a piece, counted as it gives them or leaves them out.
+/// Rows [begin, end) of a piece of `num_rows`, counted as it gives them or leaves them out.
 class RowsOfPiece : public Piece {
  public:
-  RowsOfPiece(std::unique_ptr<Piece> piece, std::int64_t begin, std::int64_t end)
-      : piece_(std::move(piece)), begin_(begin), end_(end) {}
+  RowsOfPiece(std::unique_ptr<Piece> piece, std::int64_t begin, std::int64_t end, std::int64_t num_rows,
+              std::string source)
+      : piece_(std::move(piece)), begin_(begin), end_(std::min(end, num_rows)), source_(std::move(source)) {}
 
   Block read() override {
     while (next_ < end_) {
       Block block = piece_->read();
-      if (block.batch == nullptr) return {};
+      if (block.batch == nullptr) {
+        // A part with fewer rows than were counted would be kept for good.
+        throw Error(
+            ErrorCode::corrupt,
+            fmt::format("{}: has changed since its rows were counted: {} of {} are gone", source_, end_ - next_, end_),
+            "leave the files alone while they are read, and begin anew");
+      }
       // Rows that can't be read have their numbers, too: each belongs to one range.
       const std::int64_t rows = block.batch->num_rows() + static_cast<std::int64_t>(block.unread.size());
       const std::int64_t from = std::clamp<std::int64_t>(begin_ - next_, 0, rows);
@@ -46,6 +55,7 @@ class RowsOfPiece : public Piece {
   std::unique_ptr<Piece> piece_;
   std::int64_t begin_;
   std::int64_t end_;
+  std::string source_;
   std::int64_t next_ = 0;
 };
 
@@ -71,7 +81,10 @@ class RowRanges::NumberedRange : public Source {
       const std::int64_t first = first_;
       first_ += static_cast<std::int64_t>(place.rows);
       if (first_ <= begin_) continue;
-      return std::make_unique<RowsOfPiece>(shared_->source->open(place), begin_ - first, end_ - first);
+      const std::vector<std::string> files = shared_->source->files();
+      return std::make_unique<RowsOfPiece>(shared_->source->open(place), begin_ - first, end_ - first,
+                                           static_cast<std::int64_t>(place.rows),
+                                           place.file < files.size() ? files[place.file] : shared_->source->describe());
     }
     return nullptr;
   }
