@@ -25,7 +25,8 @@ Json row_as_json(const std::shared_ptr<arrow::RecordBatch>& batch, std::int64_t 
   }
 }
 
-/// Says what went wrong, without the hint and without what is said beside it.
+}  // namespace
+
 std::string reason_of(const std::exception& error) {
   const auto* own = dynamic_cast<const Error*>(&error);
   std::string reason = own == nullptr ? error.what() : own->message();
@@ -33,8 +34,6 @@ std::string reason_of(const std::exception& error) {
   if (reason.starts_with(kLead)) reason.erase(0, kLead.size());
   return reason;
 }
-
-}  // namespace
 
 void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int64_t begin, std::int64_t end)>& work,
                        const std::function<void(std::int64_t row, const std::exception& error)>& fail) {

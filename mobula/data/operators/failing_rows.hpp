@@ -16,6 +16,9 @@ namespace mobula::data {
 void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int64_t begin, std::int64_t end)>& work,
                        const std::function<void(std::int64_t row, const std::exception& error)>& fail);
 
+/// Says what went wrong, without the hint and without what is said beside it.
+std::string reason_of(const std::exception& error);
+
 /// What one row failed with.
 struct RowFailure {
   std::string op;
@@ -27,7 +30,8 @@ struct RowFailure {
 void fail_row(const Block& block, std::int64_t row, RowFailure failure, BadRows& bad_rows);
 
 /// Notes a row of a block that operator `op` failed on in `bad_rows`; where bad rows end the run, throws an Error that is led
-/// by where the row came from, and `op`. One that is no Error becomes Error(task_failed).
+/// by where the row came from, and `op`. One that is no Error, or an Error(invalid_argument), becomes
+/// Error(task_failed).
 void fail_row(const Block& block, std::int64_t row, const std::string& op, const std::exception& error,
               BadRows& bad_rows);
 

@@ -16,10 +16,7 @@ namespace {
 
 /// Says an operator's name before an expression's error.
 [[noreturn]] void rethrow_as(const std::string& op, const Error& error) {
-  constexpr std::string_view kLead = "expression: ";
-  std::string message = error.message();
-  if (message.starts_with(kLead)) message.erase(0, kLead.size());
-  throw Error(error.code(), fmt::format("{}: {}", op, message), error.hint());
+  throw Error(error.code(), fmt::format("{}: {}", op, reason_of(error)), error.hint());
 }
 
 arrow::ArrayVector evaluate_all(const ExpressionList& expressions, const arrow::RecordBatch& batch) {

@@ -12,6 +12,7 @@
 #include "mobula/data/blocks/plain_types.hpp"
 #include "mobula/data/plan/row_tracks.hpp"
 #include "mobula/data/plan/zip_source.hpp"
+#include "mobula/data/sources/block_piece.hpp"
 
 namespace mobula::data {
 namespace {
@@ -76,14 +77,12 @@ class CountedSource : public Source {
   std::shared_ptr<arrow::Schema> schema() override { return source_->schema(); }
   std::unique_ptr<Piece> next() override {
     auto piece = source_->next();
-    return piece == nullptr ? nullptr : std::make_unique<CountedPiece>(std::move(piece), rows_, bad_rows_);
+    return piece == nullptr ? nullptr : counted(std::move(piece));
   }
   std::string describe() const override { return source_->describe(); }
   std::int64_t num_rows() override { return source_->num_rows(); }
   std::vector<PiecePlace> places() override { return source_->places(); }
-  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
-    return std::make_unique<CountedPiece>(source_->open(place), rows_, bad_rows_);
-  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override { return counted(source_->open(place)); }
   std::vector<std::string> files() const override { return source_->files(); }
   void push_filter(const std::shared_ptr<const Expression>& filter) override { source_->push_filter(filter); }
   void push_columns(const std::vector<std::string>& columns) override { source_->push_columns(columns); }
@@ -91,25 +90,14 @@ class CountedSource : public Source {
   std::string note() const override { return source_->note(); }
 
  private:
-  class CountedPiece : public Piece {
-   public:
-    CountedPiece(std::unique_ptr<Piece> piece, std::shared_ptr<SourceRows> rows, std::shared_ptr<BadRows> bad_rows)
-        : piece_(std::move(piece)), rows_(std::move(rows)), bad_rows_(std::move(bad_rows)) {}
-    Block read() override {
-      Block block = piece_->read();
-      if (block.batch == nullptr) return block;
+  std::unique_ptr<Piece> counted(std::unique_ptr<Piece> piece) const {
+    return std::make_unique<ChangedPiece>(std::move(piece), [rows = rows_, bad_rows = bad_rows_](Block& block) {
       for (UnreadRow& row : block.unread)
-        bad_rows_->skip(block.origin->describe(row.number), row.reader, row.reason, std::move(row.text));
+        bad_rows->skip(block.origin->describe(row.number), row.reader, row.reason, std::move(row.text));
       block.unread.clear();
-      if (rows_ != nullptr) rows_->add(block);
-      return block;
-    }
-
-   private:
-    std::unique_ptr<Piece> piece_;
-    std::shared_ptr<SourceRows> rows_;
-    std::shared_ptr<BadRows> bad_rows_;
-  };
+      if (rows != nullptr) rows->add(block);
+    });
+  }
 
   std::unique_ptr<Source> source_;
   std::shared_ptr<SourceRows> rows_;

@@ -10,6 +10,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
+#include "mobula/data/sources/block_piece.hpp"
 
 namespace mobula::data {
 namespace {
@@ -35,68 +36,33 @@ class MixedRows : public RowOrigin {
   std::shared_ptr<arrow::UInt64Array> numbers_;
 };
 
-class TrackingSource : public Source {
+/// Gives another source's rows with the column, or without it.
+class TrackedSource : public Source {
  public:
-  TrackingSource(std::unique_ptr<Source> source, std::shared_ptr<RowTracks> tracks)
-      : source_(std::move(source)), tracks_(std::move(tracks)) {}
-  std::shared_ptr<arrow::Schema> schema() override { return RowTracks::add_column(source_->schema()); }
+  using ChangeSchema = std::shared_ptr<arrow::Schema> (*)(const std::shared_ptr<arrow::Schema>& schema);
+  using ChangeBlock = void (RowTracks::*)(Block& block);
+  TrackedSource(std::unique_ptr<Source> source, std::shared_ptr<RowTracks> tracks, ChangeSchema change_schema,
+                ChangeBlock change_block, std::vector<const StretchStatistics*> handed_on_by)
+      : source_(std::move(source)),
+        tracks_(std::move(tracks)),
+        change_schema_(change_schema),
+        change_block_(change_block),
+        handed_on_by_(std::move(handed_on_by)) {}
+  std::shared_ptr<arrow::Schema> schema() override { return change_schema_(source_->schema()); }
   std::unique_ptr<Piece> next() override {
     auto piece = source_->next();
-    return piece == nullptr ? nullptr : std::make_unique<TrackingPiece>(std::move(piece), tracks_);
-  }
-  std::string describe() const override { return source_->describe(); }
-
- private:
-  class TrackingPiece : public Piece {
-   public:
-    TrackingPiece(std::unique_ptr<Piece> piece, std::shared_ptr<RowTracks> tracks)
-        : piece_(std::move(piece)), tracks_(std::move(tracks)) {}
-    Block read() override {
-      Block block = piece_->read();
-      if (block.batch != nullptr) tracks_->add_to(block);
-      return block;
-    }
-
-   private:
-    std::unique_ptr<Piece> piece_;
-    std::shared_ptr<RowTracks> tracks_;
-  };
-
-  std::unique_ptr<Source> source_;
-  std::shared_ptr<RowTracks> tracks_;
-};
-
-class UntrackingSource : public Source {
- public:
-  UntrackingSource(std::unique_ptr<Source> source, std::shared_ptr<RowTracks> tracks,
-                   std::vector<const StretchStatistics*> handed_on_by)
-      : source_(std::move(source)), tracks_(std::move(tracks)), handed_on_by_(std::move(handed_on_by)) {}
-  std::shared_ptr<arrow::Schema> schema() override { return RowTracks::remove_column(source_->schema()); }
-  std::unique_ptr<Piece> next() override {
-    auto piece = source_->next();
-    return piece == nullptr ? nullptr : std::make_unique<UntrackingPiece>(std::move(piece), tracks_);
+    if (piece == nullptr) return nullptr;
+    return std::make_unique<ChangedPiece>(
+        std::move(piece), [tracks = tracks_, change = change_block_](Block& block) { (*tracks.*change)(block); });
   }
   std::string describe() const override { return source_->describe(); }
   std::vector<const StretchStatistics*> handed_on_by() const override { return handed_on_by_; }
 
  private:
-  class UntrackingPiece : public Piece {
-   public:
-    UntrackingPiece(std::unique_ptr<Piece> piece, std::shared_ptr<RowTracks> tracks)
-        : piece_(std::move(piece)), tracks_(std::move(tracks)) {}
-    Block read() override {
-      Block block = piece_->read();
-      if (block.batch != nullptr) tracks_->take_from(block);
-      return block;
-    }
-
-   private:
-    std::unique_ptr<Piece> piece_;
-    std::shared_ptr<RowTracks> tracks_;
-  };
-
   std::unique_ptr<Source> source_;
   std::shared_ptr<RowTracks> tracks_;
+  ChangeSchema change_schema_;
+  ChangeBlock change_block_;
   std::vector<const StretchStatistics*> handed_on_by_;
 };
 
@@ -190,12 +156,14 @@ std::string RowTracks::describe(std::uint64_t number) const {
 }
 
 std::unique_ptr<Source> track(std::unique_ptr<Source> source, std::shared_ptr<RowTracks> tracks) {
-  return std::make_unique<TrackingSource>(std::move(source), std::move(tracks));
+  return std::make_unique<TrackedSource>(std::move(source), std::move(tracks), &RowTracks::add_column,
+                                         &RowTracks::add_to, std::vector<const StretchStatistics*>());
 }
 
 std::unique_ptr<Source> untrack(std::unique_ptr<Source> source, std::shared_ptr<RowTracks> tracks,
                                 std::vector<const StretchStatistics*> handed_on_by) {
-  return std::make_unique<UntrackingSource>(std::move(source), std::move(tracks), std::move(handed_on_by));
+  return std::make_unique<TrackedSource>(std::move(source), std::move(tracks), &RowTracks::remove_column,
+                                         &RowTracks::take_from, std::move(handed_on_by));
 }
 
 std::unique_ptr<BlockOperator> track(std::unique_ptr<BlockOperator> op, std::shared_ptr<RowTracks> tracks) {
