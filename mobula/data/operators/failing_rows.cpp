@@ -27,6 +27,19 @@ Json row_as_json(const std::shared_ptr<arrow::RecordBatch>& batch, std::int64_t 
 
 }  // namespace
 
+std::vector<std::uint32_t> rows_without(const std::vector<std::int64_t>& failed, std::int64_t num_rows) {
+  std::vector<std::uint32_t> kept;
+  auto next = failed.begin();
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    if (next != failed.end() && *next == row) {
+      ++next;
+    } else {
+      kept.push_back(static_cast<std::uint32_t>(row));
+    }
+  }
+  return kept;
+}
+
 std::string reason_of(const std::exception& error) {
   const auto* own = dynamic_cast<const Error*>(&error);
   std::string reason = own == nullptr ? error.what() : own->message();

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "mobula/data/engine/bad_rows.hpp"
 #include "mobula/data/sources/source.hpp"
@@ -15,6 +16,9 @@ namespace mobula::data {
 /// `fail`, in order. Throws what `work` throws where no rows are to blame: where it fails on none, too, or on no row alone.
 void find_failing_rows(std::int64_t num_rows, const std::function<void(std::int64_t begin, std::int64_t end)>& work,
                        const std::function<void(std::int64_t row, const std::exception& error)>& fail);
+
+/// Returns the numbers of a batch's rows but for those that failed, which are in order.
+std::vector<std::uint32_t> rows_without(const std::vector<std::int64_t>& failed, std::int64_t num_rows);
 
 /// Says what went wrong, without the hint and without what is said beside it.
 std::string reason_of(const std::exception& error);

@@ -28,12 +28,10 @@ class MapRows : public BlockOperator {
     return options_.schema;
   }
   void change(Block& block) const override {
-    std::vector<std::uint32_t> kept;
-    std::int64_t next = 0;
+    std::vector<std::int64_t> failed;
     auto result = function_(block.batch, [&](std::int64_t row, const std::exception& error) {
       fail_row(block, row, describe(), error, *bad_rows_);
-      for (; next < row; ++next) kept.push_back(static_cast<std::uint32_t>(next));
-      ++next;
+      failed.push_back(row);
     });
     std::optional<std::vector<std::int64_t>> from;
     if (result != nullptr) from = take_row_numbers(result);
@@ -41,9 +39,9 @@ class MapRows : public BlockOperator {
       throw Error(ErrorCode::task_failed,
                   fmt::format("{}: gave other columns than ({})", describe(), options_.schema->ToString()));
     }
-    for (; next < block.batch->num_rows(); ++next) kept.push_back(static_cast<std::uint32_t>(next));
-    if (options_.keeps_rows && result->num_rows() == static_cast<std::int64_t>(kept.size())) {
-      block.pick(kept, describe());
+    const std::int64_t num_kept = block.batch->num_rows() - static_cast<std::int64_t>(failed.size());
+    if (options_.keeps_rows && result->num_rows() == num_kept) {
+      if (!failed.empty()) block.pick(rows_without(failed, block.batch->num_rows()), describe());
       block.batch = std::move(result);
       return;
     }

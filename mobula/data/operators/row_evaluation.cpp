@@ -30,13 +30,8 @@ arrow::ArrayVector evaluate_all(const ExpressionList& expressions, const arrow::
 arrow::ArrayVector evaluate_rows(const ExpressionList& expressions, Block& block, const std::string& op,
                                  BadRows& bad_rows) {
   arrow::ArrayVector values;
-  std::vector<std::uint32_t> kept;
-  std::int64_t next = 0;
-  const auto keep_to = [&kept, &next](std::int64_t end) {
-    for (; next < end; ++next) kept.push_back(static_cast<std::uint32_t>(next));
-  };
+  std::vector<std::int64_t> failed;
   const std::int64_t num_rows = block.batch->num_rows();
-  bool failed = false;
   try {
     find_failing_rows(
         num_rows,
@@ -48,18 +43,15 @@ arrow::ArrayVector evaluate_rows(const ExpressionList& expressions, Block& block
           }
         },
         [&](std::int64_t row, const std::exception& error) {
-          failed = true;
+          failed.push_back(row);
           fail_row(block, row, op, error, bad_rows);
-          keep_to(row);
-          ++next;
         });
   } catch (const Error& error) {
-    if (failed) throw;  // it names the row
+    if (!failed.empty()) throw;  // it names the row
     rethrow_as(op, error);
   }
-  if (!failed) return values;
-  keep_to(num_rows);
-  block.pick(kept, op);
+  if (failed.empty()) return values;
+  block.pick(rows_without(failed, num_rows), op);
   return evaluate_all(expressions, *block.batch);
 }
 

@@ -47,11 +47,7 @@ class Chain : public Preprocessor {
 RecordBatchPointer transform_rows(const Preprocessor& preprocessor, const RecordBatchPointer& batch,
                                   const FailRow& fail) {
   RecordBatchPointer result;
-  std::vector<std::uint32_t> kept;
-  std::int64_t next = 0;
-  const auto keep_to = [&kept, &next](std::int64_t end) {
-    for (; next < end; ++next) kept.push_back(static_cast<std::uint32_t>(next));
-  };
+  std::vector<std::int64_t> failed;
   find_failing_rows(
       batch->num_rows(),
       [&](std::int64_t begin, std::int64_t end) {
@@ -60,12 +56,10 @@ RecordBatchPointer transform_rows(const Preprocessor& preprocessor, const Record
       },
       [&](std::int64_t row, const std::exception& error) {
         fail(row, error);
-        keep_to(row);
-        ++next;
+        failed.push_back(row);
       });
-  if (next == 0) return result;
-  keep_to(batch->num_rows());
-  return preprocessor.transform(take_rows(batch, kept, "preprocess"));
+  if (failed.empty()) return result;
+  return preprocessor.transform(take_rows(batch, rows_without(failed, batch->num_rows()), "preprocess"));
 }
 
 PreprocessorPointer read_chain(const Json& json) {
