@@ -73,9 +73,67 @@ std::pair<std::size_t, std::size_t> byte_range(const std::string& text, std::siz
   return {first, at};
 }
 
+// A slice of a value that has none, or whose bounds aren't integers.
+struct Unsliceable : Failure {};
+
+// Tells whether Jinja could write a value into the program that it makes of a template.
+bool is_literal(const Value& value) {
+  if (value.is_list()) {
+    const auto& items = value.items().items;
+    return value.items().indexed() && std::all_of(items.begin(), items.end(), is_literal);
+  }
+  if (value.is_dict()) {
+    const auto& entries = value.dict().entries;
+    return !value.dict().is_namespace && std::all_of(entries.begin(), entries.end(), [](const auto& entry) {
+      return is_literal(entry.first) && is_literal(entry.second);
+    });
+  }
+  return value.is_none() || value.is_number() || value.is_string();
+}
+
+// Tells whether a filter looks at the template's variables, so that Jinja never computes it beforehand.
+bool needs_context(std::string_view name) {
+  return name == "map" || name == "select" || name == "reject" || name == "selectattr" || name == "rejectattr";
+}
+
 }  // namespace
 
 Value Interpreter::evaluate(const Expression& expression) {
+  try {
+    return evaluate_as_written(expression);
+  } catch (const Unsliceable&) {
+    const std::optional<Value> value = precompute(expression);
+    if (value && is_literal(*value)) return *value;
+    throw;
+  }
+}
+
+Value Interpreter::evaluate_output(const Expression& expression) {
+  try {
+    return evaluate(expression);
+  } catch (const Unsliceable&) {
+    if (const std::optional<Value> value = precompute(expression)) return *value;
+    throw;
+  }
+}
+
+// Jinja computes what needs no variables when it reads a template, and then a slice that can't be taken is undefined
+// instead of a failure: {{ [1, 2][-1][::-1] }} writes nothing.
+std::optional<Value> Interpreter::precompute(const Expression& expression) {
+  struct Restore {
+    ~Restore() { flag = before; }
+    bool& flag;
+    bool before;
+  } const restore{precomputing_, precomputing_};
+  precomputing_ = true;
+  try {
+    return evaluate_as_written(expression);
+  } catch (const Failure&) {
+    return std::nullopt;
+  }
+}
+
+Value Interpreter::evaluate_as_written(const Expression& expression) {
   charge(1);
   if (++depth_ > kMaxDepth) {
     --depth_;
@@ -86,10 +144,14 @@ Value Interpreter::evaluate(const Expression& expression) {
     int& depth;
   } const leave{depth_};
   const auto operand = [&](std::size_t index) { return evaluate(*expression.operands[index]); };
+  const auto expect_run = [&](bool runs) {
+    if (precomputing_ && runs) throw Failure{"is known only when the template runs"};
+  };
   switch (expression.kind) {
     case ExpressionKind::constant:
       return expression.value;
     case ExpressionKind::variable:
+      expect_run(true);
       return lookup(expression.name);
     case ExpressionKind::list:
     case ExpressionKind::tuple: {
@@ -114,8 +176,10 @@ Value Interpreter::evaluate(const Expression& expression) {
     case ExpressionKind::slice:
       return evaluate_slice(expression);
     case ExpressionKind::call:
+      expect_run(true);
       return evaluate_call(expression);
     case ExpressionKind::filter: {
+      expect_run(needs_context(expression.name));
       const Value input = operand(0);
       return filter(expression.name, input, arguments(expression));
     }
@@ -146,6 +210,7 @@ Value Interpreter::evaluate(const Expression& expression) {
     case ExpressionKind::conditional:
       if (operand(1).truthy()) return operand(0);
       if (expression.operands[2]) return operand(2);
+      expect_run(true);
       return Value(Undefined{"the inline if-expression evaluated to false and no else section was defined"});
   }
   return Value();
@@ -250,18 +315,25 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
 Value Interpreter::evaluate_slice(const Expression& expression) {
   const Value object = evaluate(*expression.operands[0]);
   expect_defined(object);
+  std::string refusal;
   if (!(object.is_list() && object.items().indexed()) && !object.is_string()) {
-    throw Failure{fmt::format("'{}' object can't be sliced", object.type_name())};
+    refusal = fmt::format("'{}' object can't be sliced", object.type_name());
   }
   const auto part = [&](std::size_t index) -> std::optional<std::int64_t> {
     if (!expression.operands[index]) return std::nullopt;
     const Value value = evaluate(*expression.operands[index]);
-    if (value.is_none()) return std::nullopt;
-    return expect_integer(value, "slice indices");
+    if (value.is_integer() || value.is_bool()) return value.integer();
+    if (!value.is_none() && refusal.empty())
+      refusal = fmt::format("slice indices must be integers, not {}", value.type_name());
+    return std::nullopt;
   };
   const auto first = part(1);
   const auto last = part(2);
   const std::int64_t step = part(3).value_or(1);
+  if (!refusal.empty()) {
+    if (precomputing_) return Value(Undefined{std::move(refusal)});
+    throw Unsliceable{{std::move(refusal)}};
+  }
   if (step == 0) throw Failure{"slice step cannot be zero"};
   const auto count =
       static_cast<std::int64_t>(object.is_list() ? object.items().items.size() : count_code_points(object.string()));

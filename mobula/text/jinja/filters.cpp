@@ -49,16 +49,24 @@ Value sort_key(Interpreter& self, const Value& item, const std::optional<Value>&
   return keys.size() == 1 ? keys[0] : Value::list(std::move(keys));
 }
 
-std::vector<Value> sorted(Interpreter& self, std::vector<Value> items, const std::optional<Value>& attribute,
-                          bool reverse, bool case_sensitive, const std::optional<Value>& otherwise = std::nullopt) {
+struct SortOrder {
+  std::optional<Value> attribute;
+  bool reverse = false;
+  bool case_sensitive = false;
+  std::optional<Value> otherwise;  ///< the key of items without the attribute
+  bool keys_in_lists = false;      ///< as the filter sort has them: what is equal need not have an order
+};
+
+std::vector<Value> sorted(Interpreter& self, std::vector<Value> items, const SortOrder& order) {
   std::vector<std::pair<Value, Value>> keyed;
   for (Value& item : items) {
-    Value key = sort_key(self, item, attribute, case_sensitive, otherwise);
+    Value key = sort_key(self, item, order.attribute, order.case_sensitive, order.otherwise);
+    if (order.keys_in_lists) key = Value::list({std::move(key)});
     keyed.emplace_back(std::move(key), std::move(item));
   }
   self.charge(keyed.size() * 8);
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
-    return reverse ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
+    return order.reverse ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
   });
   items.clear();
   for (auto& each : keyed) items.push_back(std::move(each.second));
@@ -126,8 +134,10 @@ Value dict_sort(Interpreter& self, const Value& value, const Arguments& given) {
   if (by != "key" && by != "value") throw Failure{"you can only sort by either \"key\" or \"value\""};
   std::vector<Value> items;
   for (const auto& [key, item] : value.dict().entries) items.push_back(Value::tuple({key, item}));
-  return Value::list(sorted(self, std::move(items), Value(std::int64_t{by == "value"}),
-                            flag(given, 2, "reverse", false), case_sensitive));
+  return Value::list(sorted(self, std::move(items),
+                            {.attribute = Value(std::int64_t{by == "value"}),
+                             .reverse = flag(given, 2, "reverse", false),
+                             .case_sensitive = case_sensitive}));
 }
 
 Value unique(Interpreter& self, const Value& value, const Arguments& given) {
@@ -178,7 +188,8 @@ Value group_by(Interpreter& self, const Value& value, const Arguments& given) {
   const auto otherwise = given.get(1, "default");
   std::vector<Value> groups;
   std::optional<Value> last;
-  for (const Value& each : sorted(self, self.iterate(value), attribute, false, case_sensitive, otherwise)) {
+  const SortOrder order{.attribute = attribute, .case_sensitive = case_sensitive, .otherwise = otherwise};
+  for (const Value& each : sorted(self, self.iterate(value), order)) {
     Value key = dotted(self, each, *attribute);
     if (key.is_undefined() && otherwise) key = *otherwise;
     const Value compared = !case_sensitive && key.is_string() ? Value(lower(key.string())) : key;
@@ -344,13 +355,16 @@ const std::map<std::string, Filter, std::less<>>& filters() {
       {"slice", slice},
       {"sort",
        [](I& self, V& v, A& a) {
-         return Value::list(sorted(self, self.iterate(v), a.get(2, "attribute"), flag(a, 0, "reverse", false),
-                                   flag(a, 1, "case_sensitive", false)));
+         return Value::list(sorted(self, self.iterate(v),
+                                   {.attribute = a.get(2, "attribute"),
+                                    .reverse = flag(a, 0, "reverse", false),
+                                    .case_sensitive = flag(a, 1, "case_sensitive", false),
+                                    .keys_in_lists = true}));
        }},
       {"string", [](I& self, V& v, A&) { return self.text(to_text(v)); }},
       {"striptags", [](I& self, V& v, A&) { return strip_tags(self, v); }},
       {"sum", sum},
-      {"title", [](I& self, V& v, A&) { return title(self, v); }},
+      {"title", [](I& self, V& v, A&) { return title_words(self, v); }},
       {"tojson", to_json},
       {"trim",
        [](I& self, V& v, A& a) {

@@ -22,7 +22,7 @@ Value to_real(const Value& value, const Arguments& given);
 Value indent(Interpreter& self, const Value& value, const Arguments& given);
 Value round_number(const Value& value, const Arguments& given);
 Value truncate(Interpreter& self, const Value& value, const Arguments& given);
-Value title(Interpreter& self, const Value& value);
+Value title_words(Interpreter& self, const Value& value);
 Value url_encode(Interpreter& self, const Value& value);
 Value to_json(Interpreter& self, const Value& value, const Arguments& given);
 std::int64_t count_words(const std::string& text);

@@ -128,7 +128,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, std::string& 
       write(out, statement.text);
       return Flow::next;
     case StatementKind::output:
-      write(out, to_text(evaluate(*statement.expression)));
+      write(out, to_text(evaluate_output(*statement.expression)));
       return Flow::next;
     case StatementKind::condition:
       return execute(evaluate(*statement.expression).truthy() ? statement.body : statement.otherwise, out);

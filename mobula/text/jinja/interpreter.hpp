@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,6 +68,9 @@ class Interpreter {
   void write(std::string& out, std::string_view text);
 
   Value evaluate(const Expression& expression);
+  Value evaluate_output(const Expression& expression);
+  Value evaluate_as_written(const Expression& expression);
+  std::optional<Value> precompute(const Expression& expression);
   Value evaluate_call(const Expression& expression);
   Value evaluate_slice(const Expression& expression);
   Value evaluate_comparison(const Expression& expression);
@@ -81,6 +85,7 @@ class Interpreter {
   std::vector<std::weak_ptr<Dict>> namespaces_;
   std::size_t work_ = 0;
   int depth_ = 0;
+  bool precomputing_ = false;  // evaluates without variables, as Jinja does when it reads a template
   int line_ = 1;
 };
 

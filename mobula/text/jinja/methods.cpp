@@ -4,6 +4,7 @@
 #include <map>
 
 #include "mobula/text/jinja/interpreter.hpp"
+#include "mobula/text/jinja/letter_case.hpp"
 #include "mobula/text/jinja/strings.hpp"
 #include "mobula/text/unicode/properties.hpp"
 #include "mobula/text/unicode/utf8.hpp"
@@ -131,13 +132,14 @@ Value all_characters(const Value& object, Accept&& accept) {
   return Value(!text.empty());
 }
 
-Value cased(const Value& object, Category wanted, Category refused) {
+// Tells whether a text has letters of the `wanted` case and none of the `refused` one or of title case.
+Value has_case(const Value& object, bool (*wanted)(char32_t), bool (*refused)(char32_t)) {
   bool any = false;
   const std::string& text = object.string();
   for (std::size_t at = 0; at < text.size();) {
-    const Category k = category(next_code_point(text, at));
-    if (k == refused || k == Category::Lt) return Value(false);
-    any = any || k == wanted;
+    const char32_t c = next_code_point(text, at);
+    if (refused(c) || category(c) == Category::Lt) return Value(false);
+    any = any || wanted(c);
   }
   return Value(any);
 }
@@ -171,17 +173,6 @@ Value partition(const Value& object, const Arguments& given, bool right) {
   return Value::tuple({Value(text.substr(0, found)), Value(separator), Value(text.substr(found + separator.size()))});
 }
 
-Value swap_case(Interpreter& self, const Value& object) {
-  std::string out;
-  const std::string& text = object.string();
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t begin = at;
-    const bool is_upper = category(next_code_point(text, at)) == Category::Lu;
-    out += is_upper ? lower(text.substr(begin, at - begin)) : upper(text.substr(begin, at - begin));
-  }
-  return self.text(std::move(out));
-}
-
 Value expand_tabs(Interpreter& self, const Value& object, const Arguments& given) {
   const std::int64_t size = std::clamp<std::int64_t>(integer_argument(given, 0, "tabsize", 8), 0, 1000);
   std::string out;
@@ -208,26 +199,13 @@ Value is_title(const Value& object) {
   bool inside = false;
   const std::string& text = object.string();
   for (std::size_t at = 0; at < text.size();) {
-    const Category k = category(next_code_point(text, at));
-    const bool begins = k == Category::Lu || k == Category::Lt;
-    if (begins ? inside : k == Category::Ll && !inside) return Value(false);
-    inside = begins || k == Category::Ll;
+    const char32_t c = next_code_point(text, at);
+    const bool begins = is_upper(c) || category(c) == Category::Lt;
+    if (begins ? inside : is_lower(c) && !inside) return Value(false);
+    inside = begins || is_lower(c);
     any = any || inside;
   }
   return Value(any);
-}
-
-std::string title(const std::string& text) {
-  std::string out;
-  bool inside = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t begin = at;
-    const bool letter = is_letter(next_code_point(text, at));
-    const std::string character = text.substr(begin, at - begin);
-    out += !letter ? character : inside ? lower(character) : upper(character);
-    inside = letter;
-  }
-  return out;
 }
 
 const std::map<std::string, Method, std::less<>>& string_methods() {
@@ -270,7 +248,7 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
       {"casefold", [](I& self, V& v, A&) { return self.text(fold_case(v.string())); }},
       {"capitalize", [](I& self, V& v, A&) { return self.text(capitalize(v.string())); }},
       {"title", [](I& self, V& v, A&) { return self.text(title(v.string())); }},
-      {"swapcase", [](I& self, V& v, A&) { return swap_case(self, v); }},
+      {"swapcase", [](I& self, V& v, A&) { return self.text(swap_case(v.string())); }},
       {"replace",
        [](I& self, V& v, A& a) {
          return self.text(replace(v.string(), text_argument(a, 0, "old"), text_argument(a, 1, "new"),
@@ -320,8 +298,8 @@ const std::map<std::string, Method, std::less<>>& string_methods() {
        [](I&, V& v, A&) {
          return Value(v.string().empty() || all_characters(v, [](char32_t c) { return c < 128; }).boolean());
        }},
-      {"isupper", [](I&, V& v, A&) { return cased(v, Category::Lu, Category::Ll); }},
-      {"islower", [](I&, V& v, A&) { return cased(v, Category::Ll, Category::Lu); }},
+      {"isupper", [](I&, V& v, A&) { return has_case(v, is_upper, is_lower); }},
+      {"islower", [](I&, V& v, A&) { return has_case(v, is_lower, is_upper); }},
       {"istitle", [](I&, V& v, A&) { return is_title(v); }},
       {"expandtabs", expand_tabs},
       {"center", [](I& self, V& v, A& a) { return justify(self, v, a, true, true); }},

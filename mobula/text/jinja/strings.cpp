@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "mobula/text/jinja/letter_case.hpp"
 #include "mobula/text/jinja/lexer.hpp"
 #include "mobula/text/unicode/properties.hpp"
 #include "mobula/text/unicode/utf8.hpp"
@@ -17,20 +18,6 @@ std::string map_characters(std::string_view text, Map&& map) {
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) map(next_code_point(text, at), out);
   return out;
-}
-
-void append_lower(char32_t c, std::string& out) {
-  const CodePoints mapped = lowercase(c);
-  if (mapped.size == 0) return append_utf8(out, c);
-  for (const char32_t each : mapped) append_utf8(out, each);
-}
-
-void append_upper(char32_t c, std::string& out) {
-  if (c == 0xDF) {
-    out += "SS";  // the one common letter whose upper case is two
-    return;
-  }
-  append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
 }
 
 bool in(std::string_view characters, char32_t c) {
@@ -59,20 +46,10 @@ std::string fold_case(std::string_view text) {
 std::string lower(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  bool in_word = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const char32_t c = next_code_point(text, at);
-    std::size_t behind = at;
-    // A capital sigma that ends a word becomes the final one.
-    if (c == 0x3A3 && in_word && (at == text.size() || !is_letter(next_code_point(text, behind)))) {
-      append_utf8(out, 0x3C2);
-    } else {
-      append_lower(c, out);
-    }
-    in_word = is_letter(c);
-  }
+  for (std::size_t at = 0; at < text.size(); at += utf8_length(text[at])) append_lower(text, at, out);
   return out;
 }
+
 std::string upper(std::string_view text) {
   return map_characters(text, append_upper);
 }
@@ -80,9 +57,37 @@ std::string upper(std::string_view text) {
 std::string capitalize(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    const bool first = at == 0;
+    const std::size_t begin = at;
     const char32_t c = next_code_point(text, at);
-    first ? append_upper(c, out) : append_lower(c, out);
+    begin == 0 ? append_title(c, out) : append_lower(text, begin, out);
+  }
+  return out;
+}
+
+std::string title(std::string_view text) {
+  std::string out;
+  bool inside = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    inside ? append_lower(text, begin, out) : append_title(c, out);
+    inside = is_cased(c);
+  }
+  return out;
+}
+
+std::string swap_case(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    if (is_upper(c)) {
+      append_lower(text, begin, out);
+    } else if (is_lower(c)) {
+      append_upper(c, out);
+    } else {
+      out.append(text, begin, at - begin);
+    }
   }
   return out;
 }

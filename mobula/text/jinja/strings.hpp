@@ -11,8 +11,12 @@ std::string lower(std::string_view text);
 std::string upper(std::string_view text);
 /// Unicode's full case folding, for comparisons.
 std::string fold_case(std::string_view text);
-/// First character in upper case, the others in lower case.
+/// First character in title case, the others in lower case.
 std::string capitalize(std::string_view text);
+/// The first letter of each word in title case, the others in lower case.
+std::string title(std::string_view text);
+/// Upper case becomes lower case, and the other way round.
+std::string swap_case(std::string_view text);
 /// Strips characters of `characters` (white space where empty) from the left, right or both sides.
 std::string_view strip(std::string_view text, std::string_view characters, bool left, bool right);
 /// Replaces up to `count` occurrences (all where negative).

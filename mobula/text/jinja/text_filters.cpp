@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "mobula/text/jinja/filters.hpp"
+#include "mobula/text/jinja/lexer.hpp"
 #include "mobula/text/jinja/strings.hpp"
 #include "mobula/text/unicode/properties.hpp"
 #include "mobula/text/unicode/utf8.hpp"
@@ -117,8 +118,8 @@ Value round_number(const Value& value, const Arguments& given) {
   if (method == "ceil") return Value(std::ceil(value.real() * scale) / scale);
   if (method == "floor") return Value(std::floor(value.real() * scale) / scale);
   if (method != "common") throw Failure{"method must be common, ceil or floor"};
-  if (value.is_integer() && precision >= 0) return value;
-  if (value.is_integer()) {
+  if (!value.is_real() && precision >= 0) return Value(value.integer());
+  if (!value.is_real()) {
     return Value(static_cast<std::int64_t>(std::nearbyint(value.real() * scale) / scale));
   }
   if (precision < 0) return Value(std::nearbyint(value.real() * scale) / scale);
@@ -147,20 +148,26 @@ Value truncate(Interpreter& self, const Value& value, const Arguments& given) {
   return self.text(kept + end);
 }
 
-Value title(Interpreter& self, const Value& value) {
+Value title_words(Interpreter& self, const Value& value) {
   // Words begin behind white space, hyphens and opening brackets.
   std::string out;
-  bool begin = true;
   const std::string text = to_text(value);
+  std::size_t begin = 0;  // of a word
+  const auto end_word = [&](std::size_t end) {
+    if (begin == end) return;
+    const std::string_view word = std::string_view(text).substr(begin, end - begin);
+    const std::size_t first = utf8_length(word[0]);
+    out += upper(word.substr(0, first)) + lower(word.substr(first));
+  };
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t from = at;
     const char32_t c = next_code_point(text, at);
-    const std::string character = text.substr(from, at - from);
-    const bool separator =
-        c == '-' || c == '(' || c == '{' || c == '[' || c == '<' || strip(character, "", true, false).empty();
-    out += separator ? character : begin ? upper(character) : lower(character);
-    begin = separator;
+    if (!is_python_space(c) && std::u32string_view(U"-({[<").find(c) == std::u32string_view::npos) continue;
+    end_word(from);
+    out.append(text, from, at - from);
+    begin = at;
   }
+  end_word(text.size());
   return self.text(std::move(out));
 }
 

@@ -103,6 +103,18 @@ std::string repr(const Value& value, int depth) {
   return fmt::format("<function {}>", value.function().name);
 }
 
+bool hashable_at(const Value& value, int depth) {
+  check_depth(depth);
+  if (value.is_dict()) return value.dict().is_namespace;
+  if (!value.is_list()) return true;
+  const List& list = value.items();
+  if (list.kind == SeriesKind::tuple) {
+    return std::all_of(list.items.begin(), list.items.end(),
+                       [&](const Value& each) { return hashable_at(each, depth + 1); });
+  }
+  return list.kind == SeriesKind::range || list.kind == SeriesKind::values || list.kind == SeriesKind::generator;
+}
+
 bool equal_at(const Value& left, const Value& right, int depth) {
   check_depth(depth);
   if (left.is_number() && right.is_number()) {
@@ -379,8 +391,7 @@ void expect_defined(const Value& value) {
 }
 
 bool hashable(const Value& value) {
-  if (value.is_dict()) return value.dict().is_namespace;
-  return !value.is_list() || value.items().kind != SeriesKind::list;
+  return hashable_at(value, 0);
 }
 
 bool equal(const Value& left, const Value& right) {

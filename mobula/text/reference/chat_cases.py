@@ -1,7 +1,7 @@
 """Prints chat templates, contexts and what jinja2 under transformers' settings makes of them: one JSON object a line."""
-import itertools
 import json
 import sys
+import unicodedata
 
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -63,6 +63,8 @@ TEMPLATES = [
     "{% block title %}in a block{% endblock %} {% autoescape false %}<{{ html }}>{% endautoescape %}",
     "{% for a, (b, c) in [[1, [2, 3]], [4, [5, 6]]] %}{{ a }}{{ b }}{{ c }} {% endfor %}",
     "{% for x in words %}{{ loop.cycle('odd', 'even') }}{{ loop.changed(x | lower) }} {% endfor %}",
+    "{% if 5[1:] %}a{% endif %}", "{% set v = 5[1:] %}{{ v is defined }}", "{% for v in 5[1:] %}{% else %}none{% endfor %}", "{% if 5[1:] is undefined %}a{% endif %}", "{% print 5[1:] %}|",
+    "{% macro m(v=5[1:] | default('d')) %}{{ v }}{{ 5[1:] }}{% endmacro %}{{ m() }}", "{% macro m(v=5[1:]) %}{{ v }}{% endmacro %}{{ m() }}", "{% filter replace('a', 5[1:] | default('b')) %}banana{% endfilter %}",
     "{% set outer = [] %}{% for a in [1, 2] %}{% set first = loop %}{% for b in [1, 2] %}{{ first.index }}.{{ loop.index }} {% endfor %}{% endfor %}",
 ]
 
@@ -71,7 +73,8 @@ EXPRESSIONS = """
 1 < 2 < 3|1 < 2 > 3|1 == 1.0|'a' == 'a'|'a' < 'b'|[1, 2] < [1, 3]|none == nothing|yes and no or 'z'|not yes|not not n|yes is true|1 is true
 'a' in 'abc'|'z' not in 'abc'|3 in numbers|'b' in dict|n is in [7, 8]|'x' ~ 1 ~ none ~ 1.0 ~ true|'ab' * 3|[0] * 3|(1,) * 2|'%s-%d-%05.2f-%x' % ('a', 3, 2.345, 255)|'%(a)s' % {'a': 1}
 numbers|words|dict|nested|(1,)|(1, 2)|()|{}|[]|{'a': 1, 2: 'b', none: [1]}|'it\\'s'|["it's", 'say "hi"', 'both \\' "', 'tab\\t', 'nl\\n', 'é', '\\u200b']|1.0|x|big|tiny|100000000000000000.0|0.1 + 0.2|1e16|1e15|123456789.125|-0.0
-text[0]|text[-1]|text[4:9]|text[::-1]|text[::2]|text[:-6]|text[99]|'世界👋'[1]|'世界👋'[::-1]|'世界👋' | length|numbers[1:]|numbers[::-1]|numbers[-2:]|(1, 2, 3)[1:]|numbers[5:]|words[0][0]
+text[0]|text[-1]|text[4:9]|text[::-1]|text[::2]|text[:-6]|text[99]|'世界👋'[1]|'世界👋'[::-1]|'世界👋' | length|numbers[1:]|numbers[::-1]|numbers[-2:]|(1, 2, 3)[1:]|numbers[5:]|words[0][0]|text['a':]
+[1, 2][-1][::-1]|[1, 2][-1][::-1] ~ n|none[1:] | default('d')|(none[1:] | default('d')) ~ n|{'a': 1}[:1]|n[::-1]|none[:]|dict[1:]|'abc'['x':]|'abc'[1.5:]|'abc'[none:2]|[][0][1:]|[1][0][:] is defined|[1][0][:] is defined and n|not 5[1:]|(5[1:], 2)|[5[1:]] | length|(5[1:] if true else n)|5[1:] if true|(5[1:] if false else n)|5[1:] or n|[5[1:]] | map('string') | list|'abc'[::0]|5[1:].x|5[1:] | list|5[1:] == 5[2:]|(5[1:] == 5[2:]) ~ text|5[n:]|yes | round|yes | round(1)|no | round(-1)|yes | round(1, 'ceil')|[missing, absent] | sort|[missing, 1] | sort|[dict, dict] | sort | length|[nothing, nothing] | sort(reverse=true)|[nothing, 1] | sort|people | sort(attribute='zz') | length|people | groupby('zz') | list|people | sort(attribute='zz,age') | map(attribute='age') | list|dict.items() in dict|dict.keys() in dict|dict.values() in dict|(1, [2]) in dict|(1, (2, 3)) in dict|{(1, [2]): 3}|range(3) in dict|true and 5[1:]|5[1:] | length ~ n|(5[1:] | length) ~ n
 nested.a.b[1].c|nested['a']['b'][0]|nested.a.b.1.c|nested.a.zz is defined|nested.a.zz.y is defined
 text | upper|text | lower|text | title|text | capitalize|text | length|text | wordcount|'  a b ' | trim|'xxaxx' | trim('x')|text | replace('quick', 'slow')|text | replace('o', '0', 1)|text | truncate(12)|text | truncate(12, true)|text | truncate(12, true, '..', 0)|text | center(31)|text | reverse|text | first|text | last|text | list
 numbers | sort|numbers | sort(reverse=true)|words | sort|words | sort(case_sensitive=true)|people | sort(attribute='age') | map(attribute='name') | list|people | sort(attribute='age,name') | map(attribute='name') | join(',')|numbers | unique | list|words | unique | list|words | unique(true) | list|numbers | sum|people | sum(attribute='age')|numbers | sum(start=10)|numbers | min|numbers | max|words | min|[] | max is defined|people | max(attribute='age')
@@ -112,10 +115,16 @@ def main():
             parts[-1] += c
             i += 1
         cases += ["{{ " + part.replace("\\\\", "\\") + " }}" for part in parts]
-    for template in cases:
-        case = {"template": template, "context": CONTEXT}
+    cases = [(template, CONTEXT) for template in cases]
+    letters = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) in ("Lu", "Ll", "Lt", "Lm", "Nl", "Mn", "Me", "Sk", "Cf", "So", "Po")]
+    for begin in range(0, len(letters), 2000):
+        some = [c for c in letters[begin:begin + 2000] if c != '\U0001171E']  # of another category since Unicode 15.1
+        cases.append(("{% for c in some %}{{ c.upper() }}|{{ c.lower() }}|{{ c.title() }}|{{ c | title }}|{{ c.swapcase() }}|{{ c.isupper() }}{{ c.islower() }}{{ c.istitle() }}|{{ ('a' ~ c ~ 'a').title() }}\n{% endfor %}", {"some": some}))
+        cases.append(("{% for c in some %}{{ ('AΣ' ~ c ~ 'A Σ' ~ c ~ ' ' ~ c ~ 'Σ').lower() }}|{{ (c ~ 'AΣ').capitalize() }}\n{% endfor %}", {"some": some}))
+    for template, context in cases:
+        case = {"template": template, "context": context}
         try:
-            case["expected"] = _compile_jinja_template(template).render(**CONTEXT)
+            case["expected"] = _compile_jinja_template(template).render(**context)
         except Exception as error:
             case["error"] = f"{type(error).__name__}: {error}"
         print(json.dumps(case))

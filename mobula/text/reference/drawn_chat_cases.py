@@ -181,7 +181,7 @@ def show(template, context, shared=None, name=None):
     except Exception as error:
         case.pop("expected", None)
         case["error"] = f"{type(error).__name__}: {error}"
-    if len(case.get("expected", "")) < 100_000:
+    if len(case.get("expected", "")) < 100_000 and " object at 0x" not in case.get("expected", ""):  # an address is new in every run
         print(json.dumps(case))
 
 
