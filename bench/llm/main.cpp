@@ -176,7 +176,7 @@ int run(int argc, char** argv) {
   bool json = false, no_peers = false;
   std::vector<std::string> dtypes = {"bf16", "int8", "int4"};
   std::vector<std::int64_t> batches = {1, 8};
-  bool prefill = true, prepare = false;
+  bool prefill = true, prepare = false, memory = true;
   std::filesystem::path folder;
   std::vector<std::string> peers = {"llama.cpp", "transformers"};
   app.add_flag("--json", json, "One JSON object a line");
@@ -184,6 +184,7 @@ int run(int argc, char** argv) {
   app.add_option("--dtype", dtypes, "fp32, bf16, int8, int4");
   app.add_option("--batch", batches, "Sequences that are decoded together");
   app.add_flag("!--no-prefill", prefill, "Leave the prefill out");
+  app.add_flag("!--no-memory", memory, "Leave the memory test out");
   app.add_option("--peers", peers, "llama.cpp, transformers");
   app.add_option("--folder", folder, "Where the model's files are made and kept (default: a folder that is removed)");
   app.add_flag("--prepare", prepare, "Only make the model's files, for runs that may not take long");
@@ -204,7 +205,7 @@ int run(int argc, char** argv) {
       throw Error(ErrorCode::unavailable, fmt::format("{} could not be measured", peer), "./dev bench llm installs it");
     }
   };
-  if (!prepare) {
+  if (!prepare && memory) {
     bench::measure_memory_speed([&](const std::string& pages, const std::string& way, double speed) {
       report.line("memory_read_gb_per_s", speed, "GB/s", fmt::format(",\"pages\":\"{}\",\"way\":\"{}\"", pages, way));
     });

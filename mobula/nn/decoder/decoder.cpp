@@ -22,6 +22,12 @@ at::Tensor as_float(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.detach().to(at::kFloat).contiguous() : at::Tensor();
 }
 
+// Returns how many runs of outputs a thread takes at a time: some microseconds' worth of one row, and of many rows what they
+// pass together.
+std::int64_t runs_a_piece(std::int64_t num_rows) {
+  return num_rows > 32 ? 8 : 2;
+}
+
 }  // namespace
 
 Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
@@ -136,7 +142,7 @@ void Decoder::embed(std::span<const DecoderRow> rows) {
 
 void Decoder::normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const {
   const DecoderSpec& spec = model_.spec;
-  at::parallel_for(0, num_rows, 16, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(num_rows, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       const float* row = x + r * spec.hidden;
       if (spec.norm == NormKind::layer) {
@@ -156,7 +162,7 @@ void Decoder::add_normalized(const Norm& norm, float* x, const float* addend, st
     normalize(norm, addend, scaled, num_rows);
     addend = scaled;
   }
-  at::parallel_for(0, num_rows * model_.spec.hidden, 16384, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(num_rows * model_.spec.hidden, 16384, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) x[i] += addend[i];
   });
 }
@@ -169,17 +175,16 @@ void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Ma
   const std::size_t bytes = kernel.packed_bytes(num_rows, num_in);
   void* packed = packed_.sized(static_cast<std::int64_t>(bytes));
   const std::int64_t num_groups = (num_rows + kernel.pack_group - 1) / kernel.pack_group;
-  at::parallel_for(
-      0, num_groups, std::max<std::int64_t>(1, 4 / kernel.pack_group), [&](std::int64_t begin, std::int64_t end) {
-        const std::int64_t row = begin * kernel.pack_group, count = std::min(end * kernel.pack_group, num_rows) - row;
-        void* part = static_cast<std::byte*>(packed) + kernel.packed_bytes(row, num_in);
-        kernel.pack(x + row * num_in, num_in, count, num_in, part);
-      });
+  const std::int64_t pack_piece = std::max<std::int64_t>(1, 4 / kernel.pack_group);
+  team_->run(num_groups, pack_piece, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t row = begin * kernel.pack_group, count = std::min(end * kernel.pack_group, num_rows) - row;
+    void* part = static_cast<std::byte*>(packed) + kernel.packed_bytes(row, num_in);
+    kernel.pack(x + row * num_in, num_in, count, num_in, part);
+  });
   // Outputs are dealt out in runs of kRun across all the matrices.
-  constexpr std::int64_t kRun = 32;
   std::int64_t num_runs = 0;
   for (const Matrix* matrix : matrices) num_runs += (matrix->view.num_out + kRun - 1) / kRun;
-  at::parallel_for(0, num_runs, 1, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(num_runs, runs_a_piece(num_rows), [&](std::int64_t begin, std::int64_t end) {
     std::int64_t passed = 0;
     for (std::size_t m = 0; m < matrices.size(); ++m) {
       const WeightView& view = matrices[m]->view;
@@ -271,7 +276,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
     }
     if (layer.rotary.dim > 0) rotate(layer.rotary, row, head);
   };
-  at::parallel_for(0, num_rows, 4, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(num_rows, 4, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       float* base = qkv + r * stride;
       for (std::int64_t h = 0; h < spec.num_heads; ++h) {
@@ -284,7 +289,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
   });
   // Positions of one sequence come in order, and the first of a block clears it: one thread a head.
   const std::int64_t write_grain = std::max<std::int64_t>(1, 128 / num_rows);
-  at::parallel_for(0, spec.num_kv_heads, write_grain, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(spec.num_kv_heads, write_grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = 0; r < num_rows; ++r) {
       const DecoderRow& row = rows[static_cast<std::size_t>(r)];
       const float* base = qkv + r * stride + query_width;
@@ -312,7 +317,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
     runs_.push_back(r);
   }
   const auto num_runs = static_cast<std::int64_t>(runs_.size());
-  at::parallel_for(0, num_runs * num_groups, 1, [&](std::int64_t begin, std::int64_t end) {
+  team_->run(num_runs * num_groups, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t item = begin; item < end; ++item) {
       const std::int64_t run = item % num_runs, head = item / num_runs * group;
       const std::int64_t r = runs_[static_cast<std::size_t>(run)];
@@ -349,15 +354,14 @@ void Decoder::run_mlp(const Mlp& mlp, const float* x, std::int64_t num_rows, flo
     float* const outs[] = {gate, up};
     const std::int64_t strides[] = {inner, inner};
     multiply(x, num_rows, matrices, outs, strides);
-    at::parallel_for(0, num_rows * inner, 16384, [&](std::int64_t begin, std::int64_t end) {
+    team_->run(num_rows * inner, 16384, [&](std::int64_t begin, std::int64_t end) {
       kernels_.activate(activation, gate + begin, end - begin);
       for (std::int64_t i = begin; i < end; ++i) up[i] *= gate[i];
     });
   } else {
     multiply(x, num_rows, mlp.up, up);
-    at::parallel_for(0, num_rows * inner, 16384, [&](std::int64_t begin, std::int64_t end) {
-      kernels_.activate(activation, up + begin, end - begin);
-    });
+    team_->run(num_rows * inner, 16384,
+               [&](std::int64_t begin, std::int64_t end) { kernels_.activate(activation, up + begin, end - begin); });
   }
   multiply(up, num_rows, mlp.down, out);
 }
@@ -438,6 +442,9 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   for (const DecoderRow& row : rows) row.sequence->reserve(layout_, row.position + 1);
+  if (team_ == nullptr || team_->num_threads() != at::get_num_threads()) {
+    team_ = std::make_unique<ThreadTeam>(at::get_num_threads());
+  }
   rotation_ = nullptr;
   row_adapters_.clear();
   if (std::ranges::any_of(rows, [](const DecoderRow& row) { return row.adapter >= 0; })) {

@@ -15,6 +15,7 @@
 #include "mobula/nn/decoder/kv_cache.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
 #include "mobula/nn/decoder/spec.hpp"
+#include "mobula/nn/decoder/thread_team.hpp"
 
 namespace mobula::nn {
 
@@ -38,7 +39,7 @@ struct DecoderOptions {
 };
 
 /// Computes next-token scores step by step. A row's result doesn't depend on the rows beside it, bit for bit. Keeps the
-/// model's tensors alive. Not thread-safe; uses libtorch's threads.
+/// model's tensors alive. Not thread-safe; has as many threads of its own as libtorch.
 class Decoder {
  public:
   /// Throws Error(unsupported) for shapes that the kernels can't run.
@@ -126,8 +127,11 @@ class Decoder {
   void mlp(const float* x, std::size_t index, std::int64_t num_rows);
   void add_experts(const float* x, std::size_t index, std::int64_t num_rows, float* out);
 
+  static constexpr std::int64_t kRun = 32;  // outputs that are dealt out together
+
   DecoderModel model_;
-  HugePages pages_;  // of what isn't mapped
+  std::unique_ptr<ThreadTeam> team_;  // from the first call of forward() on
+  HugePages pages_;                   // of what isn't mapped
   const CpuKernels& kernels_;
   KvLayout layout_;
   std::vector<Layer> layers_;

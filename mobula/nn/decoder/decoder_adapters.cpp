@@ -1,6 +1,5 @@
 // Adapters on top of the decoder's matrices: the rows that have one are gathered, changed and put back, each by arithmetic of
 // its own, so that a row's bits don't depend on the rows beside it.
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -109,8 +108,7 @@ void Decoder::run_matrix(WeightType type, const WeightView& view, const float* x
   const std::size_t bytes = kernel.packed_bytes(num_rows, view.num_in);
   void* packed = packed_.sized(static_cast<std::int64_t>(bytes));
   kernel.pack(x, view.num_in, num_rows, view.num_in, packed);
-  constexpr std::int64_t kRun = 32;
-  at::parallel_for(0, (view.num_out + kRun - 1) / kRun, 1, [&](std::int64_t begin, std::int64_t end) {
+  team_->run((view.num_out + kRun - 1) / kRun, 2, [&](std::int64_t begin, std::int64_t end) {
     kernel.run(packed, num_rows, view, begin * kRun, std::min(end * kRun, view.num_out), out, view.num_out);
   });
 }

@@ -2,8 +2,9 @@
 //
 // The weights are the first operand: 16 of their rows, 32 inputs wide, go into a tile as they lie in the file. The rows of x
 // are the second, packed in pairs of inputs so that 32 rows are read as one stream: [group of 32 rows][32 inputs][16 rows]
-// [input / 2][row][2], the last group without the second 16 where they aren't there. Each sum is made in the order of the inputs,
-// whatever lies beside it.
+// [input / 2][row][2], the last group without the second 16 where they aren't there. A last group of fewer than 16 rows lies
+// without gaps: [32 inputs][input / 2][row][2], so that one row stays in the first-level cache while its weights pass by. Each
+// sum is made in the order of the inputs, whatever lies beside it.
 #pragma once
 
 #include "mobula/nn/decoder/tile_registers.hpp"
@@ -14,9 +15,15 @@ namespace {
 constexpr i64 kTileInputs = 32;
 constexpr i64 kRowGroup = 2 * kTileRows;
 
+// Returns how many of so many rows lie in a last group of fewer than 16.
+inline i64 narrow_rows(i64 num_rows) {
+  const i64 last = num_rows % kRowGroup;
+  return last < kTileRows ? last : 0;
+}
+
 std::size_t packed_pairs_bytes(i64 num_rows, i64 num_in) {
-  return static_cast<std::size_t>(round_up(num_rows, kTileRows) * round_up(num_in, kTileInputs)) *
-         sizeof(std::uint16_t);
+  const i64 narrow = narrow_rows(num_rows), rows = round_up(num_rows - narrow, kTileRows) + narrow;
+  return static_cast<std::size_t>(rows * round_up(num_in, kTileInputs)) * sizeof(std::uint16_t);
 }
 
 // Rounds 32 numbers, of which `count` are there, to bfloat16.
@@ -28,9 +35,9 @@ inline __m512i load_halves(const float* x, i64 count) {
 }
 
 void pack_pairs(const float* x, i64 stride, i64 num_rows, i64 num_in, void* packed) {
-  const i64 padded = round_up(num_in, kTileInputs);
+  const i64 padded = round_up(num_in, kTileInputs), narrow = narrow_rows(num_rows);
   auto* out = static_cast<std::byte*>(packed);
-  for (i64 group = 0; group < num_rows; group += kRowGroup) {
+  for (i64 group = 0; group < num_rows - narrow; group += kRowGroup) {
     const i64 tiles = num_rows - group > kTileRows ? 2 : 1;
     for (i64 i = 0; i < padded; i += kTileInputs) {
       for (i64 tile = 0; tile < tiles; ++tile, out += kTileBytes) {
@@ -41,6 +48,22 @@ void pack_pairs(const float* x, i64 stride, i64 num_rows, i64 num_in, void* pack
         for (i64 pair = 0; pair < kTileRows; ++pair) _mm512_storeu_si512(out + pair * 64, rows[pair]);
       }
     }
+  }
+  const __mmask16 lanes = first_lanes(narrow);
+  for (i64 i = 0; narrow > 0 && i < padded; i += kTileInputs) {
+    __m512i rows[kTileRows] = {};
+    for (i64 r = 0; r < narrow; ++r) rows[r] = load_halves(x + (num_rows - narrow + r) * stride + i, num_in - i);
+    transpose(rows);
+    for (i64 pair = 0; pair < kTileRows; ++pair, out += narrow * 4) {
+      _mm512_mask_storeu_epi32(out, lanes, rows[pair]);
+    }
+  }
+}
+
+// Copies rows that lie without gaps to whole tiles; what is missing is 0.
+inline void widen_pairs(const std::byte* x, i64 num_rows, i64 padded, std::byte* wide) {
+  for (i64 pair = 0; pair < padded / 2; ++pair) {
+    _mm512_store_si512(wide + pair * 64, _mm512_maskz_loadu_epi32(first_lanes(num_rows), x + pair * num_rows * 4));
   }
 }
 
@@ -130,7 +153,38 @@ inline void copy_panel(const std::uint16_t* w, i64 num_outs, i64 num_in, std::by
   written_for_tiles();
 }
 
-// Few rows: the weights are read where they lie, once. Fetching what comes next ahead, in one stream, made it slower.
+// Fewer than 16 rows: the weights are read where they lie, once, 16 outputs at a time: with 32, or with what comes next fetched
+// ahead in whichever order, memory gave less.
+inline void run_narrow(const std::byte* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
+                       i64 y_stride) {
+  const auto* w = static_cast<const std::uint16_t*>(weight.data);
+  const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs), step = num_rows * 64;
+  static thread_local TileBuffer copies;
+  alignas(64) float sums[kTileRows * kTileRows] = {};
+  const auto row_bytes = static_cast<size_t>(num_rows * 4);
+  for (i64 out = begin; out < end; out += kTileRows) {
+    const i64 outs = end - out < kTileRows ? end - out : kTileRows;
+    const auto* at = reinterpret_cast<const std::byte*>(w + out * num_in);
+    auto stride = static_cast<size_t>(num_in * 2);
+    i64 advance = 64;
+    if (padded != num_in || outs != kTileRows) {  // a tile would read past their end
+      auto* copy = static_cast<std::byte*>(copies.sized(static_cast<size_t>(64 * padded)));
+      copy_panel(w + out * num_in, outs, num_in, copy);
+      at = copy, stride = 64, advance = 2 * kTileBytes;
+    }
+    _tile_zero(0);
+    for (i64 i = 0; i < padded; i += kTileInputs, at += advance) {
+      _tile_loadd(6, x + i / kTileInputs * step, row_bytes);
+      _tile_loadd(4, at, stride);
+      _tile_dpbf16ps(0, 4, 6);
+    }
+    _tile_stored(0, sums, 64);
+    const float* bias = weight.bias == nullptr ? nullptr : weight.bias + out;
+    write_tile(sums, bias, outs, num_rows, y + out, y_stride);
+  }
+}
+
+// Up to 32 rows in whole tiles: the weights are read where they lie, once.
 inline void run_few_rows(const std::byte* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                          i64 y_stride) {
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
@@ -160,14 +214,18 @@ inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& we
   const i64 fit = kPanelBytes / (padded * 2) / kStep * kStep, width = fit < kStep ? kStep : fit;
   static thread_local TileBuffer panels;
   const i64 most = end - begin < width ? round_up(end - begin, kStep) : width;
-  auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>(most * padded * 2)));
+  auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>((most + kTileRows) * padded * 2)));
+  std::byte* const last_rows = panel + most * padded * 2;
+  const i64 narrow = narrow_rows(num_rows);
+  if (narrow > 0) widen_pairs(x + (num_rows - narrow) * padded * 2, narrow, padded, last_rows);
   for (i64 first = begin; first < end; first += width) {
     const i64 last = end - first < width ? end : first + width;
     copy_panel(w + first * num_in, last - first, num_in, panel);
     for (i64 row = 0; row < num_rows; row += kRowGroup) {
       for (i64 out = first; out < last; out += kStep) {
         const WeightTiles tiles{panel + (out - first) * padded * 2, 64, 2 * kTileBytes, kTileBytes};
-        multiply_tiles(tiles, last - out < kStep ? last - out : kStep, x + row * padded * 2,
+        const std::byte* rows = num_rows - row == narrow ? last_rows : x + row * padded * 2;
+        multiply_tiles(tiles, last - out < kStep ? last - out : kStep, rows,
                        num_rows - row < kRowGroup ? num_rows - row : kRowGroup, padded,
                        weight.bias == nullptr ? nullptr : weight.bias + out, y + row * y_stride + out, y_stride);
       }
@@ -176,9 +234,15 @@ inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& we
 }
 
 void run_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y, i64 y_stride) {
+  const auto* x = static_cast<const std::byte*>(packed);
+  if (num_rows < kTileRows) {
+    const Tiles tiles(num_rows);
+    run_narrow(x, num_rows, weight, begin, end, y, y_stride);
+    return;
+  }
   const Tiles tiles;
   const auto run = num_rows > kRowGroup ? run_many_rows : run_few_rows;
-  run(static_cast<const std::byte*>(packed), num_rows, weight, begin, end, y, y_stride);
+  run(x, num_rows, weight, begin, end, y, y_stride);
 }
 
 }  // namespace
