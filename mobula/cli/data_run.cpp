@@ -328,8 +328,6 @@ void run(const DataOptions& options, const GlobalOptions& globals) {
   if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
   if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
   if (pipeline.needs_runtime) {
-    // A model's step costs far more than to know which row of which file it failed on.
-    pipeline.run.row_origins = true;
     share_plugin_with_workers(kDataPlugin);
     // The flags are in the environment.
     std::string program = "mobula";

@@ -5,16 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
@@ -28,7 +24,7 @@
 #include "mobula/data/plan/manifest.hpp"
 #include "mobula/data/plan/part_runs.hpp"
 #include "mobula/data/plan/plan.hpp"
-#include "mobula/data/plan/row_tracks.hpp"
+#include "mobula/data/plan/plan_run.hpp"
 #include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sources/open_source.hpp"
@@ -39,65 +35,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kSampleStream = 0x73616d706c65;
-
-PlanContext context_of(const RunOptions& options) {
-  PlanContext context;
-  // Code, libraries and blocks under way take their share of the process before operators that hold rows may.
-  constexpr std::uint64_t kShare = std::uint64_t{96} << 20;
-  context.memory = options.memory > 2 * kShare ? options.memory - kShare : options.memory / 2;
-  context.disk = options.disk;
-  context.spill_directory = options.spill_directory;
-  context.num_threads = options.num_threads;
-  context.ordered = options.ordered;
-  context.token_column = options.token_column;
-  context.counts_sources = true;
-  if (options.row_origins || !options.manifest.empty() || !options.on_error.dead_letter.empty())
-    context.tracks = std::make_shared<RowTracks>();
-  context.bad_rows = std::make_shared<BadRows>(options.on_error);
-  return context;
-}
-
-/// Shows a run to RunOptions::watch until it ends.
-class Watcher {
- public:
-  Watcher(const RunOptions& options, std::shared_ptr<RunStatistics> statistics) {
-    if (options.watch == nullptr) return;
-    thread_ = std::thread([this, watch = options.watch, statistics = std::move(statistics)] {
-      std::unique_lock lock(mutex_);
-      while (!ended_.wait_for(lock, std::chrono::milliseconds(200), [this] { return stop_; }))
-        watch(statistics->to_json());
-    });
-  }
-  ~Watcher() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    ended_.notify_all();
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool stop_ = false;
-  std::thread thread_;
-};
-
-/// Runs a plan.
-PartFigures run(const PlanNode& plan, Sink& sink, const RunOptions& options, std::shared_ptr<BadRows> bad_rows,
-                PartSource part = nullptr) {
-  PlanContext context = context_of(options);
-  context.bad_rows = std::move(bad_rows);
-  if (part != nullptr) context.ordered = true;
-  context.part = std::move(part);
-  RunResult result;
-  const Watcher watcher(options, context.statistics);
-  result.rows = run_plan(plan, sink, context);
-  result.skipped = context.bad_rows->num_skipped();
-  result.statistics = context.statistics->to_json();
-  return {std::move(result), context.statistics};
-}
 
 /// Returns a number of a key's own (FNV-1a), the same on every machine.
 std::uint64_t stream_of(const std::string& key) {
@@ -406,7 +343,7 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
     parted.memory = context.memory;
     parted.on_error = options.on_error;
     parted.run = [&](Sink& sink, PartSource part, std::shared_ptr<BadRows> bad_rows) {
-      return run(*plan_, sink, options, std::move(bad_rows), std::move(part));
+      return run_once(*plan_, sink, options, std::move(bad_rows), std::move(part));
     };
     return end_run(write_parts(path, format, write, parted), options);
   }
@@ -431,9 +368,9 @@ RunResult Dataset::write_file(const std::string& path, const std::string& format
 
 RunResult Dataset::run_into(Sink& sink, const RunOptions& options) const {
   const auto bad_rows = std::make_shared<BadRows>(options.on_error);
-  PartFigures done;
+  RunFigures done;
   try {
-    done = run(*plan_, sink, options, bad_rows);
+    done = run_once(*plan_, sink, options, bad_rows);
   } catch (...) {
     write_dead_letter(options.on_error, bad_rows->lines());
     throw;
@@ -448,11 +385,7 @@ RunResult Dataset::end_run(RunResult result, const RunOptions& options) const {
     const std::lock_guard lock(last_run_->mutex);
     last_run_->statistics = result.statistics;
   }
-  if (!options.manifest.empty()) {
-    const Json manifest = {
-        {"rows", result.rows + result.rows_before}, {"skipped", result.skipped}, {"sources", result.manifest}};
-    write_file_atomic(options.manifest, manifest.dump(2) + '\n');
-  }
+  write_manifest(result, options);
   return result;
 }
 

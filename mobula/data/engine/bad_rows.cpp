@@ -8,11 +8,7 @@
 namespace mobula::data {
 
 void BadRows::skip(std::string_view where, std::string_view op, std::string_view reason, Json row) {
-  if (!(whole_ == nullptr ? *this : *whole_).take_one()) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: {}: {} (after {} rows that were skipped)", where, op, reason, policy_.max_skipped),
-                "raise on_error.skip, or mend the rows that the dead-letter file lists");
-  }
+  if (!(whole_ == nullptr ? *this : *whole_).take_one()) throw_too_many_bad_rows(where, op, reason, policy_.max_skipped);
   const std::lock_guard lock(mutex_);
   if (whole_ != nullptr) ++num_skipped_;
   // A part's are kept with it: the run that ends may want them where this one did not.
@@ -45,6 +41,13 @@ std::int64_t BadRows::num_skipped() const {
 std::vector<std::string> BadRows::lines() const {
   const std::lock_guard lock(mutex_);
   return lines_;
+}
+
+void throw_too_many_bad_rows(std::string_view where, std::string_view op, std::string_view reason,
+                             std::int64_t max_skipped) {
+  throw Error(ErrorCode::corrupt,
+              fmt::format("{}: {}: {} (after {} rows that were skipped)", where, op, reason, max_skipped),
+              "raise on_error.skip, or mend the rows that the dead-letter file lists");
 }
 
 void write_dead_letter(const ErrorPolicy& policy, const std::vector<std::string>& lines) {

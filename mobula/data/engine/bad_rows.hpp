@@ -49,6 +49,10 @@ class BadRows {
   std::vector<std::string> lines_;
 };
 
+/// Throws Error(corrupt): one more row is bad than the `max_skipped` that may be.
+[[noreturn]] void throw_too_many_bad_rows(std::string_view where, std::string_view op, std::string_view reason,
+                                          std::int64_t max_skipped);
+
 /// Writes a dead-letter file, whole, where the policy names one. Called at the end of a run, also of one that failed.
 void write_dead_letter(const ErrorPolicy& policy, const std::vector<std::string>& lines);
 

@@ -238,7 +238,7 @@ JoinNode::JoinNode(std::shared_ptr<const PlanNode> left, std::shared_ptr<const P
 }
 
 Stretch JoinNode::prepare(PlanContext& context) const {
-  return context.in_order([&] { return join(context); });
+  return context.in_order("join", [&] { return join(context); });
 }
 
 Stretch JoinNode::join(PlanContext& context) const {

@@ -9,14 +9,9 @@
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/engine/executor.hpp"
 #include "mobula/data/plan/plan.hpp"
+#include "mobula/data/plan/plan_run.hpp"
 
 namespace mobula::data {
-
-/// What a run of one part did.
-struct PartFigures {
-  RunResult result;
-  std::shared_ptr<RunStatistics> statistics;
-};
 
 /// A plan that is run part by part.
 struct PartedRun {
@@ -24,7 +19,7 @@ struct PartedRun {
   std::uint64_t memory = 0;                      ///< on which the order of rows may depend where they come in order
   ErrorPolicy on_error;                          ///< over all parts together
   /// Runs the plan once, with PlanContext::part and PlanContext::bad_rows as given.
-  std::function<PartFigures(Sink& sink, PartSource part, std::shared_ptr<BadRows> bad_rows)> run;
+  std::function<RunFigures(Sink& sink, PartSource part, std::shared_ptr<BadRows> bad_rows)> run;
 };
 
 /// Writes what a plan makes out of each `write.part_rows` rows into files part-NNNNN of their own; parts that are there already

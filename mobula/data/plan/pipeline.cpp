@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "mobula/base/config.hpp"
 #include "mobula/base/error.hpp"
@@ -17,6 +18,7 @@
 #include "mobula/data/expressions/expression.hpp"
 #include "mobula/data/formats.hpp"
 #include "mobula/data/plan/worker_steps.hpp"
+#include "mobula/data/preprocess/known_library.hpp"
 #include "mobula/data/preprocess/model_inputs.hpp"
 #include "mobula/data/preprocess/models.hpp"
 #include "mobula/data/shards/mds_samples.hpp"
@@ -29,7 +31,8 @@ constexpr std::size_t kMaxPipelineBytes = 1 << 20;
 /// Reads nodes with the place of each in its messages.
 class PipelineReader {
  public:
-  explicit PipelineReader(std::string origin) : origin_(std::move(origin)) {}
+  /// `expands`: ${VAR} stands for a variable of the environment.
+  explicit PipelineReader(std::string origin, bool expands = true) : origin_(std::move(origin)), expands_(expands) {}
 
   [[noreturn]] void fail(const YAML::Node& node, const std::string& message, const std::string& hint = {}) const {
     const int line = node.Mark().line;
@@ -39,7 +42,24 @@ class PipelineReader {
   }
   std::string text(const YAML::Node& node, std::string_view what) const {
     if (!node.IsScalar()) fail(node, fmt::format("{}: a single value is expected", what));
-    return expand_environment(node.Scalar(), origin_);
+    return expands_ ? expand_environment(node.Scalar(), origin_) : node.Scalar();
+  }
+  /// Returns the node with its variables in place: for processes whose environment is another one.
+  YAML::Node expanded(const YAML::Node& node) const {
+    if (node.IsScalar()) {
+      const std::string value = text(node, "value");
+      return value == node.Scalar() ? node : YAML::Node(value);
+    }
+    if (!node.IsSequence() && !node.IsMap()) return node;
+    YAML::Node result(node.Type());
+    for (const auto& item : node) {
+      if (node.IsSequence()) {
+        result.push_back(expanded(item));
+      } else {
+        result.force_insert(expanded(item.first), expanded(item.second));
+      }
+    }
+    return result;
   }
   std::vector<std::string> texts(const YAML::Node& node, std::string_view what) const {
     if (node.IsScalar()) return {text(node, what)};
@@ -237,6 +257,30 @@ class PipelineReader {
     }
   }
 
+  /// Reads which workers make the parts of the output.
+  std::optional<PartWorkersOptions> part_workers(const YAML::Node& sink, const WriteOptions& write) const {
+    for (const char* key : {"cpus", "gpus"}) {
+      if (sink[key] && !sink["workers"])
+        fail(sink[key], fmt::format("sink.{}: of which workers?", key), "add workers: 4, such as {parquet: out/, resume: true, workers: 4}");
+    }
+    if (!sink["workers"]) return std::nullopt;
+    if (!write.resume) {
+      fail(sink["workers"], "sink.workers: workers make the parts of a run that can go on",
+           "add resume: true (and part_rows: how many rows of the source a part is made of)");
+    }
+    PartWorkersOptions options;
+    const std::int64_t workers = integer(sink["workers"], "sink.workers");
+    options.num_workers = static_cast<int>(std::clamp<std::int64_t>(workers, -1, 1 << 20));
+    if (sink["cpus"]) options.actor.cpus = number(sink["cpus"], "sink.cpus");
+    if (sink["gpus"]) options.actor.gpus = number(sink["gpus"], "sink.gpus");
+    try {
+      options.validate();
+    } catch (const Error& error) {
+      fail(sink["workers"], "sink." + error.message(), error.hint());
+    }
+    return options;
+  }
+
   /// Reads a step in which a model works.
   Dataset model(const Dataset& dataset, const YAML::Node& node, ModelTask task, const std::string& name,
                 const std::vector<std::string>& others) const {
@@ -418,6 +462,7 @@ class PipelineReader {
   }
 
   std::string origin_;
+  bool expands_;
   mutable bool needs_runtime_ = false;
 };
 
@@ -438,11 +483,14 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   if (!source) reader.fail(root, "pipeline: no source", "add source: {csv: \"in/*.csv\"}");
   Dataset dataset = reader.source(source);
   if (const YAML::Node steps = root["steps"]) dataset = reader.steps_of(dataset, steps);
-  Pipeline pipeline{dataset, {}, {}, {}, {}, reader.needs_runtime()};
+  Pipeline pipeline{dataset, {}, {}, {}, {}, reader.needs_runtime(), {}, {}};
+  // A model's step costs far more than to know which row of which file it failed on.
+  pipeline.run.row_origins = pipeline.needs_runtime;
   if (const YAML::Node sink = root["sink"]) {
     pipeline.format = reader.format_key(sink, "sink", writable_formats(),
                                         {"compression", "nan", "partition_by", "overwrite", "row_group_rows",
-                                         "part_size", "delimiter", "durable", "resume", "part_rows"});
+                                         "part_size", "delimiter", "durable", "resume", "part_rows", "workers", "cpus",
+                                         "gpus"});
     pipeline.output = reader.text(sink[pipeline.format], "sink." + pipeline.format);
     if (const YAML::Node node = sink["compression"]) pipeline.write.compression = reader.text(node, "sink.compression");
     if (const YAML::Node node = sink["nan"]) {
@@ -455,6 +503,7 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
     if (const YAML::Node node = sink["durable"]) pipeline.write.durable = reader.truth(node, "sink.durable");
     if (const YAML::Node node = sink["resume"]) pipeline.write.resume = reader.truth(node, "sink.resume");
     if (const YAML::Node node = sink["part_rows"]) pipeline.write.part_rows = reader.integer(node, "sink.part_rows");
+    pipeline.workers = reader.part_workers(sink, pipeline.write);
     pipeline.write.resume_key =
         expand_environment(YAML::Dump(source) + "\n" + (root["steps"] ? YAML::Dump(root["steps"]) : ""), origin);
     if (const YAML::Node node = sink["row_group_rows"]) {
@@ -480,6 +529,13 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   if (const YAML::Node node = root["spill_dir"]) pipeline.run.spill_directory = reader.text(node, "spill_dir");
   if (const YAML::Node node = root["threads"])
     pipeline.run.num_threads = static_cast<int>(reader.integer(node, "threads"));
+  if (pipeline.workers) {
+    YAML::Node rows;
+    rows["source"] = reader.expanded(source);
+    if (root["steps"]) rows["steps"] = reader.expanded(root["steps"]);
+    pipeline.rows = YAML::Dump(rows);
+    pipeline.needs_runtime = true;
+  }
   return pipeline;
 }
 
@@ -487,8 +543,21 @@ Pipeline read_pipeline(const std::string& file) {
   return parse_pipeline(read_file(file, kMaxPipelineBytes), file);
 }
 
+Dataset rows_of_pipeline(const std::string& rows, const std::string& origin, const std::string& library) {
+  load_known_library(library);
+  const PipelineReader reader(origin, false);
+  const YAML::Node root = reader.parse(rows);
+  const Dataset dataset = reader.source(root["source"]);
+  return root["steps"] ? reader.steps_of(dataset, root["steps"]) : dataset;
+}
+
 RunResult run_pipeline(const Pipeline& pipeline) {
   if (pipeline.output.empty()) return pipeline.dataset.count(pipeline.run);
+  if (pipeline.workers) {
+    return write_in_workers<&rows_of_pipeline>(Runtime::current(), pipeline.output, pipeline.format, pipeline.write,
+                                               pipeline.run, *pipeline.workers, pipeline.rows, std::string("pipeline"),
+                                               known_library());
+  }
   return pipeline.dataset.write(pipeline.output, pipeline.format, pipeline.write, pipeline.run);
 }
 

@@ -173,8 +173,8 @@ const StretchStatistics& run_stretch(Stretch& stretch, Sink& sink, PlanContext& 
 std::unique_ptr<Source> PlanContext::open_source(const OpenSource& open) {
   std::unique_ptr<Source> source;
   if (part != nullptr) {
-    source = part(open, true);
-    if (source == nullptr) return in_order([&] { return Stretch{open_source(open), {}}; }).source;
+    source = part(open, "");
+    if (source == nullptr) return in_order("source", [&] { return Stretch{open_source(open), {}}; }).source;
   } else {
     source = open();
   }
@@ -183,11 +183,11 @@ std::unique_ptr<Source> PlanContext::open_source(const OpenSource& open) {
   return std::make_unique<CountedSource>(std::move(source), std::move(rows), bad_rows);
 }
 
-Stretch PlanContext::in_order(const std::function<Stretch()>& make) {
+Stretch PlanContext::in_order(const std::string& name, const std::function<Stretch()>& make) {
   if (part == nullptr) return make();
   // What stands before is not cut into parts: it runs once, in threads of its own.
   const PartSource whole = std::exchange(part, nullptr);
-  auto source = whole([&] { return stage_source(make(), nullptr, *this, 0); }, false);
+  auto source = whole([&] { return stage_source(make(), nullptr, *this, 0); }, name);
   part = whole;
   return {std::move(source), {}};
 }
@@ -209,7 +209,7 @@ void ExcludeNode::open_sources(PlanContext& context, std::vector<std::unique_ptr
 
 Stretch BarrierNode::prepare(PlanContext& context) const {
   context.ordered = true;
-  return context.in_order([&] {
+  return context.in_order(name_, [&] {
     Stretch stretch = input_->prepare(context);
     const auto barrier = make_(context);
     if (context.tracks == nullptr || !keeps_rows_) {
@@ -223,7 +223,7 @@ Stretch BarrierNode::prepare(PlanContext& context) const {
 }
 
 Stretch UnionNode::prepare(PlanContext& context) const {
-  return context.in_order([&] {
+  return context.in_order("union", [&] {
     std::vector<std::unique_ptr<Source>> sources;
     for (const auto& input : inputs_) {
       Stretch stretch = input->prepare(context);
@@ -237,14 +237,14 @@ Stretch UnionNode::prepare(PlanContext& context) const {
 Stretch StageNode::prepare(PlanContext& context) const {
   if (step_ == nullptr) return {stage_source(input_->prepare(context), nullptr, context, num_threads_), {}};
   context.ordered = true;
-  return context.in_order([&] {
+  return context.in_order(name_, [&] {
     return Stretch{stage_source(input_->prepare(context), step_(), context, num_threads_), {}};
   });
 }
 
 Stretch ZipNode::prepare(PlanContext& context) const {
   context.ordered = true;
-  return context.in_order([&] {
+  return context.in_order("zip", [&] {
     auto left = stage_source(left_->prepare(context), nullptr, context, 0);
     auto right = stage_source(right_->prepare(context), nullptr, context, 0);
     if (context.tracks == nullptr) return Stretch{zip_source(std::move(left), std::move(right)), {}};

@@ -19,8 +19,9 @@ class RowTracks;
 /// Opens a source.
 using OpenSource = std::function<std::unique_ptr<Source>()>;
 /// Gives the part of a source that a run is about; `open` opens the whole of it, of which no more than one part is read at a
-/// time. `by_number`: its rows should be found by their numbers; null comes back where they can't be.
-using PartSource = std::function<std::unique_ptr<Source>(const OpenSource& open, bool by_number)>;
+/// time. `held_back_by` names what needs the rows before the part's, so that they come one after the other; empty: they should be
+/// found by their numbers, and null comes back where they can't be.
+using PartSource = std::function<std::unique_ptr<Source>(const OpenSource& open, const std::string& held_back_by)>;
 
 /// A source with operators that were not applied yet.
 struct Stretch {
@@ -47,8 +48,8 @@ struct PlanContext {
   /// Returns what `open` opens, or the part of it that the run is about.
   std::unique_ptr<Source> open_source(const OpenSource& open);
   /// Returns a stretch whose rows only come one after the other, from the first on; or the part of them that the run is about.
-  /// Nodes that see other rows before they give one go through here.
-  Stretch in_order(const std::function<Stretch()>& make);
+  /// Nodes that see other rows before they give one go through here; `name` is theirs.
+  Stretch in_order(const std::string& name, const std::function<Stretch()>& make);
 
   ExecuteOptions execute_options() const {
     return {.num_threads = num_threads, .ordered = ordered, .token_column = token_column};

@@ -59,44 +59,56 @@ class RowsOfPiece : public Piece {
   std::int64_t next_ = 0;
 };
 
-}  // namespace
-
-/// A source opened once for all ranges.
-struct RowRanges::Numbered {
-  std::unique_ptr<Source> source;
-  std::vector<PiecePlace> places;
-  std::int64_t rows = 0;
-};
-
-class RowRanges::NumberedRange : public Source {
+/// Rows [begin, end) of a source, in pieces.
+class NumberedRange : public Source {
  public:
-  NumberedRange(std::shared_ptr<Numbered> shared, std::int64_t begin, std::int64_t end)
-      : shared_(std::move(shared)), begin_(begin), end_(end) {}
+  NumberedRange(std::shared_ptr<Source> source, PieceRun pieces, std::int64_t begin, std::int64_t end)
+      : source_(std::move(source)),
+        pieces_(std::move(pieces)),
+        begin_(begin),
+        end_(end),
+        files_(source_->files()),
+        first_(pieces_.first_row) {}
 
-  std::shared_ptr<arrow::Schema> schema() override { return shared_->source->schema(); }
+  std::shared_ptr<arrow::Schema> schema() override { return source_->schema(); }
   std::unique_ptr<Piece> next() override {
     schema();
-    while (next_ < shared_->places.size() && first_ < end_) {
-      const PiecePlace& place = shared_->places[next_++];
+    while (next_ < pieces_.places.size() && first_ < end_) {
+      const PiecePlace& place = pieces_.places[next_++];
       const std::int64_t first = first_;
       first_ += static_cast<std::int64_t>(place.rows);
       if (first_ <= begin_) continue;
-      const std::vector<std::string> files = shared_->source->files();
-      return std::make_unique<RowsOfPiece>(shared_->source->open(place), begin_ - first, end_ - first,
+      return std::make_unique<RowsOfPiece>(source_->open(place), begin_ - first, end_ - first,
                                            static_cast<std::int64_t>(place.rows),
-                                           place.file < files.size() ? files[place.file] : shared_->source->describe());
+                                           place.file < files_.size() ? files_[place.file] : source_->describe());
     }
     return nullptr;
   }
-  std::string describe() const override { return shared_->source->describe(); }
-  std::vector<std::string> files() const override { return shared_->source->files(); }
+  std::string describe() const override { return source_->describe(); }
+  std::vector<std::string> files() const override { return files_; }
 
  private:
-  std::shared_ptr<Numbered> shared_;
+  std::shared_ptr<Source> source_;
+  PieceRun pieces_;
   std::int64_t begin_;
   std::int64_t end_;
+  std::vector<std::string> files_;
   std::size_t next_ = 0;
-  std::int64_t first_ = 0;  ///< row of the next place
+  std::int64_t first_;  ///< row of the next place
+};
+
+}  // namespace
+
+std::unique_ptr<Source> rows_of_pieces(std::shared_ptr<Source> source, PieceRun pieces, std::int64_t begin,
+                                       std::int64_t end) {
+  return std::make_unique<NumberedRange>(std::move(source), std::move(pieces), begin, end);
+}
+
+/// A source opened once for all ranges.
+struct RowRanges::Numbered {
+  std::shared_ptr<Source> source;
+  std::vector<PiecePlace> places;
+  std::vector<std::int64_t> first_rows;  ///< of each place, and one more: the number of rows
 };
 
 /// A source that is read from front to back over all ranges.
@@ -162,7 +174,9 @@ bool RowRanges::open_by_number(const OpenSource& open) {
     if (error.code() != ErrorCode::unsupported) throw;
     return false;
   }
-  for (const PiecePlace& place : numbered->places) numbered->rows += static_cast<std::int64_t>(place.rows);
+  numbered->first_rows.push_back(0);
+  for (const PiecePlace& place : numbered->places)
+    numbered->first_rows.push_back(numbered->first_rows.back() + static_cast<std::int64_t>(place.rows));
   numbered_ = std::move(numbered);
   return true;
 }
@@ -173,16 +187,29 @@ void RowRanges::open_in_order(const OpenSource& open) {
 }
 
 std::int64_t RowRanges::num_rows() const {
-  return numbered_ == nullptr ? -1 : numbered_->rows;
+  return numbered_ == nullptr ? -1 : numbered_->first_rows.back();
 }
 
 bool RowRanges::has_row(std::int64_t row) {
-  return numbered_ == nullptr ? ordered_->move_to(row) : row < numbered_->rows;
+  return numbered_ == nullptr ? ordered_->move_to(row) : row < numbered_->first_rows.back();
+}
+
+PieceRun RowRanges::pieces(std::int64_t begin, std::int64_t end) const {
+  const auto& rows = numbered_->first_rows;
+  // The first piece is that which ends behind `begin`, the last one that which begins before `end`.
+  const auto first = std::upper_bound(rows.begin() + 1, rows.end(), begin) - rows.begin() - 1;
+  const auto last = std::lower_bound(rows.begin(), rows.end() - 1, end) - rows.begin();
+  if (first >= last) return {{}, begin};
+  return {{numbered_->places.begin() + first, numbered_->places.begin() + last}, rows[static_cast<std::size_t>(first)]};
+}
+
+Source& RowRanges::source() const {
+  return *numbered_->source;
 }
 
 std::unique_ptr<Source> RowRanges::range(std::int64_t begin, std::int64_t end) {
   if (numbered_ == nullptr) return std::make_unique<OrderedRange>(ordered_, begin, end);
-  return std::make_unique<NumberedRange>(numbered_, begin, end);
+  return rows_of_pieces(numbered_->source, pieces(begin, end), begin, end);
 }
 
 }  // namespace mobula::data

@@ -21,6 +21,7 @@
 #include "mobula/core/runtime.hpp"
 #include "mobula/data/dataset.hpp"
 #include "mobula/data/rows/batch_value.hpp"
+#include "mobula/data/rows/part_worker_scope.hpp"
 
 namespace mobula::data {
 
@@ -52,12 +53,43 @@ struct IdleActors {
   std::vector<Handle> handles;
 };
 
+/// An object that is made when it is first needed, and serves one call after the other.
+template <class T>
+class LateObject {
+ public:
+  explicit LateObject(std::function<std::unique_ptr<T>()> make) : make_(std::move(make)) {}
+  RecordBatchPointer operator()(const RecordBatchPointer& batch) {
+    const std::lock_guard lock(mutex_);
+    if (object_ == nullptr) object_ = make_();
+    return (*object_)(batch);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::function<std::unique_ptr<T>()> make_;
+  std::unique_ptr<T> object_;
+};
+
 /// Calls T's operator() in actors of the runtime that `find_runtime` returns when the dataset runs. It must outlive the
-/// dataset: its actors stay for its next run. `arguments` construct each T.
+/// dataset: its actors stay for its next run. `arguments` construct each T. In a worker that makes parts of an output
+/// (plan/part_workers.hpp) there is one T, in the worker itself.
 template <class T, class... A>
 Dataset map_batches_actors(const Dataset& dataset, std::function<Runtime*()> find_runtime, ActorPoolOptions options,
                            A... arguments) {
   MapOptions map{.name = options.name, .max_instances = options.max_actors, .schema = options.schema};
+  const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();
+  if (PartWorkerScope::active()) {
+    map.max_instances = 1;
+    const auto object = std::make_shared<LateObject<T>>([arguments...] { return std::make_unique<T>(arguments...); });
+    return input
+        .map_batches_with(
+            [object] {
+              return std::function<RecordBatchPointer(const RecordBatchPointer&)>(
+                  [object](const RecordBatchPointer& batch) { return (*object)(batch); });
+            },
+            std::move(map))
+        .stage(1);
+  }
   const auto create = [find_runtime, actor_options = options.actor, arguments...] {
     return find_runtime()->with(actor_options).template actor<BatchActor<T>>(arguments...);
   };
@@ -98,7 +130,6 @@ Dataset map_batches_actors(const Dataset& dataset, std::function<Runtime*()> fin
           }
         });
   };
-  const Dataset input = options.batch_size > 0 ? dataset.repartition(options.batch_size) : dataset.stage();
   return input.map_batches_with(make, std::move(map)).stage(options.max_actors);
 }
 
