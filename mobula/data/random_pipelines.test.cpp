@@ -17,7 +17,9 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
+#include "mobula/core/runtime.hpp"
 #include "mobula/data/dataset.hpp"
+#include "mobula/data/plan/part_workers.hpp"
 #include "mobula/data/rows/map.hpp"
 #include "mobula/data/testing/property_seeds.hpp"
 
@@ -64,6 +66,23 @@ struct Case {
   bool ordered = true;  ///< false: the rows may come out in any order
   std::string text;     ///< what it is made of, for failures
 };
+
+/// What workers in threads of this process make parts of.
+std::optional<Dataset> dataset_of_workers;
+Dataset shared_dataset() {
+  return *dataset_of_workers;
+}
+
+/// Returns the files of rows below a folder, by name.
+std::map<std::string, std::string> files_of(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && !name.starts_with("_"))
+      files.emplace(entry.path().lexically_relative(folder).string(), read_file(entry.path()));
+  }
+  return files;
+}
 
 class RandomPipelineTest : public ::testing::Test {
  protected:
@@ -139,10 +158,11 @@ class RandomPipelineTest : public ::testing::Test {
     made.text += " | sort(all)";
   }
 
-  void add_step(Random& random, Case& made) {
+  void add_step(Random& random, Case& made) { add_step(random, made, random.below(17)); }
+  void add_step(Random& random, Case& made, std::uint64_t kind) {
     auto& [dataset, rows, ordered, text] = made;
     const auto note = [&text](const std::string& step) { text += " | " + step; };
-    switch (random.below(17)) {
+    switch (kind) {
       case 0: {
         const double limit = static_cast<double>(random.below(100)) - 50;
         note(fmt::format("filter(x > {})", limit));
@@ -307,6 +327,21 @@ class RandomPipelineTest : public ::testing::Test {
     return picked;
   }
 
+  /// Rows in files, and steps that need no other rows than those of a part.
+  Case random_case_of_parts(Random& random) {
+    while (true) {
+      std::string text;
+      auto rows = random_rows(random, 700);
+      auto dataset = source_of(random, rows, text);
+      if (text == "memory") continue;
+      Case made{std::move(dataset), std::move(rows), true, std::move(text)};
+      const std::uint64_t kinds[] = {0, 1, 2, 3, 4, 14, 15};
+      const std::uint64_t num_steps = random.below(6);
+      for (std::uint64_t i = 0; i < num_steps; ++i) add_step(random, made, kinds[random.below(std::size(kinds))]);
+      return made;
+    }
+  }
+
   static RunOptions random_run(Random& random) {
     const std::uint64_t memories[] = {4 << 10, 40 << 10, 256 << 20};
     RunOptions options;
@@ -390,6 +425,42 @@ TEST_F(RandomPipelineTest, LeaveNothingBehindWhenARowFailsAndGiveTheSameWhenRunA
     made.dataset.write(output + "/", "parquet", {}, options);
     ASSERT_NO_FATAL_FAILURE(expect_alike(made, rows_that_come_out(Dataset::read(output, "parquet")), options));
     fs::remove_all(output);
+  }
+}
+
+TEST_F(RandomPipelineTest, GiveTheSameFilesWhicheverWorkersMakeTheirParts) {
+  Runtime runtime(RuntimeOptions{.num_cpus = 8});
+  const PropertySeeds seeds = property_seeds(60);
+  for (std::uint64_t seed = seeds.begin; seed < seeds.end; ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    Random random(seed, 3);
+    const Case made = random_case_of_parts(random);
+    const char* formats[] = {"csv", "jsonl", "parquet", "ipc"};
+    const std::string format = formats[random.below(std::size(formats))];
+    WriteOptions write{.resume = true, .part_rows = static_cast<std::int64_t>(1 + random.below(300))};
+    if (random.below(4) == 0) write.partition_by = {"k"};
+    const auto workers = [&] {
+      return PartWorkersOptions{.num_workers = static_cast<int>(1 + random.below(8)), .actor = {.cpus = 1}};
+    };
+    const std::string alone = (folder_.path() / fmt::format("alone-{}", seed)).string();
+    const std::string shared = (folder_.path() / fmt::format("shared-{}", seed)).string();
+    const RunResult by_itself = made.dataset.write(alone, format, write, random_run(random));
+    dataset_of_workers = made.dataset;
+    const RunResult result =
+        write_in_workers<&shared_dataset>(runtime, shared, format, write, random_run(random), workers());
+    ASSERT_EQ(result.rows, static_cast<std::int64_t>(made.rows.size())) << made.text;
+    ASSERT_EQ(result.manifest, by_itself.manifest) << made.text;
+    const auto files = files_of(alone);
+    ASSERT_EQ(files_of(shared), files) << made.text;
+    // Some parts are lost, and made again by other workers.
+    std::size_t lost = 0;
+    for (const auto& [name, bytes] : files) lost += random.below(3) == 0 && fs::remove(fs::path(shared) / name) ? 1 : 0;
+    const RunResult again =
+        write_in_workers<&shared_dataset>(runtime, shared, format, write, random_run(random), workers());
+    ASSERT_EQ(again.rows + again.rows_before, result.rows) << made.text;
+    ASSERT_EQ(again.rows_before == result.rows, lost == 0 || again.rows == 0) << made.text;
+    ASSERT_EQ(files_of(shared), files) << made.text;
+    ASSERT_TRUE(fs::exists(fs::path(shared) / "_SUCCESS"));
   }
 }
 

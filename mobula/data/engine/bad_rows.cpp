@@ -8,7 +8,8 @@
 namespace mobula::data {
 
 void BadRows::skip(std::string_view where, std::string_view op, std::string_view reason, Json row) {
-  if (!(whole_ == nullptr ? *this : *whole_).take_one()) throw_too_many_bad_rows(where, op, reason, policy_.max_skipped);
+  if (!(whole_ == nullptr ? *this : *whole_).take_one())
+    throw_too_many_bad_rows(where, op, reason, policy_.max_skipped);
   const std::lock_guard lock(mutex_);
   if (whole_ != nullptr) ++num_skipped_;
   // A part's are kept with it: the run that ends may want them where this one did not.

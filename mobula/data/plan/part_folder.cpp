@@ -220,12 +220,9 @@ Json identity_of_parts(const std::vector<std::unique_ptr<Source>>& sources, cons
     // What no file holds, such as a query's rows, is known by the rows alone; those of a range by their number.
     if (own.empty() && source->num_rows() < 0) rows.push_back(digest_of_rows(*source));
   }
-  return {{"source", names},
-          {"files", std::move(files)},
-          {"contents", std::move(rows)},
-          {"part_rows", write.part_rows},
-          {"format", format},
-          {"of", write.resume_key}};
+  return {
+      {"source", names},  {"files", std::move(files)}, {"contents", std::move(rows)}, {"part_rows", write.part_rows},
+      {"format", format}, {"of", write.resume_key}};
 }
 
 void check_part_options(const std::string& path, const std::string& format, const WriteOptions& write) {

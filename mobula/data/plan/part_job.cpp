@@ -68,7 +68,8 @@ PartJob PartJob::from_json(const Json& json) {
   json.at("row_origins").get_to(job.run.row_origins);
   json.at("max_skipped").get_to(job.run.on_error.max_skipped);
   for (const Json& file : json.at("files"))
-    job.files.push_back({file.at(0).get<std::string>(), file.at(1).get<std::uint64_t>(), file.at(2).get<std::string>()});
+    job.files.push_back(
+        {file.at(0).get<std::string>(), file.at(1).get<std::uint64_t>(), file.at(2).get<std::string>()});
   json.at("columns").get_to(job.columns);
   return job;
 }
@@ -76,9 +77,12 @@ PartJob PartJob::from_json(const Json& json) {
 Json PartTask::to_json() const {
   Json places = Json::array();
   for (const PiecePlace& place : pieces.places) places.push_back({place.file, place.begin, place.end, place.rows});
-  return {{"part", part},          {"begin", begin},
-          {"end", end},            {"first_row", pieces.first_row},
-          {"places", std::move(places)}, {"skipped_before", skipped_before}};
+  return {{"part", part},
+          {"begin", begin},
+          {"end", end},
+          {"first_row", pieces.first_row},
+          {"places", std::move(places)},
+          {"skipped_before", skipped_before}};
 }
 
 PartTask PartTask::from_json(const Json& json) {

@@ -105,8 +105,8 @@ struct PartMaker::State {
     // Copies on several nodes were not written at one time.
     if (info.bytes != file.bytes || (is_remote(file.path) && info.version != file.version)) {
       throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: another file on node {} ({} bytes) than where the run began ({} bytes)", file.path, host,
-                              info.bytes, file.bytes),
+                  fmt::format("{}: another file on node {} ({} bytes) than where the run began ({} bytes)", file.path,
+                              host, info.bytes, file.bytes),
                   "give every node the same files, and leave them alone while they are read");
     }
   }
@@ -129,15 +129,16 @@ Json PartMaker::State::make_part(const PartTask& task, const std::shared_ptr<Bad
     file = partition_sink(job.folder, job.format, job.write, task.part, &files);
   }
   KnownSink sink(std::move(file));
-  const RunFigures done = run_once(
-      *dataset->plan(), sink, job.run, bad_rows,
-      [&](const OpenSource& open_source, const std::string& held_back_by) -> std::unique_ptr<Source> {
-        if (!held_back_by.empty()) throw_internal(fmt::format("{} in a worker that makes parts", held_back_by));
-        open(open_source);
-        PieceRun pieces = task.pieces;
-        for (PiecePlace& place : pieces.places) place = here(place);
-        return rows_of_pieces(source, std::move(pieces), task.begin, task.end);
-      });
+  const RunFigures done =
+      run_once(*dataset->plan(), sink, job.run, bad_rows,
+               [&](const OpenSource& open_source, const std::string& held_back_by) -> std::unique_ptr<Source> {
+                 if (!held_back_by.empty())
+                   throw_internal(fmt::format("{} in a worker that makes parts", held_back_by));
+                 open(open_source);
+                 PieceRun pieces = task.pieces;
+                 for (PiecePlace& place : pieces.places) place = here(place);
+                 return rows_of_pieces(source, std::move(pieces), task.begin, task.end);
+               });
   return {{"rows", done.result.rows},
           {"files", files},
           {"manifest", done.statistics->manifest()},
@@ -164,7 +165,8 @@ PartReport PartMaker::make(const std::string& part) {
     whole->add_skipped(task.skipped_before);
     figures = state_->make_part(task, bad_rows);
   } catch (...) {
-    report.error = encode_error(with_context(capture_task_failure(), fmt::format("part {} on node {}", task.part, state_->host)));
+    report.error =
+        encode_error(with_context(capture_task_failure(), fmt::format("part {} on node {}", task.part, state_->host)));
   }
   figures["host"] = state_->host;
   figures["bad"] = bad_rows->lines();

@@ -100,7 +100,8 @@ RunResult write_missing_parts(PartFolder& folder, const std::string& format, con
     RunFigures done;
     try {
       done = parted.run(
-          *sink, [&](const OpenSource&, const std::string&) { return ranges.range(begin, begin + write.part_rows); }, failing);
+          *sink, [&](const OpenSource&, const std::string&) { return ranges.range(begin, begin + write.part_rows); },
+          failing);
     } catch (...) {
       sink.reset();
       if (!write.partition_by.empty()) folder.remove_files(part);

@@ -19,6 +19,7 @@
 #include "mobula/base/json.hpp"
 #include "mobula/base/log.hpp"
 #include "mobula/core/errors.hpp"
+#include "mobula/core/resources.hpp"
 #include "mobula/data/plan/manifest.hpp"
 #include "mobula/data/plan/part_folder.hpp"
 #include "mobula/data/plan/part_job.hpp"
@@ -46,14 +47,16 @@ void find_rows(RowRanges& ranges, const PlanNode& plan, const RunOptions& option
   PlanContext context = context_of(options);
   context.part = [&ranges](const OpenSource& open, const std::string& held_back_by) {
     if (!held_back_by.empty()) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("workers make parts apart from one another, and {} needs the rows of others", held_back_by),
-                  "do that in a run of its own, to files that a run with workers reads; or leave out `workers`");
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("workers make parts apart from one another, and {} needs the rows of others", held_back_by),
+          "do that in a run of its own, to files that a run with workers reads; or leave out `workers`");
     }
     if (!ranges.open_by_number(open)) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("{}: its rows have no numbers, so that workers can't read a part each", open()->describe()),
-                  "write them to Parquet first, and read that; or leave out `workers`");
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("{}: its rows have no numbers, so that workers can't read a part each", open()->describe()),
+          "write them to Parquet first, and read that; or leave out `workers`");
     }
     return ranges.range(0, 0);
   };
@@ -257,8 +260,8 @@ class PartCrew {
 };
 
 /// Returns what workers have to know of the run.
-PartJob job_of(const PartFolder& folder, const std::string& format, const WriteOptions& write, const RunOptions& options,
-               const PartWorkersOptions& workers, Source& source, const Json& identity) {
+PartJob job_of(const PartFolder& folder, const std::string& format, const WriteOptions& write,
+               const RunOptions& options, const PartWorkersOptions& workers, Source& source, const Json& identity) {
   namespace fs = std::filesystem;
   PartJob job{.directory = fs::current_path().string(),
               .folder = is_remote(folder.path()) ? folder.path() : fs::absolute(folder.path()).string(),
@@ -288,17 +291,26 @@ void PartWorkersOptions::validate() const {
   if (!(actor.gpus >= 0)) throw_invalid(fmt::format("workers: {} gpus", actor.gpus));
 }
 
-ActorOptions part_actor_options(const Runtime& runtime, const PartWorkersOptions& workers) {
+PartWorkersOptions fitting_workers(const Runtime& runtime, PartWorkersOptions workers) {
   workers.validate();
-  ActorOptions actor = workers.actor;
+  if (runtime.options().engine != "local") return workers;
+  ActorOptions& actor = workers.actor;
+  const ResourceSet all = runtime.resources();
+  for (const auto& [name, each] : {std::pair("cpu", actor.cpus), std::pair("gpu", actor.gpus)}) {
+    if (each <= 0) continue;
+    // One that not even the whole machine has room for is refused by the runtime, which says so.
+    const double fit = std::floor(all.get(name).value() / each + 1e-6);
+    workers.num_workers = std::clamp(workers.num_workers, 1, std::max(1, static_cast<int>(fit)));
+  }
   const bool process = actor.isolation == Isolation::process ||
                        (actor.isolation == Isolation::inherit && runtime.options().isolation == Isolation::process);
   // Models compute in as many threads as a worker has processors. Ray sees to that itself.
-  if (process && runtime.options().engine == "local") {
+  if (process) {
     const std::string threads = std::to_string(std::max(1, static_cast<int>(std::ceil(actor.cpus))));
-    for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}) actor.environment.emplace_back(name, threads);
+    for (const char* variable : {"OMP_NUM_THREADS", "MKL_NUM_THREADS"})
+      actor.environment.emplace_back(variable, threads);
   }
-  return actor;
+  return workers;
 }
 
 RunResult write_parts_in_workers(const Dataset& dataset, const std::string& path, const std::string& format,
@@ -323,8 +335,8 @@ RunResult write_parts_in_workers(const Dataset& dataset, const std::string& path
   for (const auto& [part, mark] : folder.done()) result.rows_before += mark.at("rows").get<std::int64_t>();
   result.parts_before = static_cast<std::int64_t>(folder.done().size());
   PartAccount account(folder, ranges, write, options.on_error);
-  const int num_workers =
-      static_cast<int>(std::clamp<std::int64_t>(account.num_waiting(), 1, static_cast<std::int64_t>(workers.num_workers)));
+  const int num_workers = static_cast<int>(
+      std::clamp<std::int64_t>(account.num_waiting(), 1, static_cast<std::int64_t>(workers.num_workers)));
   const auto write_dead_letters = [&] {
     auto lines = folder.bad_rows({});
     lines.insert(lines.end(), account.failed_lines().begin(), account.failed_lines().end());

@@ -83,8 +83,9 @@ RunResult write_parts_in_workers(const Dataset& dataset, const std::string& fold
                                  const PartWorkersOptions& workers,
                                  const std::function<PartWorker(const std::string& job)>& make_worker);
 
-/// Returns the actors' options, with what the workers' libraries should know of their processors.
-ActorOptions part_actor_options(const Runtime& runtime, const PartWorkersOptions& workers);
+/// Returns the options with what the workers' libraries should know of their processors, and no more workers than this machine
+/// has processors and GPUs for; on a cluster, where there may come to be more, those beyond wait.
+PartWorkersOptions fitting_workers(const Runtime& runtime, PartWorkersOptions workers);
 
 /// Writes the dataset that Make(arguments...) returns into a folder, part by part, through workers of `runtime`. Make is called
 /// once here and once in every worker, and must give the same dataset each time, out of files that lie at the same path on
@@ -95,10 +96,10 @@ template <auto Make, class... A>
 RunResult write_in_workers(Runtime& runtime, const std::string& folder, const std::string& format,
                            const WriteOptions& write, const RunOptions& options, const PartWorkersOptions& workers,
                            A... arguments) {
-  const ActorOptions actor = part_actor_options(runtime, workers);
+  const PartWorkersOptions fitting = fitting_workers(runtime, workers);
   return write_parts_in_workers(
-      Make(arguments...), folder, format, write, options, workers, [&](const std::string& job) {
-        const auto handle = runtime.with(actor).template actor<PartActor<Make, A...>>(job, arguments...);
+      Make(arguments...), folder, format, write, options, fitting, [&](const std::string& job) {
+        const auto handle = runtime.with(fitting.actor).template actor<PartActor<Make, A...>>(job, arguments...);
         return PartWorker{
             [&runtime, handle] { runtime.get(handle.template call<&PartActor<Make, A...>::start>()); },
             [&runtime, handle](const std::string& part) {

@@ -261,7 +261,8 @@ class PipelineReader {
   std::optional<PartWorkersOptions> part_workers(const YAML::Node& sink, const WriteOptions& write) const {
     for (const char* key : {"cpus", "gpus"}) {
       if (sink[key] && !sink["workers"])
-        fail(sink[key], fmt::format("sink.{}: of which workers?", key), "add workers: 4, such as {parquet: out/, resume: true, workers: 4}");
+        fail(sink[key], fmt::format("sink.{}: of which workers?", key),
+             "add workers: 4, such as {parquet: out/, resume: true, workers: 4}");
     }
     if (!sink["workers"]) return std::nullopt;
     if (!write.resume) {
@@ -487,10 +488,10 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
   // A model's step costs far more than to know which row of which file it failed on.
   pipeline.run.row_origins = pipeline.needs_runtime;
   if (const YAML::Node sink = root["sink"]) {
-    pipeline.format = reader.format_key(sink, "sink", writable_formats(),
-                                        {"compression", "nan", "partition_by", "overwrite", "row_group_rows",
-                                         "part_size", "delimiter", "durable", "resume", "part_rows", "workers", "cpus",
-                                         "gpus"});
+    pipeline.format =
+        reader.format_key(sink, "sink", writable_formats(),
+                          {"compression", "nan", "partition_by", "overwrite", "row_group_rows", "part_size",
+                           "delimiter", "durable", "resume", "part_rows", "workers", "cpus", "gpus"});
     pipeline.output = reader.text(sink[pipeline.format], "sink." + pipeline.format);
     if (const YAML::Node node = sink["compression"]) pipeline.write.compression = reader.text(node, "sink.compression");
     if (const YAML::Node node = sink["nan"]) {

@@ -26,7 +26,7 @@ struct Pipeline {
   RunOptions run;
   bool needs_runtime = false;  ///< a Runtime must live while it runs: some steps, or whole parts, are its workers' work
   std::optional<PartWorkersOptions> workers;  ///< that make the parts of the output; none: this process does
-  std::string rows;                           ///< YAML of source and steps, for workers: variables stand for themselves no more
+  std::string rows;  ///< YAML of source and steps, for workers: variables stand for themselves no more
 };
 
 /// Reads a pipeline. Values may hold ${VAR} and ${VAR:-default}. Throws Error(invalid_argument) that names file, line and
