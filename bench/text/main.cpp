@@ -16,6 +16,8 @@
 #include "mobula/text/bpe_trainer.hpp"
 #include "mobula/text/tokenizer.hpp"
 
+#include "bench/text/long_line.hpp"
+
 namespace mobula::bench {
 namespace {
 
@@ -125,6 +127,8 @@ int run(int argc, char** argv) {
   bool no_peers = false;
   app.add_flag("--json", json, "JSON lines (always on)");
   app.add_flag("--no-peers", no_peers, "Train the vocabularies with the peers, but don't measure them");
+  bool only_long_line = false;
+  app.add_flag("--long-line-only", only_long_line, "Measure nothing but a file that is one line of 1 GB");
   CLI11_PARSE(app, argc, argv);
   const char* data = std::getenv("MOBULA_DATA");
   const std::filesystem::path file =
@@ -136,8 +140,18 @@ int run(int argc, char** argv) {
   const TemporaryDirectory folder("bench_text");
   const std::string arguments = fmt::format("'{}' '{}'", file.string(), folder.path().string());
   run_peer("train " + arguments, processors);
+  no_peers = no_peers || only_long_line;
   if (!no_peers) run_peer("measure " + arguments + " 1", 1);
   if (!no_peers && processors > 1) run_peer(fmt::format("measure {} {}", arguments, processors), processors);
+
+  constexpr std::size_t kLongLine = 1'000'000'000;
+  for (const char* name : {"gpt2_bpe", "wordpiece"}) {
+    const LongLine line =
+        tokenize_long_line(folder.path() / (std::string(name) + ".json"), text, kLongLine, folder.path());
+    emit("line_1gb_peak_mb", line.peak_megabytes, "MB", name);
+    emit("line_1gb_mb_per_s", line.megabytes_per_second, "MB/s", name);
+  }
+  if (only_long_line) return 0;
 
   emit("train_8k_s", best_seconds([&] { text::train_bpe(text, {.vocab_size = 8192}); }), "s", "gpt2_bpe");
   std::vector<std::filesystem::path> files;

@@ -50,7 +50,8 @@ void know_text_models() {
   data::set_known_library(own_library().string());
   data::know_models(load_model);
   data::know_tokenizers([](const std::string& path, bool add_special_tokens) -> data::EncodeText {
-    return [tokenizer = text::Tokenizer::load(path), add_special_tokens](std::string_view text) {
+    return [tokenizer = text::Tokenizer::load(path, text::Lengths::as_they_come),
+            add_special_tokens](std::string_view text) {
       const auto ids = tokenizer->encode(text, add_special_tokens);
       return std::vector<std::int32_t>(ids.begin(), ids.end());
     };

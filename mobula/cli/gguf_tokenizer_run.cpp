@@ -220,4 +220,29 @@ std::string gguf_tokenizer_json(const nn::GgufMetadata& metadata) {
   return TokenizerMaker(metadata).make(*model);
 }
 
+text::ModelChatTemplate gguf_chat_template(const nn::GgufMetadata& metadata, const std::string& file) {
+  Json special_tokens = Json::object();
+  const auto* tokens = metadata.texts("tokenizer.ggml.tokens");
+  const std::pair<const char*, const char*> kNames[] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                                        {"eos_token", "tokenizer.ggml.eos_token_id"},
+                                                        {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                                                        {"pad_token", "tokenizer.ggml.padding_token_id"}};
+  for (const auto& [name, key] : kNames) {
+    const auto id = metadata.integer(key);
+    if (tokens == nullptr || !id || *id < 0 || static_cast<std::size_t>(*id) >= tokens->size()) continue;
+    special_tokens[name] = (*tokens)[static_cast<std::size_t>(*id)];
+  }
+  const std::string first = "tokenizer.chat_template";
+  std::map<std::string, text::ChatTemplate> templates;
+  for (const auto& entry : metadata.all()) {
+    const std::string& key = entry.first;
+    if (key != first && !key.starts_with(first + '.')) continue;
+    const auto source = metadata.text(key);
+    if (!source) continue;
+    templates.insert_or_assign(key == first ? "default" : key.substr(first.size() + 1),
+                               text::ChatTemplate::parse(*source, fmt::format("{}: {}", file, key)));
+  }
+  return text::make_chat_template(std::move(special_tokens), std::move(templates));
+}
+
 }  // namespace mobula::cli

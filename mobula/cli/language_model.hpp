@@ -9,6 +9,7 @@
 #include "mobula/nn/causal_lm.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
 #include "mobula/nn/generate/engine.hpp"
+#include "mobula/text/chat_template.hpp"
 #include "mobula/text/tokenizer.hpp"
 
 namespace mobula::cli {
@@ -27,6 +28,9 @@ nn::EngineOptions adapter_options(const std::string& adapter);
 /// Loads the tokenizer of a checkpoint folder or a GGUF file, or returns null where it has none. Throws Error(invalid_argument) where it
 /// has ids that a model with `vocab_size` lacks.
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size);
+
+/// Loads the chat templates of a checkpoint folder or a GGUF file. Throws Error naming the file.
+text::ModelChatTemplate load_model_chat_template(const std::string& model);
 
 /// Reads one JSON array of token ids a line. Throws Error naming the line.
 std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path);

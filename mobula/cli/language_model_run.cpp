@@ -93,7 +93,7 @@ std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, 
   } else {
     path /= "tokenizer.json";
     if (!std::filesystem::exists(path)) return nullptr;
-    tokenizer = text::Tokenizer::load(path);
+    tokenizer = text::Tokenizer::load(path, text::Lengths::as_they_come);
   }
   if (tokenizer->vocab_size() > vocab_size) {
     throw_invalid(fmt::format("{}: the tokenizer has {} ids, the model's vocabulary {}", path.string(),
@@ -101,6 +101,11 @@ std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, 
                   "tokenizer and model belong to different checkpoints");
   }
   return tokenizer;
+}
+
+text::ModelChatTemplate load_model_chat_template(const std::string& model) {
+  if (!is_gguf(model)) return text::load_chat_template(model);
+  return gguf_chat_template(nn::GgufFile(model).metadata(), model);
 }
 
 std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path) {

@@ -96,12 +96,14 @@ serve::openai::ServedModel load_model(const ServeOptions& options) {
   }
   const nn::EngineInfo info = engine->info();
   log_info("{}: {}, vocabulary {}, context {}", options.model, info.family, info.vocab_size, info.context);
+  const text::ModelChatTemplate chat = load_model_chat_template(options.model);
+  // An encoder reads joined messages as they are; what continues them begins a line of its own.
+  const bool opens_answer = !chat.is_default || info.continues_prompt;
   return {.id = model_id(options),
           .generator = std::make_shared<serve::TextGenerator>(
               std::move(engine), std::move(tokenizer), serve::TextGeneratorOptions{.max_requests = options.max_queue}),
-          .render_chat = [chat = text::load_chat_template(options.model)](const Json& messages) {
-            return chat.render(messages, true);
-          }};
+          .render_chat = [chat, opens_answer](const Json& messages) { return chat.render(messages, opens_answer); },
+          .chat_needs_special_tokens = chat.is_default};
 }
 
 int run(const ServeOptions& options, const GlobalOptions& globals) {

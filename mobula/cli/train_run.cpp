@@ -37,8 +37,8 @@ struct TokenCache {
 };
 
 std::shared_ptr<const text::Tokenizer> make_tokenizer(const train::RunConfig& config, const data::TextColumn& texts) {
-  if (!config.tokenizer.path.empty()) return text::Tokenizer::load(config.tokenizer.path);
-  if (!config.model.from.empty()) return text::Tokenizer::load(config.model.from);
+  if (!config.tokenizer.path.empty()) return text::Tokenizer::load(config.tokenizer.path, text::Lengths::as_they_come);
+  if (!config.model.from.empty()) return text::Tokenizer::load(config.model.from, text::Lengths::as_they_come);
   if (config.tokenizer.kind == "byte") return text::make_byte_tokenizer();
   if (config.tokenizer.kind == "bpe") {
     text::BpeTrainer trainer({.vocab_size = static_cast<std::size_t>(config.tokenizer.vocab_size)});

@@ -86,6 +86,7 @@ class TextGenerator {
 
   const nn::EngineInfo& info() const { return engine_->info(); }
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  const std::shared_ptr<const text::Tokenizer>& shared_tokenizer() const { return tokenizer_; }
   std::size_t num_requests() const;
   TextGeneratorCounts counts() const;
   /// Returns false once the engine has thrown: every later request is refused.

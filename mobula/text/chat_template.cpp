@@ -97,6 +97,14 @@ std::string ModelChatTemplate::render(const Json& messages, bool add_generation_
   return chosen->second.render(context);
 }
 
+ModelChatTemplate make_chat_template(Json special_tokens, std::map<std::string, ChatTemplate> templates) {
+  const bool is_default = templates.empty();
+  if (is_default) {
+    templates.insert_or_assign("default", ChatTemplate::parse(default_chat_template(), "default chat template"));
+  }
+  return {.templates = std::move(templates), .special_tokens = std::move(special_tokens), .is_default = is_default};
+}
+
 ModelChatTemplate load_chat_template(const std::filesystem::path& directory) {
   ModelChatTemplate result;
   const std::filesystem::path config_path = directory / "tokenizer_config.json";
@@ -148,11 +156,7 @@ ModelChatTemplate load_chat_template(const std::filesystem::path& directory) {
       throw Error(ErrorCode::corrupt, fmt::format("{}: expected a string or an array", place));
     }
   }
-  if (result.templates.empty()) {
-    result.templates.insert_or_assign("default", ChatTemplate::parse(default_chat_template(), "default chat template"));
-    result.is_default = true;
-  }
-  return result;
+  return make_chat_template(std::move(result.special_tokens), std::move(result.templates));
 }
 
 }  // namespace mobula::text

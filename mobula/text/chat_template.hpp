@@ -52,6 +52,10 @@ struct ModelChatTemplate {
                      const Json& extra = Json::object()) const;
 };
 
+/// Makes the templates of a model whose `special_tokens` and `templates` were found; where there are none,
+/// default_chat_template().
+ModelChatTemplate make_chat_template(Json special_tokens, std::map<std::string, ChatTemplate> templates);
+
 /// Reads chat_template.jinja, additional_chat_templates/*.jinja, else chat_template of tokenizer_config.json; where there is
 /// none, default_chat_template(). Throws Error naming the file.
 ModelChatTemplate load_chat_template(const std::filesystem::path& directory);

@@ -36,15 +36,29 @@ std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
               "save one with transformers' PreTrainedTokenizerFast, or name the file itself");
 }
 
+std::unique_ptr<Tokenizer::Impl> read_any(std::string_view content, std::string_view name) {
+  // A SentencePiece model begins with its first piece: field 1, a message, which is a line break to JSON.
+  const std::size_t first = content.find_first_not_of(" \t\r\n");
+  const bool pieces = content.starts_with('\n') && first != std::string_view::npos && content[first] != '{';
+  return pieces ? read_sentencepiece(content, name) : read_tokenizer(content, name);
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
-std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path, Lengths lengths) {
   const std::filesystem::path file = find_tokenizer_file(path);
   const MappedFile mapped(file);
-  if (!TiktokenFile::matches(mapped.text())) return parse(mapped.text(), file.string());
+  if (!TiktokenFile::matches(mapped.text())) {
+    std::unique_ptr<Impl> impl = read_any(mapped.text(), file.string());
+    if (lengths == Lengths::as_they_come) {
+      impl->truncation.reset();
+      impl->padding.reset();
+    }
+    return std::make_shared<const Tokenizer>(std::move(impl));
+  }
   TiktokenOptions options = known_tiktoken_options(file.stem().string());
   if (options.pattern.empty()) {
     throw Error(ErrorCode::invalid_argument,
@@ -55,10 +69,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& pa
 }
 
 std::shared_ptr<const Tokenizer> Tokenizer::parse(std::string_view content, std::string_view name) {
-  // A SentencePiece model begins with its first piece: field 1, a message, which is a line break to JSON.
-  const std::size_t first = content.find_first_not_of(" \t\r\n");
-  const bool pieces = content.starts_with('\n') && first != std::string_view::npos && content[first] != '{';
-  return std::make_shared<const Tokenizer>(pieces ? read_sentencepiece(content, name) : read_tokenizer(content, name));
+  return std::make_shared<const Tokenizer>(read_any(content, name));
 }
 
 std::shared_ptr<const Tokenizer> load_tiktoken(const std::filesystem::path& path, const TiktokenOptions& options) {
@@ -112,6 +123,12 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_to
   std::string text;
   for (const std::string& token : tokens) text += token;
   return text;
+}
+
+std::string Tokenizer::token_bytes(TokenId id) const {
+  check_id(id, vocab_size());
+  const DecodingTable& table = impl_->decoding();
+  return table.usable() ? std::string(table.bytes(id)) : decode(std::span(&id, 1), false);
 }
 
 std::size_t Tokenizer::vocab_size() const {

@@ -25,12 +25,19 @@ struct Encoding {
   std::vector<std::uint8_t> attention_mask;                  ///< 0 where padding stands
 };
 
+/// Whether texts are cut and filled up to a length.
+enum class Lengths {
+  as_the_file_says,  ///< by "truncation" and "padding" of tokenizer.json: what the library tokenizers does
+  as_they_come,      ///< never: what transformers does unless it is asked to
+};
+
 /// Turns text into ids and back. Immutable and thread-safe once made.
 class Tokenizer {
  public:
   /// Loads tokenizer.json, a SentencePiece .model, a tiktoken file of a known name (cl100k_base.tiktoken), or a folder that
   /// holds one of them. Throws Error naming file and key.
-  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path);
+  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path,
+                                               Lengths lengths = Lengths::as_the_file_says);
   /// Parses the content of a tokenizer.json or a SentencePiece model; `name` leads error messages.
   static std::shared_ptr<const Tokenizer> parse(std::string_view content, std::string_view name);
 
@@ -50,6 +57,9 @@ class Tokenizer {
   std::optional<TokenId> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(TokenId id) const;
   bool is_special(TokenId id) const;
+  /// Returns the bytes that a token stands for behind other text: with the space that it begins with, and maybe a part of a
+  /// character. Throws Error(invalid_argument) for an id outside the vocabulary.
+  std::string token_bytes(TokenId id) const;
 
   /// Returns the name of the model's algorithm, such as "BPE" or "SentencePiece Unigram".
   std::string_view model_kind() const;

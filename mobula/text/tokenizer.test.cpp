@@ -93,6 +93,35 @@ TEST(Tokenizer, LoadsWhatItSaved) {
   EXPECT_NE(read_file(folder.path() / "tokenizer_config.json").find("{{ messages }}"), std::string::npos);
 }
 
+TEST(Tokenizer, LeavesTextsAsLongAsTheyComeWhereAsked) {
+  const TemporaryDirectory folder("tokenizer");
+  const std::filesystem::path file = folder.path() / "tokenizer.json";
+  write_file_atomic(file,
+                    R"({"model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "b": 2}, "unk_token": "[UNK]"},
+                              "pre_tokenizer": {"type": "Whitespace"},
+                              "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+                              "padding": {"strategy": {"Fixed": 4}, "direction": "Right", "pad_id": 0, "pad_type_id": 0,
+                                          "pad_token": "[UNK]"}})");
+  EXPECT_EQ(Tokenizer::load(file)->encode("a b a b a"), (Ids{1, 2, 1, 0}));
+  EXPECT_EQ(Tokenizer::load(file, Lengths::as_they_come)->encode("a b a b a"), (Ids{1, 2, 1, 2, 1}));
+  EXPECT_EQ(Tokenizer::load(file, Lengths::as_they_come)->encode("a"), (Ids{1}));
+}
+
+TEST(Tokenizer, GivesTheBytesOfATokenBehindOtherText) {
+  EXPECT_EQ(make_byte_tokenizer()->token_bytes(0xC3), "\xC3");
+  EXPECT_THROW(make_byte_tokenizer()->token_bytes(256), Error);
+  const auto pieces = Tokenizer::parse(
+      R"({"model": {"type": "BPE", "vocab": {"<unk>": 0, "<0xE2>": 1, "\u2581a": 2}, "merges": [], "unk_token": "<unk>",
+                    "byte_fallback": true},
+          "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}})",
+      "pieces");
+  EXPECT_EQ(pieces->decode(Ids{2}), "a");
+  EXPECT_EQ(pieces->token_bytes(2), " a");
+  EXPECT_EQ(pieces->token_bytes(1), "\xE2");
+}
+
 TEST(Tokenizer, SaysThatAFolderHasNoTokenizer) {
   const TemporaryDirectory folder("tokenizer");
   EXPECT_THROW(Tokenizer::load(folder.path()), Error);

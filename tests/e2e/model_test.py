@@ -9,6 +9,7 @@ import warnings
 import torch
 import transformers
 
+from serve_test import Server
 from mobula_program import DATA, SOURCE, ProgramTest
 
 sys.path.insert(0, str(SOURCE / "mobula" / "models"))
@@ -122,6 +123,7 @@ class Model(ProgramTest):
         writer.add_token_types([3 if t == "<|end|>" else 1 for t in tokens])
         writer.add_token_merges([" ".join(m) for m in spec["merges"]])
         writer.add_eos_token_id(tokens.index("<|end|>"))
+        writer.add_chat_template("{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}")
         for name, tensor in model.state_dict().items():
             numbers = tensor.numpy()
             if ".q_proj." in name or ".k_proj." in name:
@@ -136,6 +138,12 @@ class Model(ProgramTest):
         prompt = "To be, or not to be: naïve 123 <|end|>"
         answer = self.mobula_json("generate", "--model", "m.gguf", "--prompt", prompt, "--max-tokens", "3", "--temperature", "0", "--ignore-eos")
         self.assertEqual(answer["prompt_tokens"], len(kind.encode(prompt).ids))
+        server = Server("--model", self.folder / "m.gguf", "--port", 0)
+        try:
+            chat = server.client().chat.completions.create(model="m.gguf", messages=[{"role": "user", "content": "To be"}], max_tokens=1)
+        finally:
+            server.stop()
+        self.assertEqual(chat.usage.prompt_tokens, len(kind.encode("<user>To be<|end|>").ids))
         self.mobula("model", "convert", "m.gguf", "out")
         theirs = transformers.AutoTokenizer.from_pretrained(self.folder / "out")
         self.assertEqual(theirs.encode(prompt, add_special_tokens=False), kind.encode(prompt).ids)

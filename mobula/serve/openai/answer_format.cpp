@@ -8,6 +8,7 @@
 #include <random>
 
 #include "mobula/base/version.hpp"
+#include "mobula/text/unicode/utf8.hpp"
 
 namespace mobula::serve::openai {
 namespace {
@@ -33,6 +34,15 @@ Json finish_reason(nn::FinishReason reason) {
     default:
       return "stop";
   }
+}
+
+/// A token as completions name it: its text, or as OpenAI does "bytes:\\xe2\\x80" for a part of a character, so that different
+/// tokens have different names.
+std::string completion_token(const std::string& bytes) {
+  if (text::is_valid_utf8(bytes)) return bytes;
+  std::string name = "bytes:";
+  for (const char byte : bytes) name += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+  return name;
 }
 
 Json to_json(const Usage& usage) {
@@ -67,12 +77,13 @@ class CompletionFormat : public AnswerFormat {
     Json tokens = Json::array(), scores = Json::array(), alternatives = Json::array(), offsets = Json::array();
     for (const ScoredToken& token : part.tokens) {
       const bool scored = !std::isnan(token.logprob);
-      tokens.push_back(token.text);
+      tokens.push_back(completion_token(token.bytes));
       scores.push_back(scored ? Json(finite(token.logprob)) : Json());
       offsets.push_back(token.offset);
       Json likeliest = Json::object();
-      for (const auto& [text, logprob] : token.alternatives) likeliest.emplace(text, finite(logprob));
-      if (scored) likeliest.emplace(token.text, finite(token.logprob));
+      for (const auto& [bytes, logprob] : token.alternatives)
+        likeliest.emplace(completion_token(bytes), finite(logprob));
+      if (scored) likeliest.emplace(completion_token(token.bytes), finite(token.logprob));
       alternatives.push_back(scored ? std::move(likeliest) : Json());
     }
     return {{"tokens", std::move(tokens)},
@@ -119,20 +130,20 @@ class ChatFormat : public AnswerFormat {
   }
 
  private:
-  static Json entry(const std::string& text, double logprob) {
-    Json bytes = Json::array();
-    for (const char byte : text) bytes.push_back(static_cast<unsigned char>(byte));
-    // A token that is a part of a character has no text of its own to give the bytes of.
-    if (text.find("\xef\xbf\xbd") != std::string::npos) bytes = nullptr;
-    return {{"token", text}, {"logprob", finite(logprob)}, {"bytes", std::move(bytes)}};
+  static Json entry(const std::string& bytes, double logprob) {
+    Json numbers = Json::array();
+    for (const char byte : bytes) numbers.push_back(static_cast<unsigned char>(byte));
+    std::string token;
+    text::append_repaired_utf8(token, bytes);
+    return {{"token", std::move(token)}, {"logprob", finite(logprob)}, {"bytes", std::move(numbers)}};
   }
 
   Json logprobs_of(const AnswerPart& part) const {
     Json content = Json::array();
     for (const ScoredToken& token : part.tokens) {
-      Json one = entry(token.text, token.logprob);
+      Json one = entry(token.bytes, token.logprob);
       one["top_logprobs"] = Json::array();
-      for (const auto& [text, logprob] : token.alternatives) one["top_logprobs"].push_back(entry(text, logprob));
+      for (const auto& [bytes, logprob] : token.alternatives) one["top_logprobs"].push_back(entry(bytes, logprob));
       content.push_back(std::move(one));
     }
     return {{"content", std::move(content)}, {"refusal", nullptr}};

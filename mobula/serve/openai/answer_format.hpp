@@ -13,9 +13,9 @@
 
 namespace mobula::serve::openai {
 
-/// A token with its text, for "logprobs".
+/// A token with what it stands for, for "logprobs".
 struct ScoredToken {
-  std::string text;
+  std::string bytes;                                         ///< may be a part of a character
   double logprob = 0;                                        ///< NaN where there is none: a prompt's first token
   std::vector<std::pair<std::string, double>> alternatives;  ///< the likeliest first
   std::size_t offset = 0;                                    ///< characters of the choice's text before it

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "mobula/serve/openai/api_error.hpp"
@@ -121,8 +120,8 @@ void GenerationJob::add(Candidate& candidate, const JobPrompt& prompt, TextEvent
       candidate.text_characters += count_characters(std::string_view(candidate.counted_text).substr(0, ahead));
       candidate.text_bytes += ahead;
       candidate.counted_text.erase(0, ahead);
-      ScoredToken scored{.text = text_of(token.id), .logprob = token.logprob, .offset = candidate.text_characters};
-      for (const auto& [id, logprob] : token.top_logprobs) scored.alternatives.emplace_back(text_of(id), logprob);
+      ScoredToken scored{.bytes = bytes_of(token.id), .logprob = token.logprob, .offset = candidate.text_characters};
+      for (const auto& [id, logprob] : token.top_logprobs) scored.alternatives.emplace_back(bytes_of(id), logprob);
       candidate.part.tokens.push_back(std::move(scored));
     }
   }
@@ -135,15 +134,16 @@ void GenerationJob::add(Candidate& candidate, const JobPrompt& prompt, TextEvent
 void GenerationJob::add_prompt(Candidate& candidate, const JobPrompt& prompt, const std::vector<double>& logprobs) {
   candidate.part.text += prompt.echo;
   if (!format_->logprobs()) return;
-  std::string text;
+  const std::size_t num_characters = count_characters(prompt.echo);
+  text::StreamDecoder decoder(generator_.shared_tokenizer(), prompt.echoes_text);
+  std::size_t offset = 0;
   for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
-    ScoredToken scored{.text = text_of(prompt.ids[i]),
-                       .logprob = i < logprobs.size() ? logprobs[i] : std::nan(""),
-                       .offset = std::min(candidate.text_characters, count_characters(prompt.echo))};
-    candidate.text_characters += count_characters(scored.text);
-    candidate.part.tokens.push_back(std::move(scored));
+    candidate.part.tokens.push_back({.bytes = bytes_of(prompt.ids[i]),
+                                     .logprob = i < logprobs.size() ? logprobs[i] : std::nan(""),
+                                     .offset = std::min(offset, num_characters)});
+    offset += count_characters(decoder.push(prompt.ids[i]));
   }
-  candidate.text_characters = count_characters(prompt.echo);
+  candidate.text_characters = num_characters;
 }
 
 void GenerationJob::stream_part(std::size_t i) {
@@ -236,11 +236,11 @@ Usage GenerationJob::usage() const {
   return usage;
 }
 
-std::string GenerationJob::text_of(TokenId id) const {
+std::string GenerationJob::bytes_of(TokenId id) const {
   const text::Tokenizer& tokenizer = generator_.tokenizer();
   // A model whose table is padded to a round number scores ids that no token has.
   if (static_cast<std::size_t>(id) >= tokenizer.vocab_size()) return {};
-  return tokenizer.decode(std::array<TokenId, 1>{id}, false);
+  return tokenizer.token_bytes(id);
 }
 
 }  // namespace mobula::serve::openai

@@ -19,7 +19,8 @@ namespace mobula::serve::openai {
 /// A prompt of a request.
 struct JobPrompt {
   std::vector<TokenId> ids;
-  std::string echo;  ///< text that stands before each answer; empty without echo
+  std::string echo;          ///< text that stands before each answer; empty without echo
+  bool echoes_text = false;  ///< the echo is the client's text, which holds no special tokens
 };
 
 /// What a job has to do.
@@ -68,7 +69,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   void cancel();
   void record(int status);
   Usage usage() const;
-  std::string text_of(TokenId id) const;
+  std::string bytes_of(TokenId id) const;
 
   std::shared_ptr<http::Exchange> exchange_;
   TextGenerator& generator_;

@@ -193,6 +193,7 @@ void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
     if (auto* text = std::get_if<std::string>(&prompt)) {
       one.ids = tokenizer.encode(*text);
       if (request.echo) one.echo = std::move(*text);
+      one.echoes_text = true;
     } else {
       one.ids = std::move(std::get<std::vector<TokenId>>(prompt));
       for (const TokenId id : one.ids) {
@@ -218,8 +219,8 @@ void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
     throw ApiError(400, fmt::format("the model {} has no chat template; use {}", quote(model_.id), kCompletions),
                    "messages", "unsupported_value");
   }
-  // The template writes special tokens itself.
-  JobPrompt prompt{.ids = model_.generator->tokenizer().encode(model_.render_chat(request.messages), false)};
+  JobPrompt prompt{.ids = model_.generator->tokenizer().encode(model_.render_chat(request.messages),
+                                                               model_.chat_needs_special_tokens)};
   check_prompt(prompt.ids.size(), "messages", parameters.sampling.max_tokens);
   JobOptions job{.sampling = parameters.sampling,
                  .stop = std::move(parameters.stop),

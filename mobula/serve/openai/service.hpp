@@ -30,6 +30,8 @@ struct ServedModel {
   /// Makes the prompt of a chat's messages ({"role", "content"}), ready for an answer. Empty: the model has no chat template
   /// and chats are refused. May throw Error(invalid_argument) for messages the template refuses.
   std::function<std::string(const Json& messages)> render_chat;
+  /// What render_chat makes is plain text: the tokenizer puts special tokens around it. Templates write them themselves.
+  bool chat_needs_special_tokens = false;
 };
 
 struct ServiceOptions {

@@ -197,6 +197,9 @@ TEST_F(ServiceTest, WritesLogprobsOfCompletions) {
   EXPECT_EQ(
       complete(R"("max_tokens":3,"seed":0,"logprobs":0)", "\"\xc3\xa9\x61\"")["choices"][0]["logprobs"]["text_offset"],
       Json({0, 0, 1}));
+  // As OpenAI names tokens that are a part of a character: two of them are not one name.
+  EXPECT_EQ(logprobs["tokens"], Json({"bytes:\\xc3", "bytes:\\xa9"}));
+  EXPECT_EQ(to_line(logprobs["top_logprobs"][0]), R"({"bytes:\\xc3":-0.125,"bytes:\\xc4":-1.125})");
   const Json plain = complete(R"("max_tokens":1,"seed":0,"logprobs":2)")["choices"][0]["logprobs"];
   EXPECT_EQ(plain["tokens"], Json({"a"}));
   EXPECT_EQ(to_line(plain["top_logprobs"]), R"([{"a":-0.125,"b":-1.125}])");
@@ -210,6 +213,19 @@ TEST_F(ServiceTest, WritesLogprobsOfChats) {
       R"({"token":"b","logprob":-0.25,"bytes":[98],"top_logprobs":[{"token":"b","logprob":-0.25,"bytes":[98]}]})");
 }
 
+TEST_F(ServiceTest, GivesTheBytesOfPartsOfCharactersInChats) {
+  start();
+  const Json answer = parse_json(
+      post(
+          "/v1/chat/completions",
+          "{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"\xc3\xa9\"}],\"max_tokens\":1,\"seed\":0,"
+          "\"logprobs\":true}")
+          .body,
+      "answer");
+  EXPECT_EQ(to_line(answer["choices"][0]["logprobs"]["content"][0]),
+            "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-0.125,\"bytes\":[195],\"top_logprobs\":[]}");
+}
+
 TEST_F(ServiceTest, EchoesPromptsWithTheirLogprobs) {
   start();
   const Json answer = complete(R"("max_tokens":1,"seed":0,"logprobs":1,"echo":true)");
@@ -219,6 +235,12 @@ TEST_F(ServiceTest, EchoesPromptsWithTheirLogprobs) {
   EXPECT_EQ(logprobs["token_logprobs"], Json({nullptr, -0.5, -0.5, -0.125}));
   EXPECT_EQ(logprobs["text_offset"], Json({0, 1, 2, 3}));
   EXPECT_EQ(logprobs["top_logprobs"][0], Json());
+}
+
+TEST_F(ServiceTest, CountsOffsetsOfAnEchoInCharacters) {
+  start();
+  const Json answer = complete(R"("max_tokens":1,"seed":0,"logprobs":0,"echo":true)", "\"\xc3\xa9\x61\"");
+  EXPECT_EQ(answer["choices"][0]["logprobs"]["text_offset"], Json({0, 0, 1, 2}));
 }
 
 TEST_F(ServiceTest, ScoresAPromptAlone) {

@@ -28,7 +28,7 @@ class DecodingTable {
   bool usable() const { return !begin_.empty(); }
   /// Tells whether texts are bytes that make UTF-8 only together.
   bool byte_level() const { return byte_level_; }
-  /// Returns the bytes of an id of a byte-level vocabulary.
+  /// Returns what an id adds behind other tokens: bytes, of which a character may need several ids'.
   std::string_view bytes(TokenId id) const { return text(static_cast<std::size_t>(id)); }
 
   /// Decodes ids below num_ids; `skipped` (by id) are left out.

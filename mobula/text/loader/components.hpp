@@ -32,11 +32,11 @@ Truncation read_truncation(const JsonValue& value);
 Padding read_padding(const JsonValue& value);
 
 /// Makes a whole tokenizer of a SentencePiece model.
-std::unique_ptr<const Tokenizer::Impl> read_sentencepiece(std::string_view bytes, std::string_view name);
+std::unique_ptr<Tokenizer::Impl> read_sentencepiece(std::string_view bytes, std::string_view name);
 /// Makes a whole tokenizer of a tiktoken file.
 std::unique_ptr<const Tokenizer::Impl> read_tiktoken(std::string_view content, std::string_view name,
                                                      const TiktokenOptions& options);
 /// Makes a whole tokenizer of tokenizer.json.
-std::unique_ptr<const Tokenizer::Impl> read_tokenizer(std::string_view json, std::string_view name);
+std::unique_ptr<Tokenizer::Impl> read_tokenizer(std::string_view json, std::string_view name);
 
 }  // namespace mobula::text

@@ -36,7 +36,7 @@ bool only_begin_with_spaces(const SentencePieceFile& file, const SentencePieceVo
 
 }  // namespace
 
-std::unique_ptr<const Tokenizer::Impl> read_sentencepiece(std::string_view bytes, std::string_view name) {
+std::unique_ptr<Tokenizer::Impl> read_sentencepiece(std::string_view bytes, std::string_view name) {
   auto file = std::make_shared<const SentencePieceFile>(SentencePieceFile::parse(bytes, name));
   const auto vocabulary = std::make_shared<const SentencePieceVocabulary>(*file);
   auto impl = std::make_unique<Tokenizer::Impl>();

@@ -40,7 +40,7 @@ void read_added_tokens(const JsonValue& list, Tokenizer::Impl& impl) {
 
 }  // namespace
 
-std::unique_ptr<const Tokenizer::Impl> read_tokenizer(std::string_view json, std::string_view name) {
+std::unique_ptr<Tokenizer::Impl> read_tokenizer(std::string_view json, std::string_view name) {
   if (json.size() > kMaxFileBytes) {
     throw Error(ErrorCode::resource, fmt::format("{}: a tokenizer file of {} bytes is refused", name, json.size()));
   }
