@@ -17,6 +17,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "memory_speed.hpp"
@@ -25,8 +27,11 @@
 #include "mobula/base/json.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/base/subprocess.hpp"
+#include "mobula/models/quantization_config.hpp"
 #include "mobula/models/registry.hpp"
+#include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/safetensors.hpp"
 
 namespace mobula {
@@ -104,6 +109,27 @@ void write_checkpoint(const std::filesystem::path& folder) {
   write_file_atomic(folder / "config.json", config.dump(2));
 }
 
+/// Writes a checkpoint whose matrices another one's were rounded to, as `mobula model quantize` does.
+void write_stored(const std::filesystem::path& from, const std::filesystem::path& folder, nn::QuantizedFormat format) {
+  std::filesystem::create_directories(folder);
+  const nn::SafetensorsFile file(from / "model.safetensors");
+  std::vector<nn::NamedTensor> tensors;
+  for (const nn::TensorInfo& info : file.tensors()) {
+    const at::Tensor tensor = file.tensor(info.name);
+    if (info.shape.size() == 2 && info.name.starts_with("model.layers.")) {
+      for (nn::NamedTensor& part : nn::stored_tensors(info.name, nn::quantize_matrix(tensor, format))) {
+        tensors.push_back(std::move(part));
+      }
+    } else {
+      tensors.push_back({info.name, tensor});
+    }
+  }
+  nn::write_safetensors(folder / "model.safetensors", tensors);
+  Json config = nn::read_json_file(from / "config.json");
+  config["quantization_config"] = models::quantization_config(format, "bfloat16", {"lm_head", "model.embed_tokens"});
+  write_file_atomic(folder / "config.json", config.dump(2));
+}
+
 class Report {
  public:
   explicit Report(bool json) : json_(json) {}
@@ -171,17 +197,19 @@ void measure(const Report& report, const std::filesystem::path& folder, const st
   report.line("prefill_tokens_per_s", 512 / best, "tok/s", fmt::format(",\"dtype\":\"{}\",\"batch\":1", dtype));
 }
 
+constexpr std::string_view kStored = "stored_";
+
 int run(int argc, char** argv) {
   CLI::App app("Text generation on a Llama-shaped model of random weights");
   bool json = false, no_peers = false;
-  std::vector<std::string> dtypes = {"bf16", "int8", "int4"};
+  std::vector<std::string> dtypes = {"bf16", "int8", "stored_int8", "int4", "stored_int4"};
   std::vector<std::int64_t> batches = {1, 8};
   bool prefill = true, prepare = false, memory = true;
   std::filesystem::path folder;
   std::vector<std::string> peers = {"llama.cpp", "transformers"};
   app.add_flag("--json", json, "One JSON object a line");
   app.add_flag("--no-peers", no_peers, "Leave the peers out");
-  app.add_option("--dtype", dtypes, "fp32, bf16, int8, int4");
+  app.add_option("--dtype", dtypes, "fp32, bf16, int8, int4 (rounded when opened), stored_int8, stored_int4");
   app.add_option("--batch", batches, "Sequences that are decoded together");
   app.add_flag("!--no-prefill", prefill, "Leave the prefill out");
   app.add_flag("!--no-memory", memory, "Leave the memory test out");
@@ -212,8 +240,14 @@ int run(int argc, char** argv) {
   }
   // A type's contestants one after the other: what else the machine does then meets them alike.
   for (const std::string& dtype : dtypes) {
-    if (!prepare) measure(report, folder, dtype, batches, prefill);
-    if (no_peers || dtype == "fp32") continue;
+    const bool stored = dtype.starts_with(kStored);
+    const auto own = stored ? folder / dtype : folder;
+    if (!std::filesystem::exists(own / "config.json")) {
+      const bool eight = dtype.ends_with("int8");
+      write_stored(folder, own, eight ? nn::QuantizedFormat::int8 : nn::QuantizedFormat::int4);
+    }
+    if (!prepare) measure(report, own, dtype, batches, prefill);
+    if (no_peers || stored || dtype == "fp32") continue;
     for (const std::string& peer : peers) {
       if (peer == "llama.cpp" || (dtype == "bf16" && !prepare)) run_peer(peer, dtype);
     }

@@ -13,33 +13,37 @@
 namespace mobula::nn {
 
 /// int8 and int4 hold groups of kQuantGroup inputs with one scale each; x is rounded to 8 bits in the same groups, and the
-/// products within a group are exact.
-enum class WeightType { fp32, bf16, int8, int4 };
-inline constexpr int kNumWeightTypes = 4;
+/// products within a group are exact. The stored ones are the same numbers in a checkpoint's order; only some sets of kernels
+/// run them.
+enum class WeightType { fp32, bf16, int8, int4, stored_int8, stored_int4 };
+inline constexpr int kNumWeightTypes = 6;
 inline constexpr std::int64_t kQuantGroup = 64;
 
 /// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other. int8 and int4 lie in blocks of
 /// 16 outputs (the last one filled up), a block in groups, a group in vectors of four inputs of each output: int8 as bytes of
-/// 128 + value, int4 as 8 + value, inputs 0..31 of a group in the low halves of the bytes and 32..63 in the high ones.
+/// 128 + value, int4 as 8 + value, inputs 0..31 of a group in the low halves of the bytes and 32..63 in the high ones. stored_int8
+/// and stored_int4 lie output after output, bytes of 128 + value or two numbers 8 + value, the first in the low half; their
+/// inputs are a multiple of kQuantGroup and their outputs one of 16, and their scales lie as those of int8 and int4.
 struct WeightView {
   const void* data = nullptr;
-  const float* scales = nullptr;  ///< int8 and int4: block after block, group after group, 16 each
+  const float* scales = nullptr;  ///< of 8 and 4 bits: block after block, group after group, 16 each
   const float* bias = nullptr;    ///< num_out numbers, or null
   std::int64_t num_out = 0;
   std::int64_t num_in = 0;
 };
 
-/// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed.
+/// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed. All null: this set
+/// doesn't run the type.
 struct MatmulKernel {
   /// Rows may be packed by several threads in groups of so many: those from row r on go to packed_bytes(r, num_in).
   std::int64_t pack_group = 1;
   /// Returns the bytes that packing `num_rows` rows takes.
-  std::size_t (*packed_bytes)(std::int64_t num_rows, std::int64_t num_in);
+  std::size_t (*packed_bytes)(std::int64_t num_rows, std::int64_t num_in) = nullptr;
   /// Packs rows of `x`, each `stride` floats after the last.
-  void (*pack)(const float* x, std::int64_t stride, std::int64_t num_rows, std::int64_t num_in, void* packed);
+  void (*pack)(const float* x, std::int64_t stride, std::int64_t num_rows, std::int64_t num_in, void* packed) = nullptr;
   /// Writes outputs [begin, end) of every row to `y`, rows `y_stride` floats apart; `begin` is a multiple of 16.
   void (*run)(const void* packed, std::int64_t num_rows, const WeightView& weight, std::int64_t begin, std::int64_t end,
-              float* y, std::int64_t y_stride);
+              float* y, std::int64_t y_stride) = nullptr;
 };
 
 /// What keys and values are kept as.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "mobula/base/error.hpp"
@@ -175,6 +176,46 @@ TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
       ASSERT_NEAR(y[o], wanted, 2e-6 * 127 * kIn);
     }
   }
+}
+
+TEST_P(EveryCpuKernels, MultipliesStoredWeightsToTheBitAsThoseLaidOutForIt) {
+  for (const QuantizedFormat format : {QuantizedFormat::int8, QuantizedFormat::int4}) {
+    for (const auto& [rows, in, out] :
+         {Shape{1, 64, 16}, {1, 320, 48}, {2, 128, 32}, {15, 192, 96}, {16, 64, 16}, {17, 320, 80}, {38, 448, 160}}) {
+      const auto x = random_floats(static_cast<std::size_t>(rows * in), 30);
+      const auto bias = random_floats(static_cast<std::size_t>(out), 31);
+      const QuantizedMatrix matrix = quantize_matrix(normal_tensor({out, in}, 1.0, 32, "w").to(at::kBFloat16), format);
+      const std::optional<WeightType> type = type_of(matrix), stored = stored_type_of(matrix);
+      ASSERT_TRUE(type && stored);
+      if (kernels_->matmul[static_cast<int>(*stored)].run == nullptr) GTEST_SKIP() << "not run by " << GetParam();
+      HugePages pages;
+      const QuantizedWeight laid_out = rearrange(matrix, pages);
+      const at::Tensor scales = block_scales(matrix, pages);
+      const WeightView one{.data = laid_out.data.const_data_ptr(),
+                           .scales = laid_out.scales.const_data_ptr<float>(),
+                           .bias = bias.data(),
+                           .num_out = out,
+                           .num_in = in};
+      WeightView other = one;
+      other.data = matrix.digits.const_data_ptr();
+      other.scales = scales.const_data_ptr<float>();
+      const auto wanted = multiply(*type, x, rows, one, 0, out), got = multiply(*stored, x, rows, other, 0, out);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i]))
+            << rows << "x" << in << "x" << out << " at " << i;
+      }
+    }
+  }
+}
+
+TEST(StoredWeights, RunWhereTheyLieOnlyInWholeGroupsAndBlocks) {
+  const auto stored = [](std::int64_t out, std::int64_t in, QuantizedFormat format) {
+    return stored_type_of(quantize_matrix(normal_tensor({out, in}, 1.0, 33, "w"), format));
+  };
+  EXPECT_EQ(stored(32, 128, QuantizedFormat::int8), WeightType::stored_int8);
+  EXPECT_EQ(stored(32, 128, QuantizedFormat::int4), WeightType::stored_int4);
+  EXPECT_EQ(stored(33, 128, QuantizedFormat::int4), std::nullopt);
+  EXPECT_EQ(stored(32, 128, QuantizedFormat::nf4), std::nullopt);
 }
 
 float widened(std::uint16_t half) {

@@ -2,7 +2,7 @@
 #include "mobula/nn/decoder/attention_tiles.hpp"
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/half_tiles.hpp"
-#include "mobula/nn/decoder/quantized_tiles.hpp"
+#include "mobula/nn/decoder/stored_tiles.hpp"
 // after the kernels
 #include "mobula/nn/decoder/kernel_set.inl"
 
@@ -17,6 +17,10 @@ constexpr CpuKernels with_tiles(CpuKernels kernels) {
                                                         run_quantized_tiles<EightBits, kRows>};
   kernels.matmul[static_cast<int>(WeightType::int4)] = {kTileRows, packed_quantized_bytes, pack_quantized_tiles,
                                                         run_quantized_tiles<FourBits, kRows>};
+  kernels.matmul[static_cast<int>(WeightType::stored_int8)] = {kTileRows, packed_quantized_bytes,
+                                                               pack_stored<EightBits>, run_stored<EightBits>};
+  kernels.matmul[static_cast<int>(WeightType::stored_int4)] = {kTileRows, packed_quantized_bytes, pack_stored<FourBits>,
+                                                               run_stored<FourBits>};
   kernels.attend = attend_tiles;
   return kernels;
 }

@@ -89,7 +89,13 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
   Matrix matrix;
   const std::optional<WeightType> kept = weights.quantized ? type_of(*weights.quantized) : std::nullopt;
   if (kept && quantize_to.value_or(*kept) == *kept) {
-    matrix.hold(rearrange(*weights.quantized, pages_), *kept);
+    const std::optional<WeightType> stored = stored_type_of(*weights.quantized);
+    if (stored && kernels_.matmul[static_cast<int>(*stored)].run != nullptr) {
+      matrix.hold({weights.quantized->digits, block_scales(*weights.quantized, pages_), 0}, *stored);
+      matrix.stored = weights.quantized;
+    } else {
+      matrix.hold(rearrange(*weights.quantized, pages_), *kept);
+    }
   } else {
     const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
     if (quantize_to) {
@@ -170,6 +176,12 @@ void Decoder::add_normalized(const Norm& norm, float* x, const float* addend, st
 void Decoder::multiply(const float* x, std::int64_t num_rows, std::span<const Matrix* const> matrices,
                        std::span<float* const> outs, std::span<const std::int64_t> strides) {
   const Matrix& first = *matrices[0];
+  if (std::ranges::any_of(matrices, [&](const Matrix* matrix) { return matrix->type != first.type; })) {
+    for (std::size_t m = 0; m < matrices.size(); ++m) {
+      multiply(x, num_rows, matrices.subspan(m, 1), outs.subspan(m, 1), strides.subspan(m, 1));
+    }
+    return;
+  }
   const MatmulKernel& kernel = kernels_.matmul[static_cast<int>(first.type)];
   const std::int64_t num_in = first.view.num_in;
   const std::size_t bytes = kernel.packed_bytes(num_rows, num_in);

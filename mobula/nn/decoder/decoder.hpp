@@ -76,7 +76,8 @@ class Decoder {
   struct Matrix {
     WeightView view;
     WeightType type = WeightType::fp32;
-    at::Tensor weight, scales, bias;  // keep the memory alive
+    at::Tensor weight, scales, bias;                // keep the memory alive
+    std::shared_ptr<const QuantizedMatrix> stored;  // where the weights are read as the checkpoint has them
     std::string module;
     std::function<at::Tensor(const at::Tensor&)> rows_of_module;
     std::vector<std::optional<MatrixAdapter>> adapters;  // by number; may be shorter than that of all
@@ -103,6 +104,8 @@ class Decoder {
   };
 
   Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
+  /// Returns the numbers [out, in] that the matrix stands for.
+  static at::Tensor numbers_of(const Matrix& matrix);
   static Norm make_norm(const NormWeights& weights);
   void embed(std::span<const DecoderRow> rows);
   void normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const;

@@ -108,6 +108,21 @@ TEST(Decoder, StaysNearItsOwnResultWithWeightsOf8Bits) {
   for (std::size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 0.05f * size);
 }
 
+TEST(Decoder, RunsMatricesOfSeveralTypesBesideOneAnother) {
+  DecoderModel model = make_model(), mixed = make_model();
+  const LinearWeights query = matrix("q", 24, kHidden), key = matrix("k", 12, kHidden),
+                      value = matrix("v", 12, kHidden);
+  const at::Tensor half = query.weight.to(at::kBFloat16);
+  model.layers[0].qkv = {{half.to(at::kFloat), {}}, key, value};
+  mixed.layers[0].qkv = {{half, {}}, key, value};
+  set_mlp(model, "x");
+  set_mlp(mixed, "x");
+  const auto wanted = logits(model, kTokens), got = logits(mixed, kTokens);
+  float size = 0;
+  for (const float v : wanted) size = std::max(size, std::abs(v));
+  for (std::size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(got[i], wanted[i], 0.02f * size);
+}
+
 TEST(Decoder, GivesTheSameOnEverySetOfKernelsWithinRounding) {
   DecoderModel model = make_model();
   set_mlp(model, "x");

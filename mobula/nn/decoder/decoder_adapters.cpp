@@ -35,6 +35,14 @@ void Decoder::for_each_matrix(const std::function<void(Matrix&)>& visit) {
   visit(head_);
 }
 
+at::Tensor Decoder::numbers_of(const Matrix& matrix) {
+  if (matrix.type == WeightType::fp32 || matrix.type == WeightType::bf16) return matrix.weight;
+  const std::int64_t num_out = matrix.view.num_out, num_in = matrix.view.num_in;
+  if (matrix.stored == nullptr) return dequantize({matrix.weight, matrix.scales, num_out}, matrix.type, num_in);
+  HugePages pages;
+  return dequantize(rearrange(*matrix.stored, pages), *type_of(*matrix.stored), num_in);
+}
+
 int Decoder::add_adapter(const Adapter& adapter) {
   if (!adapter.replacements.empty()) {
     throw Error(ErrorCode::unsupported,
@@ -75,10 +83,7 @@ int Decoder::add_adapter(const Adapter& adapter) {
         fits = part.a.size(1) == num_in && part.b.size(0) == num_out;
         if (fits && module.magnitude.defined()) {
           rows_here.magnitude = mine(module.magnitude);
-          const bool rounded = matrix->type == WeightType::int8 || matrix->type == WeightType::int4;
-          const at::Tensor weight =
-              rounded ? dequantize({matrix->weight, matrix->scales, num_out}, matrix->type, num_in) : matrix->weight;
-          part.output_factors = dora_factors(rows_here, weight).contiguous();
+          part.output_factors = dora_factors(rows_here, numbers_of(*matrix)).contiguous();
         }
       } else if (module.scales_inputs) {
         part.input_factors = module.factor.detach().to(at::kFloat).contiguous();

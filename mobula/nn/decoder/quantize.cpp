@@ -104,22 +104,59 @@ std::optional<WeightType> type_of(const QuantizedMatrix& matrix) {
   return matrix.format == QuantizedFormat::int8 ? WeightType::int8 : WeightType::int4;
 }
 
+std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix) {
+  const std::optional<WeightType> type = type_of(matrix);
+  if (!type || matrix.num_in % kQuantGroup != 0 || matrix.num_out % kBlock != 0 || !matrix.digits.is_contiguous()) {
+    return std::nullopt;
+  }
+  return *type == WeightType::int8 ? WeightType::stored_int8 : WeightType::stored_int4;
+}
+
+at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
+  const at::Tensor source = matrix.scales.contiguous();
+  const std::int64_t groups = (matrix.num_in + kQuantGroup - 1) / kQuantGroup;
+  const std::int64_t blocks = (matrix.num_out + kBlock - 1) / kBlock, their_groups = source.size(1);
+  const std::int64_t groups_each = (groups + their_groups - 1) / their_groups;
+  at::Tensor result = pages.empty({blocks, groups, kBlock}, at::kFloat);
+  auto* scales = result.data_ptr<float>();
+  const auto fill = [&](const auto* theirs) {
+    at::parallel_for(0, blocks, std::max<std::int64_t>(1, 4096 / groups), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t block = begin; block < end; ++block) {
+        const std::int64_t lanes = std::min(kBlock, matrix.num_out - block * kBlock);
+        float* out = scales + block * groups * kBlock;
+        if (lanes < kBlock) std::fill_n(out, groups * kBlock, 0.0f);
+        for (std::int64_t g = 0; g < groups; ++g) {
+          const auto* from = theirs + block * kBlock * their_groups + g / groups_each;
+          for (std::int64_t lane = 0; lane < lanes; ++lane) {
+            out[g * kBlock + lane] = static_cast<float>(from[lane * their_groups]);
+          }
+        }
+      }
+    });
+  };
+  if (source.scalar_type() == at::kBFloat16) {
+    fill(source.const_data_ptr<at::BFloat16>());
+  } else if (source.scalar_type() == at::kHalf) {
+    fill(source.const_data_ptr<at::Half>());
+  } else {
+    const at::Tensor wide = source.to(at::kFloat);
+    fill(wide.const_data_ptr<float>());
+  }
+  return result;
+}
+
 QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
   const bool eight = matrix.format == QuantizedFormat::int8;
   const std::int64_t num_out = matrix.num_out, num_in = matrix.num_in;
   const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
   const std::int64_t words = matrix.digits.size(1), group_words = eight ? kQuantGroup / 4 : kQuantGroup / 8;
   const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
-  const std::int64_t their_groups = matrix.scales.size(1), groups_each = (groups + their_groups - 1) / their_groups;
-  const at::Tensor wide_scales = matrix.scales.to(at::kFloat).contiguous();
   QuantizedWeight result;
   result.num_out = num_out;
   result.data = pages.empty({blocks, groups, group_bytes}, at::kByte);
-  result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat);
+  result.scales = block_scales(matrix, pages);
   auto* data = result.data.data_ptr<std::uint8_t>();
-  auto* scales = result.scales.data_ptr<float>();
   const auto* from = reinterpret_cast<const std::uint32_t*>(matrix.digits.const_data_ptr<std::int32_t>());
-  const float* their_scales = wide_scales.const_data_ptr<float>();
   const std::uint32_t zeros = eight ? 0x80808080u : 0x88888888u;
   // Four digits of 4 bits, each into a byte of its own.
   const auto spread = [](std::uint32_t half) {
@@ -132,8 +169,6 @@ QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
         std::uint8_t* out = data + (block * groups + g) * group_bytes;
         for (std::int64_t lane = 0; lane < kBlock; ++lane) {
           const std::int64_t row = block * kBlock + lane;
-          scales[(block * groups + g) * kBlock + lane] =
-              row < num_out ? their_scales[row * their_groups + g / groups_each] : 0.0f;
           std::uint32_t group[kQuantGroup / 4];
           const std::int64_t count = row < num_out ? std::min(group_words, words - g * group_words) : 0;
           std::copy_n(from + row * words + g * group_words, count, group);

@@ -27,7 +27,13 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& p
 /// multiple of kQuantGroup inputs. None for others.
 std::optional<WeightType> type_of(const QuantizedMatrix& matrix);
 
-/// Lays such a matrix out for the kernels, in `pages`; the numbers stay what they are. Uses libtorch's threads.
+/// Returns the type as which kernels can run a checkpoint's matrix where it lies, stored_int8 or stored_int4. None for others.
+std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix);
+
+/// Returns the scales of such a matrix as kernels read them, fp32 [blocks, groups, 16], in `pages`. Uses libtorch's threads.
+at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages);
+
+/// Lays a matrix that type_of() knows out for the kernels, in `pages`; the numbers stay what they are. Uses libtorch's threads.
 QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages);
 
 /// Returns the fp32 matrix [out, num_in] that a quantized one stands for.

@@ -131,34 +131,43 @@ inline void multiply_tile(const QuantizedTile& tile, const char* x, const std::b
   }
 }
 
+// Whole tiles of rows by outputs [begin, end). `copy` writes a block of weights, given its first output, as signed bytes, a tile
+// a group.
+template <class Copy>
+inline void multiply_tiles_of_rows(const char* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
+                                   i64 y_stride, const Copy& copy) {
+  const QuantizedTile tile{QuantizedRows(weight.num_in)};
+  const i64 groups = tile.num_groups;
+  const Tiles registers;
+  // Some blocks at a time, so that rows are read once for all of them.
+  constexpr i64 kBlocks = 8;
+  static thread_local TileBuffer panels;
+  auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>(kBlocks * groups * kTileBytes)));
+  for (i64 first = begin; first < end; first += kBlocks * kLanes) {
+    const i64 last = end - first < kBlocks * kLanes ? end : first + kBlocks * kLanes;
+    for (i64 out = first; out < last; out += kLanes) copy(out, panel + (out - first) / kLanes * groups * kTileBytes);
+    written_for_tiles();
+    for (i64 row = 0; row < num_rows; row += kTileRows) {
+      for (i64 out = first; out < last; out += kLanes) {
+        multiply_tile(tile, x + row / kTileRows * tile.stride, panel + (out - first) / kLanes * groups * kTileBytes,
+                      weight.scales + out * groups, weight.bias == nullptr ? nullptr : weight.bias + out, end - out,
+                      y + row * y_stride + out, y_stride);
+      }
+    }
+  }
+}
+
 template <class Bits, int kRows>
 void run_quantized_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                          i64 y_stride) {
   const QuantizedRows rows(weight.num_in);
-  const QuantizedTile tile(rows);
   const i64 groups = rows.num_groups, tiled = num_rows / kTileRows * kTileRows;
   const auto* x = static_cast<const char*>(packed);
   if (tiled > 0) {
-    const Tiles registers;
-    // Some blocks at a time, so that rows are read once for all of them.
-    constexpr i64 kBlocks = 8;
-    static thread_local TileBuffer panels;
-    auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>(kBlocks * groups * kTileBytes)));
-    for (i64 first = begin; first < end; first += kBlocks * kLanes) {
-      const i64 last = end - first < kBlocks * kLanes ? end : first + kBlocks * kLanes;
-      for (i64 out = first; out < last; out += kLanes) {
-        copy_block(Bits{}, static_cast<const std::uint8_t*>(weight.data) + out / kLanes * groups * Bits::kGroupBytes,
-                   groups, panel + (out - first) / kLanes * groups * kTileBytes);
-      }
-      written_for_tiles();
-      for (i64 row = 0; row < tiled; row += kTileRows) {
-        for (i64 out = first; out < last; out += kLanes) {
-          multiply_tile(tile, x + row / kTileRows * tile.stride, panel + (out - first) / kLanes * groups * kTileBytes,
-                        weight.scales + out * groups, weight.bias == nullptr ? nullptr : weight.bias + out, end - out,
-                        y + row * y_stride + out, y_stride);
-        }
-      }
-    }
+    multiply_tiles_of_rows(x, tiled, weight, begin, end, y, y_stride, [&](i64 out, std::byte* panel) {
+      copy_block(Bits{}, static_cast<const std::uint8_t*>(weight.data) + out / kLanes * groups * Bits::kGroupBytes,
+                 groups, panel);
+    });
   }
   if (tiled < num_rows) {
     run_quantized<Bits, kRows>(x + tiled * rows.stride, num_rows - tiled, weight, begin, end, y + tiled * y_stride,

@@ -20,14 +20,15 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {};
 };
 
-// Whole tiles, 16 rows of 64 bytes, until it goes; tiles 0 and 6, the sums and the second operand, may be so many numbers wide.
+// Whole tiles, 16 rows of 64 bytes, until it goes; 0, 1, 6 and 7, the sums and the second
+// operands, may be so many numbers wide.
 class Tiles {
  public:
   explicit Tiles(i64 width = kTileRows) {
     TileConfig config;
     for (int tile = 0; tile < 8; ++tile) {
       config.rows[tile] = kTileRows;
-      config.bytes_per_row[tile] = static_cast<std::uint16_t>(tile % 6 == 0 ? width * 4 : 64);
+      config.bytes_per_row[tile] = static_cast<std::uint16_t>(tile < 2 || tile > 5 ? width * 4 : 64);
     }
     _tile_loadconfig(&config);
   }
