@@ -82,9 +82,16 @@ struct AttentionTask {
   }
 };
 
+/// Rounds up to 16 outputs of `num_in` weights each, bfloat16 or fp32, to the nearest multiples of one scale a group: the largest
+/// magnitude over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `data` and `scales` get one block
+/// as WeightView says; a group with a number that isn't finite has a scale of NaN.
+using RoundBlock = void (*)(const void* weights, bool half, std::int64_t num_outs, std::int64_t num_in,
+                            std::uint8_t* data, float* scales);
+
 struct CpuKernels {
   std::string_view name;
   MatmulKernel matmul[kNumWeightTypes];
+  RoundBlock round_to_int8, round_to_int4;
   void (*attend)(const AttentionTask& task);
   /// Normalises one row of n floats; `weight` and `bias` may be null. `out` may be `x`.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);

@@ -2,6 +2,7 @@
 #include "mobula/nn/decoder/attention_tiles.hpp"
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
 #include "mobula/nn/decoder/half_tiles.hpp"
+#include "mobula/nn/decoder/rounding_kernels.hpp"
 #include "mobula/nn/decoder/stored_tiles.hpp"
 // after the kernels
 #include "mobula/nn/decoder/kernel_set.inl"

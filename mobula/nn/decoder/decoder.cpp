@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -20,6 +22,37 @@ const float* data(const at::Tensor& tensor) {
 
 at::Tensor as_float(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.detach().to(at::kFloat).contiguous() : at::Tensor();
+}
+
+// Asks for the pages of the vectors that are read when a decoder is made. They lie all over a checkpoint: those that aren't in
+// memory would be waited for one after the other.
+void fetch_vectors(const DecoderModel& model) {
+  const auto fetch = [page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE))](const at::Tensor& tensor) {
+    if (!tensor.defined() || tensor.nbytes() == 0) return;
+    const auto begin = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()), first = begin / page * page;
+    // Where the system has no such advice, they are waited for.
+    (void)::madvise(reinterpret_cast<void*>(first), begin + tensor.nbytes() - first, MADV_WILLNEED);
+  };
+  const auto fetch_norm = [&](const NormWeights& norm) {
+    fetch(norm.weight);
+    fetch(norm.bias);
+  };
+  const auto fetch_matrix = [&](const LinearWeights& matrix) {
+    fetch(matrix.bias);
+    if (matrix.quantized) fetch(matrix.quantized->scales);
+  };
+  fetch_norm(model.embedding_norm);
+  for (const DecoderLayer& layer : model.layers) {
+    for (const NormWeights* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm,
+                                    &layer.attention_out_norm, &layer.mlp_norm, &layer.mlp_out_norm}) {
+      fetch_norm(*norm);
+    }
+    for (const LinearWeights& part : layer.qkv) fetch_matrix(part);
+    for (const LinearWeights* matrix : {&layer.attention_out, &layer.gate, &layer.up, &layer.down}) {
+      fetch_matrix(*matrix);
+    }
+  }
+  fetch_norm(model.final_norm);
 }
 
 // Returns how many runs of outputs a thread takes at a time: some microseconds' worth of one row, and of many rows what they
@@ -42,6 +75,7 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
           fmt::format("rotary embedding turns {} of a head's {} dimensions", layer.rotary.dim, spec.head_dim));
     }
   }
+  fetch_vectors(model_);
   layout_ = {static_cast<std::int64_t>(model_.layers.size()), spec.num_kv_heads, spec.head_dim, KvType::fp32};
   for (const DecoderLayer& layer : model_.layers) {
     Layer made;
@@ -99,7 +133,7 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
   } else {
     const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
     if (quantize_to) {
-      matrix.hold(quantize(weight, *quantize_to, pages_), *quantize_to);
+      matrix.hold(quantize(weight, *quantize_to, pages_, kernels_), *quantize_to);
     } else {
       const bool half = weight.scalar_type() == at::kBFloat16;
       matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat).contiguous();

@@ -13,6 +13,8 @@ constexpr CpuKernels kernel_set(std::string_view name) {
                  {1, packed_quantized_bytes, pack_quantized, run_quantized<FourBits, kRows>},
                  {},
                  {}},
+      .round_to_int8 = round_block<128>,
+      .round_to_int4 = round_block<8>,
       .attend = attend,
       .layer_norm = layer_norm,
       .rms_norm = rms_norm,

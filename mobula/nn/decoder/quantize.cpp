@@ -4,8 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
+#include <cstddef>
 #include <cstring>
 
 namespace mobula::nn {
@@ -14,38 +13,6 @@ namespace {
 constexpr std::int64_t kHalf = kQuantGroup / 2;
 constexpr std::int64_t kBlock = 16;  // outputs that lie together
 
-// Rounds as lrint() does, in a form that compilers make vectors of; |x| is below 2^22.
-std::int32_t nearest(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
-  return static_cast<std::int32_t>((x + kRound) - kRound);
-}
-
-// Returns the largest magnitude: compared as whole numbers, which order floats without a sign alike, and NaN above all.
-float largest_of(const float (&x)[kQuantGroup]) {
-  std::int32_t largest = 0;
-  for (const float value : x) largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7FFFFFFF);
-  return std::bit_cast<float>(largest);
-}
-
-// Rounds a group to 8 bits, each 128 too large.
-void digits_of_8(const float (&x)[kQuantGroup], std::uint8_t* digits, float& scale) {
-  const float largest = largest_of(x);
-  scale = largest / 127.0f;
-  const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-  for (std::int64_t i = 0; i < kQuantGroup; ++i) digits[i] = static_cast<std::uint8_t>(128 + nearest(x[i] * inverse));
-}
-
-// Rounds a group to 4 bits, each 8 too large.
-void digits_of_4(const float (&x)[kQuantGroup], std::uint8_t* digits, float& scale) {
-  const float largest = largest_of(x);
-  const auto* extreme = std::find_if(x, x + kQuantGroup, [largest](float value) { return std::abs(value) == largest; });
-  scale = extreme != x + kQuantGroup ? *extreme / -8.0f : largest;
-  const float inverse = largest > 0 ? -8.0f / *extreme : 0.0f;
-  for (std::int64_t i = 0; i < kQuantGroup; ++i) {
-    digits[i] = static_cast<std::uint8_t>(std::clamp(8 + nearest(x[i] * inverse), 0, 15));
-  }
-}
-
 // Returns where an input of a group and an output of a block meet in the group's bytes.
 std::int64_t place_of(std::int64_t input, std::int64_t lane) {
   return (input / 4 * kBlock + lane) * 4 + input % 4;
@@ -53,44 +20,25 @@ std::int64_t place_of(std::int64_t input, std::int64_t lane) {
 
 }  // namespace
 
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages) {
-  const at::Tensor source = weight.detach().contiguous();
+QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages, const CpuKernels& kernels) {
+  const bool half = weight.scalar_type() == at::kBFloat16, eight = type == WeightType::int8;
+  const at::Tensor source = weight.detach().to(half ? at::kBFloat16 : at::kFloat).contiguous();
   const std::int64_t num_out = source.size(0), num_in = source.size(1);
   const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
-  const bool eight = type == WeightType::int8;
-  const std::int64_t group_bytes = (eight ? kQuantGroup : kHalf) * kBlock;
+  const std::int64_t block_bytes = (eight ? kQuantGroup : kHalf) * kBlock * groups;
   QuantizedWeight result;
   result.num_out = num_out;
-  result.data = pages.empty({blocks, groups, group_bytes}, at::kByte);
+  result.data = pages.empty({blocks, groups, block_bytes / groups}, at::kByte);
   result.scales = pages.empty({blocks, groups, kBlock}, at::kFloat);
   auto* data = result.data.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
+  const RoundBlock round = eight ? kernels.round_to_int8 : kernels.round_to_int4;
+  const auto row_bytes = num_in * static_cast<std::int64_t>(source.element_size());
+  const auto* from = static_cast<const std::byte*>(source.const_data_ptr());
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
-      // A few rows at a time are widened, so that the whole matrix never is.
-      const std::int64_t lanes = std::min(kBlock, num_out - block * kBlock);
-      const at::Tensor rows = source.narrow(0, block * kBlock, lanes).to(at::kFloat);
-      const auto* x = rows.const_data_ptr<float>();
-      for (std::int64_t g = 0; g < groups; ++g) {
-        std::uint8_t* out = data + (block * groups + g) * group_bytes;
-        for (std::int64_t lane = 0; lane < kBlock; ++lane) {
-          float group[kQuantGroup] = {};
-          if (lane < lanes) {
-            std::copy_n(x + lane * num_in + g * kQuantGroup, std::min(kQuantGroup, num_in - g * kQuantGroup), group);
-          }
-          float& scale = scales[(block * groups + g) * kBlock + lane];
-          std::uint8_t digits[kQuantGroup];
-          eight ? digits_of_8(group, digits, scale) : digits_of_4(group, digits, scale);
-          if (!eight) {
-            for (std::int64_t i = 0; i < kHalf; ++i) {
-              digits[i] = static_cast<std::uint8_t>(digits[i] | static_cast<unsigned>(digits[i + kHalf]) << 4);
-            }
-          }
-          for (std::int64_t i = 0; i < (eight ? kQuantGroup : kHalf); i += 4) {
-            std::memcpy(out + place_of(i, lane), digits + i, 4);
-          }
-        }
-      }
+      round(from + block * kBlock * row_bytes, half, std::min(kBlock, num_out - block * kBlock), num_in,
+            data + block * block_bytes, scales + block * groups * kBlock);
     }
   });
   return result;

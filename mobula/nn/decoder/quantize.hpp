@@ -20,8 +20,9 @@ struct QuantizedWeight {
 
 /// Rounds a matrix [out, in] to the nearest multiples of one scale a group of kQuantGroup inputs: the largest magnitude
 /// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. The result
-/// lies in `pages`. Uses libtorch's threads.
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages);
+/// lies in `pages`. A group with a number that isn't finite has a scale of NaN. Uses libtorch's threads.
+QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages,
+                         const CpuKernels& kernels = cpu_kernels());
 
 /// Returns the type as which kernels can run a checkpoint's matrix without rounding it anew: int8 or int4 in groups of a
 /// multiple of kQuantGroup inputs. None for others.

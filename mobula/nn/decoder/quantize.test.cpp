@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "mobula/nn/layers/initialization.hpp"
@@ -42,6 +43,35 @@ TEST(Quantize, RoundsEveryNumberToTheNearestMultipleOfItsGroupsScale) {
         }
       }
     }
+  }
+}
+
+TEST(Quantize, GivesTheSameBytesOnEverySetOfKernelsFromEitherType) {
+  const at::Tensor weight = normal_tensor({37, 200}, 1.0, 7, "w").to(at::kBFloat16), wide = weight.to(at::kFloat);
+  for (const WeightType type : {WeightType::int8, WeightType::int4}) {
+    HugePages pages;
+    const QuantizedWeight wanted = quantize(wide, type, pages, *find_cpu_kernels("baseline"));
+    for (const char* name : {"baseline", "avx2", "avx512", "amx"}) {
+      const CpuKernels* kernels = find_cpu_kernels(name);
+      if (kernels == nullptr) continue;
+      for (const at::Tensor& source : {weight, wide}) {
+        const QuantizedWeight got = quantize(source, type, pages, *kernels);
+        EXPECT_TRUE(got.data.equal(wanted.data)) << name;
+        EXPECT_TRUE(got.scales.equal(wanted.scales)) << name;
+      }
+    }
+  }
+}
+
+TEST(Quantize, ShowsANumberThatIsntFiniteInItsGroupsScale) {
+  at::Tensor weight = normal_tensor({2, 128}, 1.0, 8, "w");
+  weight.data_ptr<float>()[70] = std::numeric_limits<float>::infinity();
+  for (const WeightType type : {WeightType::int8, WeightType::int4}) {
+    HugePages pages;
+    const QuantizedWeight made = quantize(weight, type, pages);
+    const auto* scales = made.scales.const_data_ptr<float>();  // [group][output]
+    EXPECT_TRUE(std::isnan(scales[16]));
+    for (const int other : {0, 1, 17}) EXPECT_TRUE(std::isfinite(scales[other]));
   }
 }
 
