@@ -119,8 +119,14 @@ class LiveView {
     }
     const Json& operators = stages.back()["operators"];
     const auto read = stages.front()["operators"].front()["bytes"].get<std::int64_t>();
+    std::string parts;
+    if (const auto made = stages.back().find("parts"); made != stages.back().end()) {
+      parts =
+          fmt::format("{} of {} parts, ", (*made)["made"].get<std::int64_t>() + (*made)["before"].get<std::int64_t>(),
+                      (*made)["of"].get<std::int64_t>());
+    }
     progress_.update(static_cast<std::uint64_t>(operators.back()["rows"].get<std::int64_t>()),
-                     fmt::format("{} read, limited by {}", format_size(static_cast<std::uint64_t>(read)),
+                     fmt::format("{}{} read, limited by {}", parts, format_size(static_cast<std::uint64_t>(read)),
                                  data::slowest_operator(stages)));
   }
 

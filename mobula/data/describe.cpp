@@ -222,6 +222,19 @@ Json compare_datasets(const Dataset& a, const Dataset& b, const std::vector<std:
           {"columns", {{"added", std::move(added)}, {"removed", std::move(removed)}, {"retyped", std::move(retyped)}}}};
 }
 
+namespace {
+
+/// Tells how far workers that make parts have come; empty for other stages.
+std::string parts_of(const Json& stage) {
+  if (!stage.contains("parts")) return {};
+  const Json& parts = stage.at("parts");
+  return fmt::format(" in {} workers, {} of {} parts", parts.at("workers").get<int>(),
+                     parts.at("made").get<std::int64_t>() + parts.at("before").get<std::int64_t>(),
+                     parts.at("of").get<std::int64_t>());
+}
+
+}  // namespace
+
 std::string run_report(const Json& statistics) {
   std::string text;
   int number = 0;
@@ -229,8 +242,8 @@ std::string run_report(const Json& statistics) {
     const double seconds = stage.at("seconds").get<double>();
     const double all = std::max(seconds * stage.at("threads").get<double>(), 1e-9);
     const auto share = [all](double part) { return std::min(part / all, 1.0) * 100; };
-    text += fmt::format("stage {}: {} threads, {:.2f} s{}\n", ++number, stage.at("threads").get<int>(), seconds,
-                        stage.at("done").get<bool>() ? "" : ", running");
+    text += fmt::format("stage {}: {} threads{}, {:.2f} s{}\n", ++number, stage.at("threads").get<int>(),
+                        parts_of(stage), seconds, stage.at("done").get<bool>() ? "" : ", running");
     for (const Json& op : stage.at("operators")) {
       const double busy = op.at("busy_s").get<double>();
       text += fmt::format("  {:>14} rows {:>9} {:>9.2f} s {:>4.0f}%  {}\n", op.at("rows").get<std::int64_t>(),

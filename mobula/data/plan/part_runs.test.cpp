@@ -312,13 +312,39 @@ TEST_F(PartRuns, TellOfAllRunsWhatWentIn) {
   EXPECT_EQ(rows.count().manifest, expected);
 }
 
-TEST_F(PartRuns, ReadSourcesWithoutRowNumbersFromTheFront) {
-  Dataset::range(500).with({{"txt", "cast(id, 'string')"}}).select({"txt"}).write_file(path("in.tar"), "tar");
-  const Dataset rows = Dataset::read(path("in.tar")).with({{"id", "cast(txt, 'int64')"}});
-  rows.write(path("out/"), "parquet", parts_of(60));
-  fs::remove(path("out/part-00004.parquet"));
-  EXPECT_EQ(rows.write(path("out/"), "parquet", parts_of(60)).rows, 60);
-  EXPECT_EQ(ids("out"), up_to(500));
+TEST_F(PartRuns, FindTheSamplesOfTarFilesByTheirNumbers) {
+  const auto texts = [](const std::string& expression, std::int64_t rows) {
+    return Dataset::range(rows).with({{"txt", expression}}).select({"txt"});
+  };
+  texts("cast(id, 'string')", 450).write_file(path("a.tar"), "tar");
+  texts("cast(id + 450, 'string')", 50).write_file(path("b.tar"), "tar");
+  for (const std::size_t piece_bytes : {std::size_t{1}, std::size_t{20000}, std::size_t{2} << 20}) {
+    const std::string out = fmt::format("out-{}", piece_bytes);
+    ReadOptions read;
+    read.piece_bytes = piece_bytes;
+    const Dataset rows =
+        Dataset::read(std::vector{path("a.tar"), path("b.tar")}, "tar", read).with({{"id", "cast(txt, 'int64')"}});
+    rows.write(path(out), "parquet", parts_of(60));
+    fs::remove(path(out + "/part-00004.parquet"));
+    EXPECT_EQ(rows.write(path(out), "parquet", parts_of(60)).rows, 60);
+    EXPECT_EQ(ids(out), up_to(500));
+    // Found by number, which no memory has a part in.
+    EXPECT_EQ(parse_json(read_file(path(out + "/_parts.json")), "parts").value("rows", 0), 500);
+  }
+}
+
+TEST_F(PartRuns, ReadTheColumnsThatAreAskedFor) {
+  Dataset::range(20000)
+      .with({{"wide", "concat(cast(id, 'string'), ' and more')"}})
+      .write_file(path("in.parquet"), "parquet");
+  const Dataset rows = Dataset::read(path("in.parquet"));
+  const auto bytes_read = [&](const std::string& name, const Dataset& dataset) {
+    const RunResult result = dataset.write(path(name), "parquet", parts_of(3000));
+    return result.statistics[0].at("operators")[0].at("bytes").get<std::int64_t>();
+  };
+  EXPECT_GT(bytes_read("all", rows), 20000 * 20);
+  EXPECT_LE(bytes_read("one", rows.select({"id"})), 20000 * 9);
+  EXPECT_EQ(ids("one"), up_to(20000));
 }
 
 TEST_F(PartRuns, GoThroughAnyKillsToTheSameRows) {

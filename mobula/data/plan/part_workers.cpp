@@ -142,7 +142,13 @@ class PartAccount {
   Json statistics(int num_workers) const {
     const std::lock_guard lock(mutex_);
     Json stages = statistics_;
+    if (stages.empty()) {
+      const Json none = {{"name", "parts"}, {"rows", 0}, {"bytes", 0}, {"busy_s", 0.0}};
+      stages.push_back(
+          {{"operators", Json::array({none})}, {"threads", 1}, {"seconds", 0.0}, {"blocked", Json::array()}});
+    }
     for (Json& stage : stages) {
+      stage["done"] = num_made_ + num_before_ == num_parts_;
       stage["seconds"] = stage["seconds"].get<double>() / num_workers;
       stage["threads"] = stage["threads"].get<int>() * num_workers;
       stage["parts"] = {{"made", num_made_}, {"before", num_before_}, {"of", num_parts_}, {"workers", num_workers}};

@@ -86,6 +86,8 @@ class NumberedRange : public Source {
   }
   std::string describe() const override { return source_->describe(); }
   std::vector<std::string> files() const override { return files_; }
+  /// All ranges of a source are read for the same columns.
+  void push_columns(const std::vector<std::string>& columns) override { source_->push_columns(columns); }
 
  private:
   std::shared_ptr<Source> source_;

@@ -5,6 +5,8 @@
 #include <arrow/type.h>
 #include <fmt/format.h>
 
+#include <mutex>
+
 #include "mobula/base/error.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 #include "mobula/data/sources/delta_log.hpp"
@@ -76,7 +78,7 @@ class DeltaSource : public Source {
   std::shared_ptr<arrow::Schema> schema() override { return schema_; }
   std::unique_ptr<Piece> next() override {
     for (; next_ < table_.files.size(); ++next_, file_.reset()) {
-      if (file_ == nullptr) open(table_.files[next_].path);
+      if (file_ == nullptr) file_ = open_file(next_);
       if (auto piece = file_->next()) {
         return std::make_unique<DeltaPiece>(std::move(piece), schema_, columns_, table_.files[next_]);
       }
@@ -92,8 +94,27 @@ class DeltaSource : public Source {
     return paths;
   }
 
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < table_.files.size(); ++i) {
+      ReadOptions options;
+      for (PiecePlace place : open_parquet({table_.files[i].path}, options)->places()) {
+        place.file = i;
+        places.push_back(place);
+      }
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    PiecePlace in_file = place;
+    in_file.file = 0;
+    return std::make_unique<DeltaPiece>(opened(place.file)->open(in_file), schema_, columns_, table_.files[place.file]);
+  }
+
  private:
-  void open(const std::string& path) {
+  /// Opens a file of the table.
+  std::unique_ptr<Source> open_file(std::size_t index) const {
+    const std::string& path = table_.files[index].path;
     ReadOptions options;
     options.piece_bytes = options_.piece_bytes;
     // Only what is asked for, and is there, is read; one column at least counts the rows.
@@ -104,7 +125,17 @@ class DeltaSource : public Source {
       }
     }
     if (options.columns.empty() && present->num_fields() > 0) options.columns.push_back(present->field(0)->name());
-    file_ = open_parquet({path}, options);
+    return open_parquet({path}, options);
+  }
+  /// Returns a file that pieces are opened of; the one that was used last stays open.
+  std::shared_ptr<Source> opened(std::size_t index) const {
+    const std::lock_guard lock(mutex_);
+    if (last_ == nullptr || last_index_ != index) {
+      last_ = open_file(index);
+      last_->schema();
+      last_index_ = index;
+    }
+    return last_;
   }
 
   std::string folder_;
@@ -114,6 +145,9 @@ class DeltaSource : public Source {
   std::shared_ptr<arrow::Schema> schema_;
   std::size_t next_ = 0;
   std::unique_ptr<Source> file_;
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<Source> last_;
+  mutable std::size_t last_index_ = 0;
 };
 
 }  // namespace

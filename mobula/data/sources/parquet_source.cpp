@@ -255,7 +255,11 @@ class ParquetSource : public Source {
 
   std::string describe() const override { return fmt::format("parquet({} files)", files_.size()); }
   void push_filter(const std::shared_ptr<const Expression>& predicate) override { predicates_.push_back(predicate); }
-  void push_columns(const std::vector<std::string>& columns) override { wanted_ = columns; }
+  void push_columns(const std::vector<std::string>& columns) override {
+    if (wanted_ == columns) return;
+    wanted_ = columns;
+    layout_.reset();  // one whose rows were counted has told its columns already; pieces that were opened keep theirs
+  }
   std::string note() const override {
     return num_skipped_ == 0 ? "" : fmt::format("{} of {} row groups skipped", num_skipped_, num_row_groups_);
   }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <map>
 #include <optional>
 
@@ -32,14 +33,24 @@ struct TarSample {
   std::string key;
   std::map<std::string, std::string> members;
   std::size_t bytes = 0;
+  std::uint64_t begin = 0;  ///< where the header of its first member stands in the file, uncompressed
+};
+
+/// A file, or the bytes of one that isn't compressed in which whole samples lie.
+struct TarRange {
+  std::string file;
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;  ///< 0: to the file's end
 };
 
 /// Reads an archive's samples one after the other. Not thread-safe.
 class TarReader {
  public:
-  explicit TarReader(std::string file)
-      : file_(std::move(file)),
-        stream_(file_),
+  explicit TarReader(TarRange range)
+      : file_(std::move(range.file)),
+        begin_(range.begin),
+        left_(range.end == 0 ? std::numeric_limits<std::uint64_t>::max() : range.end - range.begin),
+        stream_(file_, begin_),
         piece_(std::size_t{1} << 20, '\0'),
         archive_(archive_read_new(), &archive_read_free) {
     archive_read_support_filter_gzip(archive_.get());
@@ -49,8 +60,11 @@ class TarReader {
     if (archive_read_open(archive_.get(), this, nullptr, &TarReader::read_piece, nullptr) != ARCHIVE_OK) fail();
   }
 
-  /// Returns the next sample, or nothing at the archive's end. Throws Error(corrupt) naming file and member.
-  std::optional<TarSample> next() {
+  /// Tells whether samples can be found by where they begin. Once one was read.
+  bool compressed() const { return archive_filter_code(archive_.get(), 0) != ARCHIVE_FILTER_NONE; }
+  /// Returns the next sample, or nothing at the archive's end; without its members' content where that is not wanted. Throws
+  /// Error(corrupt) naming file and member.
+  std::optional<TarSample> next(bool with_content = true) {
     TarSample sample = std::move(begun_);
     begun_ = {};
     while (next_entry()) {
@@ -63,13 +77,16 @@ class TarReader {
       std::string extension(name.substr(dot + 1));
       std::transform(extension.begin(), extension.end(), extension.begin(),
                      [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-      std::string content = read_content(std::string(name));
+      const auto position = begin_ + static_cast<std::uint64_t>(archive_read_header_position(archive_.get()));
+      std::string content = with_content ? read_content(std::string(name)) : std::string();
       if (!sample.members.empty() && sample.key != key) {
         begun_.key = std::move(key);
         begun_.bytes = content.size();
+        begun_.begin = position;
         begun_.members.emplace(std::move(extension), std::move(content));
         return sample;
       }
+      if (sample.members.empty()) sample.begin = position;
       sample.key = std::move(key);
       sample.bytes += content.size();
       if (!sample.members.emplace(extension, std::move(content)).second) {
@@ -86,7 +103,10 @@ class TarReader {
     auto& reader = *static_cast<TarReader*>(self);
     try {
       *bytes = reader.piece_.data();
-      return static_cast<la_ssize_t>(reader.stream_.read(reader.piece_.data(), reader.piece_.size()));
+      const std::size_t got =
+          reader.stream_.read(reader.piece_.data(), std::min<std::uint64_t>(reader.piece_.size(), reader.left_));
+      reader.left_ -= got;
+      return static_cast<la_ssize_t>(got);
     } catch (...) {
       reader.failure_ = std::current_exception();
       return ARCHIVE_FATAL;
@@ -126,6 +146,8 @@ class TarReader {
   }
 
   std::string file_;
+  std::uint64_t begin_;
+  std::uint64_t left_;  ///< bytes of the range that were not read
   StoredStream stream_;
   std::string piece_;
   std::exception_ptr failure_;
@@ -147,12 +169,12 @@ std::shared_ptr<arrow::DataType> type_of_extension(std::string_view extension) {
 
 class TarPiece : public Piece {
  public:
-  TarPiece(std::string file, std::shared_ptr<arrow::Schema> schema, bool every_member, std::size_t piece_bytes)
-      : file_(std::make_shared<const std::string>(std::move(file))),
+  TarPiece(TarRange range, std::shared_ptr<arrow::Schema> schema, bool every_member, std::size_t piece_bytes)
+      : file_(std::make_shared<const std::string>(range.file)),
         schema_(std::move(schema)),
         every_member_(every_member),
         piece_bytes_(piece_bytes),
-        reader_(*file_) {}
+        reader_(std::move(range)) {}
 
   Block read() override {
     std::vector<TarSample> samples;
@@ -244,7 +266,7 @@ class TarSource : public Source {
     std::vector<std::string> names = options_.columns;
     if (names.empty()) {
       std::map<std::string, bool> seen;
-      TarReader reader(files_.front());
+      TarReader reader({files_.front()});
       for (std::size_t i = 0; i < kSamplesThatTellColumns; ++i) {
         const auto sample = reader.next();
         if (!sample) break;
@@ -263,10 +285,33 @@ class TarSource : public Source {
   std::unique_ptr<Piece> next() override {
     if (next_ == files_.size()) return nullptr;
     schema();
-    return std::make_unique<TarPiece>(files_[next_++], schema_, options_.columns.empty(), options_.piece_bytes);
+    return std::make_unique<TarPiece>(TarRange{files_[next_++]}, schema_, options_.columns.empty(),
+                                      options_.piece_bytes);
   }
   std::string describe() const override { return fmt::format("tar({} files)", files_.size()); }
   std::vector<std::string> files() const override { return files_; }
+  /// Samples of a compressed archive are found from its front alone; those of others some at a time.
+  std::vector<PiecePlace> places() override {
+    std::vector<PiecePlace> places;
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      TarReader reader({files_[i]});
+      PiecePlace place{.file = i};
+      while (const auto sample = reader.next(false)) {
+        if (!reader.compressed() && place.rows > 0 && sample->begin - place.begin >= options_.piece_bytes) {
+          place.end = sample->begin;
+          places.push_back(place);
+          place = {.file = i, .begin = sample->begin};
+        }
+        ++place.rows;
+      }
+      if (place.rows > 0) places.push_back(place);
+    }
+    return places;
+  }
+  std::unique_ptr<Piece> open(const PiecePlace& place) const override {
+    return std::make_unique<TarPiece>(TarRange{files_[place.file], place.begin, place.end}, schema_,
+                                      options_.columns.empty(), options_.piece_bytes);
+  }
 
  private:
   std::vector<std::string> files_;
