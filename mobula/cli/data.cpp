@@ -145,13 +145,15 @@ void add_data_command(CommandLine& line) {
                    ->required();
                add_reading_options(command, options);
              });
-  add_action(line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
-             "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json\n"
-             "  mobula data run pipeline.yaml --isolation process     # sink: {parquet: out/, resume: true, workers: 4}\n"
-             "  mobula data run pipeline.yaml --engine ray://HEAD:6379  # reads and writes on the nodes, with workers in the sink",
-             [](CLI::App& command, DataOptions& options) {
-               command.add_option("pipeline", options.input, "YAML file with source, steps, sink, memory")->required();
-             });
+  add_action(
+      line, group, DataOptions::Action::run, "run", "Run a pipeline: a source, steps, a sink",
+      "  mobula data run pipeline.yaml\n  mobula data run pipeline.yaml --memory 256MB --json\n"
+      "  mobula data run pipeline.yaml --isolation process     # sink: {parquet: out/, resume: true, workers: 4}\n"
+      "  mobula data run pipeline.yaml --engine ray://HEAD:6379  # reads and writes on the nodes, with workers in the "
+      "sink",
+      [](CLI::App& command, DataOptions& options) {
+        command.add_option("pipeline", options.input, "YAML file with source, steps, sink, memory")->required();
+      });
 }
 
 }  // namespace mobula::cli

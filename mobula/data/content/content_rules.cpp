@@ -8,9 +8,12 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
@@ -74,51 +77,35 @@ struct TextHash {
   };
 };
 
-class KeepContent : public OrderedStep {
+/// The rules that look at one text. Thread-safe.
+class TextRules {
  public:
-  KeepContent(ContentRules rules, std::shared_ptr<ContentReport> report, std::filesystem::path report_file)
-      : rules_(std::move(rules)), report_(std::move(report)), report_file_(std::move(report_file)) {
+  explicit TextRules(ContentRules rules) : rules_(std::move(rules)) {
     for (const std::string& pattern : rules_.matches) matches_.emplace_back(pattern);
     for (const std::string& pattern : rules_.not_matches) not_matches_.emplace_back(pattern);
     for (const std::string& word : rules_.banned) {
       if (word.empty()) throw_invalid("content rules: an empty banned word");
       banned_.emplace_back("(?<!\\w)\\Q" + word + "\\E(?!\\w)", PCRE2_CASELESS);
     }
-    if (rules_.near_duplicates > 0) near_.emplace(rules_.near_duplicates);
   }
 
-  std::string describe() const override { return fmt::format("keep_content({})", rules_.column); }
-  std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
-    column_ = input->GetFieldIndex(rules_.column);
-    if (column_ < 0) {
+  const ContentRules& rules() const { return rules_; }
+  std::string describe() const { return fmt::format("keep_content({})", rules_.column); }
+  /// Returns the position of the texts' column.
+  int find_column(const arrow::Schema& input) const {
+    const int column = input.GetFieldIndex(rules_.column);
+    if (column < 0) {
       throw Error(ErrorCode::invalid_argument, fmt::format("content rules: no column '{}'", rules_.column),
-                  suggest(rules_.column, input->field_names()));
+                  suggest(rules_.column, input.field_names()));
     }
-    if (input->field(column_)->type()->id() != arrow::Type::STRING) {
+    if (input.field(column)->type()->id() != arrow::Type::STRING) {
       throw_invalid(fmt::format("content rules: column '{}' is {}, not a text", rules_.column,
-                                input->field(column_)->type()->ToString()));
+                                input.field(column)->type()->ToString()));
     }
-    return input;
+    return column;
   }
-  bool apply(Block& block) override {
-    const auto column = block.batch->column(column_);
-    const auto& texts = static_cast<const arrow::StringArray&>(*column);
-    std::vector<std::uint32_t> rows;
-    for (std::int64_t row = 0; row < texts.length(); ++row) {
-      const std::string_view text = texts.IsNull(row) ? std::string_view() : texts.GetView(row);
-      const std::string reason = texts.IsNull(row) ? "null" : broken_rule(text);
-      report_->note(reason, reason.empty() ? "" : block.describe_row(row), text);
-      if (reason.empty()) rows.push_back(static_cast<std::uint32_t>(row));
-    }
-    block.pick(rows, describe());
-    return true;
-  }
-  void finish() override {
-    if (!report_file_.empty()) write_file_atomic(report_file_, report_->to_json().dump(1) + "\n");
-  }
-
- private:
-  std::string broken_rule(std::string_view text) {
+  /// Returns which rule a text breaks; empty: none.
+  std::string broken_by(std::string_view text) const {
     if (rules_.min_length > 0 || rules_.max_length > 0) {
       const std::int64_t length = code_points(text);
       if (length < rules_.min_length) return "too short";
@@ -138,18 +125,90 @@ class KeepContent : public OrderedStep {
       if (std::find(rules_.languages.begin(), rules_.languages.end(), language) == rules_.languages.end())
         return fmt::format("language: {}", language);
     }
-    if (rules_.exact_duplicates && !seen_.insert(TextHash(text)).second) return "exact duplicate";
+    return {};
+  }
+
+ private:
+  ContentRules rules_;
+  std::vector<Pattern> matches_;
+  std::vector<Pattern> not_matches_;
+  std::vector<Pattern> banned_;
+};
+
+/// Keeps the rows of a block for whose text `broken` returns no reason; nulls are none.
+template <class Broken>
+void keep_rows(Block& block, int column, const std::string& what, const Broken& broken) {
+  const auto array = block.batch->column(column);
+  const auto& texts = static_cast<const arrow::StringArray&>(*array);
+  std::vector<std::uint32_t> rows;
+  for (std::int64_t row = 0; row < texts.length(); ++row) {
+    const std::string_view text = texts.IsNull(row) ? std::string_view() : texts.GetView(row);
+    if (broken(row, text, texts.IsNull(row)).empty()) rows.push_back(static_cast<std::uint32_t>(row));
+  }
+  block.pick(rows, what);
+}
+
+/// Rules that look at no other text, in as many threads as there are.
+class KeepTexts : public BlockOperator {
+ public:
+  explicit KeepTexts(std::shared_ptr<const TextRules> rules) : rules_(std::move(rules)) {}
+  std::string describe() const override { return rules_->describe(); }
+  bool keeps_rows() const override { return false; }
+  std::optional<std::vector<std::string>> reads() const override { return std::vector{rules_->rules().column}; }
+  std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
+    column_ = rules_->find_column(*input);
+    return input;
+  }
+  void change(Block& block) const override {
+    keep_rows(block, column_, describe(), [this](std::int64_t, std::string_view text, bool null) {
+      return null ? std::string("null") : rules_->broken_by(text);
+    });
+  }
+
+ private:
+  std::shared_ptr<const TextRules> rules_;
+  int column_ = -1;
+};
+
+/// Rules that look at the texts before, or that are reported: one row after the other.
+class KeepContent : public OrderedStep {
+ public:
+  KeepContent(std::shared_ptr<const TextRules> rules, std::shared_ptr<ContentReport> report,
+              std::filesystem::path report_file)
+      : rules_(std::move(rules)), report_(std::move(report)), report_file_(std::move(report_file)) {
+    if (rules_->rules().near_duplicates > 0) near_.emplace(rules_->rules().near_duplicates);
+  }
+
+  std::string describe() const override { return rules_->describe(); }
+  std::shared_ptr<arrow::Schema> bind(const std::shared_ptr<arrow::Schema>& input) override {
+    column_ = rules_->find_column(*input);
+    return input;
+  }
+  bool apply(Block& block) override {
+    keep_rows(block, column_, describe(), [&](std::int64_t row, std::string_view text, bool null) {
+      std::string reason = null ? "null" : broken_by(text);
+      report_->note(reason, reason.empty() ? "" : block.describe_row(row), text);
+      return reason;
+    });
+    return true;
+  }
+  void finish() override {
+    if (!report_file_.empty()) write_file_atomic(report_file_, report_->to_json().dump(1) + "\n");
+  }
+
+ private:
+  std::string broken_by(std::string_view text) {
+    std::string reason = rules_->broken_by(text);
+    if (!reason.empty()) return reason;
+    if (rules_->rules().exact_duplicates && !seen_.insert(TextHash(text)).second) return "exact duplicate";
     if (near_ && !near_->add(minhash(text))) return "near duplicate";
     return {};
   }
 
-  ContentRules rules_;
+  std::shared_ptr<const TextRules> rules_;
   std::shared_ptr<ContentReport> report_;
   std::filesystem::path report_file_;
   int column_ = -1;
-  std::vector<Pattern> matches_;
-  std::vector<Pattern> not_matches_;
-  std::vector<Pattern> banned_;
   std::unordered_set<TextHash, TextHash::Hash> seen_;
   std::optional<MinHashIndex> near_;
 };
@@ -179,11 +238,17 @@ Json ContentReport::to_json() const {
 
 Dataset keep_content(const Dataset& dataset, const ContentRules& rules, std::shared_ptr<ContentReport> report,
                      const std::filesystem::path& report_file) {
-  if (report == nullptr) report = std::make_shared<ContentReport>();
-  const KeepContent tried(rules, report, report_file);  // what is wrong with the rules is said here, not when they run
-  return Dataset(std::make_shared<StageNode>(dataset.plan(), "keep_content", [rules, report, report_file] {
-    return std::make_unique<KeepContent>(rules, report, report_file);
-  }));
+  // What is wrong with the rules is said here, not when they run.
+  const auto text_rules = std::make_shared<const TextRules>(rules);
+  const auto make = [text_rules, report = report == nullptr ? std::make_shared<ContentReport>() : report, report_file] {
+    return std::make_unique<KeepContent>(text_rules, report, report_file);
+  };
+  make();
+  if (!rules.exact_duplicates && rules.near_duplicates <= 0 && report == nullptr && report_file.empty()) {
+    return Dataset(std::make_shared<OperatorNode>(
+        dataset.plan(), [text_rules](const PlanContext&) { return std::make_unique<KeepTexts>(text_rules); }));
+  }
+  return Dataset(std::make_shared<StageNode>(dataset.plan(), "keep_content", make));
 }
 
 }  // namespace mobula::data

@@ -10,6 +10,7 @@
 #include "mobula/base/random.hpp"
 #include "mobula/data/content/minhash.hpp"
 #include "mobula/data/describe.hpp"
+#include "mobula/data/plan/plan.hpp"
 #include "mobula/data/rows/typed_rows.hpp"
 
 namespace mobula::data {
@@ -26,6 +27,25 @@ std::vector<std::string> kept(const std::vector<Text>& texts, const ContentRules
     for (const Text& row : rows_of<Text>(batch)) result.push_back(row.text);
   }
   return result;
+}
+
+TEST(ContentRules, KeepTheSameTextsWhetherTheyAreReportedOrNot) {
+  std::vector<Text> texts;
+  Random random(5);
+  for (int i = 0; i < 5000; ++i) {
+    texts.push_back({fmt::format("{} the cat and the dog are here {}", std::string(random.below(40), 'a'), i)});
+    if (random.below(3) == 0) texts.back().text = fmt::format("das ist nicht der Hund und die Katze {}", i);
+  }
+  const ContentRules rules{
+      .min_length = 35, .max_length = 60, .not_matches = {"7$"}, .banned = {"42"}, .languages = {"en"}};
+  const auto alone = kept(texts, rules);
+  EXPECT_EQ(alone, kept(texts, rules, std::make_shared<ContentReport>()));
+  EXPECT_GT(alone.size(), 500U);
+  EXPECT_LT(alone.size(), 4500U);
+  // Rules that look at no other text need no other rows: workers can make parts of what they keep.
+  const auto rows = Dataset::from_batches({batch_of(texts)});
+  EXPECT_EQ(keep_content(rows, rules).plan()->holds_back(), "");
+  EXPECT_EQ(keep_content(rows, {.exact_duplicates = true}).plan()->holds_back(), "keep_content");
 }
 
 TEST(ContentRules, KeepWhatMeetsThemAndReportTheRest) {
