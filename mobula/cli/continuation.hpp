@@ -18,6 +18,8 @@ namespace mobula::cli {
 struct Answer {
   std::string text;
   std::vector<nn::TokenId> tokens;
+  std::vector<double> logprobs;                                        ///< of the tokens
+  std::vector<std::vector<std::pair<nn::TokenId, double>>> likeliest;  ///< beside each, where asked for
   nn::FinishReason finish = nn::FinishReason::none;
   std::string error;
   std::chrono::steady_clock::time_point start, end;
@@ -36,6 +38,8 @@ class Continuation {
     std::string piece;
     if (event.id >= 0) {
       answer.tokens.push_back(event.id);
+      answer.logprobs.push_back(event.logprob);
+      if (!event.top_logprobs.empty()) answer.likeliest.push_back(event.top_logprobs);
       if (decoder_) piece = stops_.push(decoder_->push(event.id));
     }
     if (event.finish != nn::FinishReason::none && !stops_.stopped()) {

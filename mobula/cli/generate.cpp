@@ -16,10 +16,15 @@ void add_generate_command(CommandLine& line) {
       "  mobula generate --model DIR --input prompts.jsonl --output answers.jsonl --top-p 0.9 --seed 7",
       [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_generate", *options, line.globals()); });
   command.add_option("--model", options->model, "Folder of a checkpoint, or a file NAME.gguf")->required();
-  command.add_option("--adapter", options->adapter, "Folder of an adapter in PEFT's format");
+  command
+      .add_option("--adapter", options->adapters,
+                  "Folder of an adapter in PEFT's format; several: NAME=DIR each, which lines of --input name")
+      ->allow_extra_args(false);
   command.add_option("--prompt", options->prompt, "Text to continue");
   command.add_option("--ids", options->ids, "Token ids to continue, separated by commas")->delimiter(',');
-  command.add_option("--input", options->input, "File of prompts, a JSON object {\"prompt\": ...} a line");
+  command.add_option(
+      "--input", options->input,
+      "File of prompts, a JSON object a line: \"prompt\" or \"ids\", and options of its own such as \"seed\"");
   command.add_option("--output", options->output, "File for the answers, a JSON object a line");
   command.add_option("--max-tokens", options->max_tokens, "Most tokens to write")->capture_default_str();
   command.add_option("--temperature", options->temperature, "0 takes the likeliest token")->capture_default_str();
@@ -40,6 +45,14 @@ void add_generate_command(CommandLine& line) {
       ->capture_default_str();
   command.add_option("--no-repeat-ngram", options->no_repeat_ngram, "Write no run of n tokens twice (0: off)")
       ->capture_default_str();
+  command
+      .add_option("--logit-bias", options->logit_bias, "ID=BIAS: added to a token's score; may be given several times")
+      ->allow_extra_args(false);
+  command.add_option("--n", options->num_answers, "Answers to each prompt; their seeds count up")
+      ->capture_default_str();
+  command.add_option("--best-of", options->best_of, "Draw so many answers and give the --n likeliest");
+  command.add_option("--logprobs", options->logprobs,
+                     "Give each token's logprob, and so many of the likeliest (--json)");
   command.add_option("--seed", options->seed, "Seed of the random numbers")->capture_default_str();
   command.add_option("--stop", options->stop, "Text that ends the answer; may be given several times")
       ->allow_extra_args(false);

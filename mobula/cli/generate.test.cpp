@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -133,6 +134,91 @@ TEST_F(Generate, AnswersAFileOfPromptsInOrder) {
   EXPECT_EQ(begin, text.size());
   write_file_atomic(input, "{\"prompt\":\"x\"}\n{\"promt\":\"y\"}\n");
   EXPECT_EQ(run(command("generate", {"--input", input.string()})).code, 2);
+}
+
+TEST_F(Generate, GivesEachLineItsOwnOptions) {
+  const auto input = folder_.path() / "in.jsonl";
+  const auto answers = [&](const std::string& lines, const std::vector<std::string>& options = {}) {
+    write_file_atomic(input, lines);
+    std::vector<std::string> arguments = {"--input", input.string(), "--temperature", "0", "--max-tokens", "2"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Output output = run(command("generate", arguments));
+    std::vector<Json> json;
+    for (std::size_t begin = 0; begin < output.text.size();) {
+      const std::size_t end = output.text.find('\n', begin);
+      json.push_back(parse_json(output.text.substr(begin, end - begin), "output"));
+      begin = end + 1;
+    }
+    return json;
+  };
+  const auto several = answers(R"({"prompt":"x","max_tokens":4,"label":7}
+{"ids":[98,99]}
+{"prompt":"y","logit_bias":{"98":5},"stop":null}
+{"prompt":"z","stop":["aa"]}
+)");
+  ASSERT_EQ(several.size(), 4u);
+  EXPECT_EQ(several[0]["text"], "aaaa");
+  EXPECT_EQ(several[1]["prompt"], Json::array({98, 99}));
+  EXPECT_EQ(several[1]["text"], "aa");
+  EXPECT_EQ(several[2]["text"], "bb");
+  EXPECT_EQ(several[3]["text"], "");
+  EXPECT_EQ(several[3]["finish_reason"], "stop");
+
+  const std::string warm = "{\"prompt\":\"x\",\"temperature\":2,\"max_tokens\":8,\"seed\":";
+  const auto drawn = answers(warm + "5}\n" + warm + "6}\n" + warm + "5}\n");
+  EXPECT_EQ(drawn[0]["tokens"], drawn[2]["tokens"]);
+  EXPECT_NE(drawn[0]["tokens"], drawn[1]["tokens"]);
+  // Seeds count up over the answers to one prompt.
+  const auto two = answers(warm + "5}\n", {"--n", "2"});
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(two[0]["tokens"], drawn[0]["tokens"]);
+  EXPECT_EQ(two[1]["tokens"], drawn[1]["tokens"]);
+  EXPECT_EQ(two[1]["index"], 1);
+
+  for (const char* wrong :
+       {R"({"prompt":"x","top_k":-1})", R"({"prompt":"x","temperature":"hot"})", R"({"prompt":"x","top_p":7})",
+        R"({"prompt":"x","stop":[1]})", R"({"prompt":"x","logit_bias":{"a":1}})", R"({"prompt":"x","adapter":"none"})",
+        R"({"ids":[1,300]})", R"({"ids":"1"})", R"({"prompt":1,"ids":[1]})"}) {
+    write_file_atomic(input, std::string(wrong) + "\n");
+    EXPECT_EQ(run(command("generate", {"--input", input.string()})).code, 2) << wrong;
+  }
+}
+
+TEST_F(Generate, GivesTheLikeliestOfSeveralAnswersAndLogprobs) {
+  const std::vector<std::string> options = {"--prompt",     "x", "--temperature", "1.5", "--seed", "3",
+                                            "--max-tokens", "3", "--logprobs",    "2",   "--json"};
+  const auto lines = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = options;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const std::string text = run(command("generate", arguments)).text;
+    std::vector<Json> json;
+    for (std::size_t begin = 0; begin < text.size(); begin = text.find('\n', begin) + 1)
+      json.push_back(parse_json(text.substr(begin, text.find('\n', begin) - begin), "output"));
+    return json;
+  };
+  const auto mean = [](const Json& answer) {
+    double sum = 0;
+    for (const Json& logprob : answer["logprobs"]) sum += logprob.get<double>();
+    return sum / static_cast<double>(answer["logprobs"].size());
+  };
+  const auto all = lines({"--n", "40"});
+  ASSERT_EQ(all.size(), 40u);
+  double best = -1e9;
+  for (const Json& answer : all) best = std::max(best, mean(answer));
+  const auto chosen = lines({"--best-of", "40"});
+  ASSERT_EQ(chosen.size(), 1u);
+  EXPECT_EQ(mean(chosen[0]), best);
+  ASSERT_EQ(chosen[0]["top_logprobs"].size(), 3u);
+  EXPECT_EQ(chosen[0]["top_logprobs"][0][0]["id"], 'a');
+  EXPECT_NEAR(chosen[0]["top_logprobs"][0][0]["logprob"].get<double>(), 1 - std::log(std::exp(1.0) + 255.0), 1e-5);
+  EXPECT_EQ(run(command("generate", {"--prompt", "x", "--logprobs", "1"})).code, 2);
+  EXPECT_EQ(run(command("generate", {"--prompt", "x", "--n", "3", "--best-of", "2"})).code, 2);
+  EXPECT_EQ(run(command("generate", {"--prompt", "x", "--n", "0"})).code, 2);
+  const Output plain = run(command(
+      "generate", {"--prompt", "x", "--temperature", "0", "--max-tokens", "2", "--n", "2", "--logit-bias", "98=9"}));
+  EXPECT_EQ(plain.text, "xbb\nxbb\n");
+  for (const char* wrong : {"98", "b=1", "98=x", "-1=2", "300=1"})
+    EXPECT_EQ(run(command("generate", {"--prompt", "x", "--logit-bias", wrong})).code, 2) << wrong;
 }
 
 TEST_F(Generate, WorksOnIdsWithoutATokenizer) {

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +14,7 @@
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/continuation.hpp"
 #include "mobula/cli/generate.hpp"
+#include "mobula/cli/generate_prompts.hpp"
 #include "mobula/cli/language_model.hpp"
 
 namespace mobula::cli {
@@ -23,160 +24,195 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxInFlight = 128;
 
-struct Prompt {
-  std::optional<std::string> text;  // absent where ids were given
-  std::vector<nn::TokenId> ids;
-};
-
-nn::SamplingOptions sampling_of(const GenerateOptions& o) {
-  nn::SamplingOptions sampling{.max_tokens = o.max_tokens,
-                               .temperature = o.temperature,
-                               .top_k = o.top_k,
-                               .top_p = o.top_p,
-                               .min_p = o.min_p,
-                               .typical_p = o.typical_p,
-                               .repetition_penalty = o.repetition_penalty,
-                               .presence_penalty = o.presence_penalty,
-                               .frequency_penalty = o.frequency_penalty,
-                               .no_repeat_ngram = o.no_repeat_ngram,
-                               .seed = o.seed,
-                               .ignore_eos = o.ignore_eos};
-  sampling.validate();
-  return sampling;
-}
-
-std::vector<Prompt> read_prompts(const GenerateOptions& options, const text::Tokenizer* tokenizer) {
-  const auto encode = [&](const std::string& text) {
-    if (tokenizer == nullptr) {
-      throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", options.model),
-                  "give token ids with --ids");
-    }
-    return Prompt{text, tokenizer->encode(text)};
-  };
-  if (!options.ids.empty()) return {{std::nullopt, {options.ids.begin(), options.ids.end()}}};
-  if (options.prompt) return {encode(*options.prompt)};
-  std::ifstream file(options.input);
-  if (!file) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", options.input));
-  std::vector<Prompt> prompts;
-  for (std::string line; std::getline(file, line);) {
-    const std::string place = fmt::format("{}:{}", options.input, prompts.size() + 1);
-    const Json json = parse_json(line, place);
-    if (!json.is_object() || !json.contains("prompt") || !json["prompt"].is_string()) {
-      throw_invalid(fmt::format("{}: expected an object with the string 'prompt'", place));
-    }
-    prompts.push_back(encode(json["prompt"].get<std::string>()));
-  }
-  return prompts;
-}
-
-Json to_json(const Prompt& prompt, const Answer& answer, bool has_text) {
+Json to_json(const Prompt& prompt, std::size_t index, const Answer& answer, const GenerateOptions& options,
+             bool has_text) {
   const double seconds = std::chrono::duration<double>(answer.end - answer.start).count();
-  return {{"prompt", prompt.text ? Json(*prompt.text) : Json(prompt.ids)},
-          {"text", has_text ? Json(answer.text) : Json(nullptr)},
-          {"tokens", answer.tokens},
-          {"finish_reason", nn::to_string(answer.finish)},
-          {"prompt_tokens", prompt.ids.size()},
-          {"completion_tokens", answer.tokens.size()},
-          {"seconds", seconds},
-          {"tokens_per_s", seconds > 0 ? static_cast<double>(answer.tokens.size()) / seconds : 0.0}};
+  Json json = {{"prompt", prompt.text ? Json(*prompt.text) : Json(prompt.ids)},
+               {"text", has_text ? Json(answer.text) : Json(nullptr)},
+               {"tokens", answer.tokens},
+               {"finish_reason", nn::to_string(answer.finish)},
+               {"prompt_tokens", prompt.ids.size()},
+               {"completion_tokens", answer.tokens.size()},
+               {"seconds", seconds},
+               {"tokens_per_s", seconds > 0 ? static_cast<double>(answer.tokens.size()) / seconds : 0.0}};
+  if (options.num_answers > 1) json["index"] = index;
+  if (options.logprobs) json["logprobs"] = answer.logprobs;
+  if (options.logprobs.value_or(0) > 0) {
+    Json& rows = json["top_logprobs"] = Json::array();
+    for (const auto& likeliest : answer.likeliest) {
+      Json& row = rows.emplace_back(Json::array());
+      for (const auto& [id, logprob] : likeliest) row.push_back({{"id", id}, {"logprob", logprob}});
+    }
+  }
+  return json;
 }
 
-void check_usage(const GenerateOptions& options) {
+void check_usage(const GenerateOptions& options, const GlobalOptions& globals) {
   if (options.prompt.has_value() + !options.ids.empty() + !options.input.empty() != 1) {
     throw_invalid("give one of --prompt, --ids and --input");
   }
+  if (options.num_answers < 1) throw_invalid("--n is 0, expected at least 1");
+  if (options.best_of > 0 && options.best_of < options.num_answers) {
+    throw_invalid(fmt::format("--best-of {} is less than --n {}", options.best_of, options.num_answers));
+  }
+  const bool writes_json = globals.json || !options.output.empty() || !options.input.empty();
+  if (options.logprobs && !writes_json) throw_invalid("--logprobs needs --json, which has a place for them");
 }
 
-// Runs all prompts, several at once, and calls `on_answer` in their order; `on_text` gets the first unfinished one's text
-// as it becomes certain.
-void answer_all(nn::GenerationEngine& engine, const std::shared_ptr<const text::Tokenizer>& tokenizer,
-                const std::vector<Prompt>& prompts, const GenerateOptions& options,
-                const std::function<void(const std::string&)>& on_text,
-                const std::function<void(std::size_t, const Answer&)>& on_answer) {
-  const InterruptGuard guard;
-  const nn::SamplingOptions sampling = sampling_of(options);
-  std::vector<std::unique_ptr<Continuation>> continuations(prompts.size());
-  std::size_t submitted = 0, done = 0;
-  while (done < prompts.size()) {
-    for (; submitted < prompts.size() && submitted < done + kMaxInFlight; ++submitted) {
-      auto& continuation = continuations[submitted];
-      continuation = std::make_unique<Continuation>(tokenizer, options.stop);
-      continuation->answer.start = Clock::now();
-      try {
-        engine.submit({.prompt = prompts[submitted].ids,
-                       .sampling = sampling,
-                       .adapter = options.adapter,
-                       .on_token = [&continuation](const nn::TokenEvent& event) { return continuation->take(event); }});
-      } catch (const Error& error) {
-        if (options.input.empty()) throw;
-        throw Error(error.code(), fmt::format("{}:{}: {}", options.input, submitted + 1, error.message()),
-                    error.hint());
+double mean_logprob(const Answer& answer) {
+  double sum = 0;
+  for (const double logprob : answer.logprobs) sum += logprob;
+  return answer.logprobs.empty() ? 0 : sum / static_cast<double>(answer.logprobs.size());
+}
+
+/// Gives pieces of text of the prompt whose answer is written first, where each has one answer.
+using TextHandler = std::function<void(const std::string&)>;
+/// Takes an answer: the prompt's index, and which of the prompt's answers it is.
+using AnswerHandler = std::function<void(std::size_t, std::size_t, const Answer&)>;
+
+/// Continues all prompts, several at once.
+class Generation {
+ public:
+  Generation(nn::GenerationEngine& engine, std::shared_ptr<const text::Tokenizer> tokenizer,
+             const std::vector<Prompt>& prompts, const GenerateOptions& options)
+      : engine_(engine),
+        tokenizer_(std::move(tokenizer)),
+        prompts_(prompts),
+        options_(options),
+        num_candidates_(std::max(options.num_answers, options.best_of)),
+        continuations_(prompts.size() * num_candidates_) {}
+
+  /// Calls the handlers in the prompts' order.
+  void run(const TextHandler& on_text, const AnswerHandler& on_answer) {
+    const InterruptGuard guard;
+    const std::size_t most_in_flight = std::max(kMaxInFlight, num_candidates_);
+    std::size_t submitted = 0, done = 0;  // candidates
+    while (done < continuations_.size()) {
+      while (submitted < continuations_.size() && submitted < done + most_in_flight) submit(submitted++);
+      engine_.step();
+      while (done < continuations_.size() && finish_prompt(done / num_candidates_, submitted, on_text, on_answer)) {
+        done += num_candidates_;
       }
+      InterruptGuard::check();
     }
-    engine.step();
-    while (done < submitted) {
-      Continuation& first = *continuations[done];
-      on_text(first.fresh);
-      first.fresh.clear();
-      if (first.answer.finish == nn::FinishReason::none) break;
-      if (first.answer.finish == nn::FinishReason::error) throw Error(ErrorCode::task_failed, first.answer.error);
-      on_answer(done, first.answer);
-      continuations[done++].reset();
-    }
-    InterruptGuard::check();
   }
+
+ private:
+  void submit(std::size_t candidate) {
+    const std::size_t number = candidate / num_candidates_;
+    const Prompt& prompt = prompts_[number];
+    auto& continuation = continuations_[candidate];
+    continuation = std::make_unique<Continuation>(tokenizer_, prompt.stop);
+    continuation->answer.start = Clock::now();
+    nn::SamplingOptions sampling = prompt.sampling;
+    sampling.seed += candidate % num_candidates_;
+    try {
+      engine_.submit({.prompt = prompt.ids,
+                      .sampling = std::move(sampling),
+                      .adapter = prompt.adapter,
+                      .on_token = [&continuation](const nn::TokenEvent& event) { return continuation->take(event); }});
+    } catch (const Error& error) {
+      if (options_.input.empty()) throw;
+      throw Error(error.code(), fmt::format("{}:{}: {}", options_.input, number + 1, error.message()), error.hint());
+    }
+  }
+
+  // Hands a prompt's answers over where all have come; else returns false.
+  bool finish_prompt(std::size_t number, std::size_t submitted, const TextHandler& on_text,
+                     const AnswerHandler& on_answer) {
+    const std::size_t begin = number * num_candidates_;
+    if (begin + num_candidates_ > submitted) return false;
+    std::vector<Continuation*> candidates;
+    for (std::size_t i = begin; i < begin + num_candidates_; ++i) candidates.push_back(continuations_[i].get());
+    if (num_candidates_ == 1) {
+      on_text(candidates[0]->fresh);
+      candidates[0]->fresh.clear();
+    }
+    for (const Continuation* candidate : candidates) {
+      if (candidate->answer.finish == nn::FinishReason::none) return false;
+      if (candidate->answer.finish == nn::FinishReason::error)
+        throw Error(ErrorCode::task_failed, candidate->answer.error);
+    }
+    if (num_candidates_ > options_.num_answers) {
+      std::ranges::stable_sort(candidates, std::ranges::greater(),
+                               [](const Continuation* c) { return mean_logprob(c->answer); });
+    }
+    for (std::size_t i = 0; i < options_.num_answers; ++i) on_answer(number, i, candidates[i]->answer);
+    for (std::size_t i = begin; i < begin + num_candidates_; ++i) continuations_[i].reset();
+    return true;
+  }
+
+  nn::GenerationEngine& engine_;
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+  const std::vector<Prompt>& prompts_;
+  const GenerateOptions& options_;
+  std::size_t num_candidates_;  // of each prompt
+  std::vector<std::unique_ptr<Continuation>> continuations_;
+};
+
+void answer_file(Generation& generation, const std::vector<Prompt>& prompts, const GenerateOptions& options,
+                 bool has_text) {
+  std::optional<AtomicFile> file;
+  if (!options.output.empty()) file.emplace(options.output);
+  Progress progress("generating", prompts.size());
+  generation.run([](const std::string&) {},
+                 [&](std::size_t number, std::size_t index, const Answer& answer) {
+                   const std::string line = to_line(to_json(prompts[number], index, answer, options, has_text)) + "\n";
+                   if (file) {
+                     file->write(line);
+                   } else {
+                     progress.clear();
+                     fmt::print("{}", line);
+                   }
+                   progress.update(number + 1);
+                 });
+  if (file) file->commit();
 }
 
 int run(const GenerateOptions& options, const GlobalOptions& globals) {
-  check_usage(options);
+  check_usage(options, globals);
   sampling_of(options);
-  const auto engine = load_engine(options.model, options.dtype, adapter_options(options.adapter));
+  nn::EngineOptions engine_options;
+  add_adapters(options.adapters, engine_options);
+  const auto engine = load_engine(options.model, options.dtype, std::move(engine_options));
   const auto tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   if (tokenizer == nullptr && !options.stop.empty()) throw_invalid("--stop needs a tokenizer, and the model has none");
-  const std::vector<Prompt> prompts = read_prompts(options, tokenizer.get());
-
+  const std::vector<Prompt> prompts = read_prompts(options, tokenizer.get(), engine->info().adapters);
+  Generation generation(*engine, tokenizer, prompts, options);
   if (!options.input.empty()) {
-    std::optional<AtomicFile> file;
-    if (!options.output.empty()) file.emplace(options.output);
-    Progress progress("generating", prompts.size());
-    answer_all(
-        *engine, tokenizer, prompts, options, [](const std::string&) {},
-        [&](std::size_t index, const Answer& answer) {
-          const std::string line = to_line(to_json(prompts[index], answer, tokenizer != nullptr)) + "\n";
-          if (file) {
-            file->write(line);
-          } else {
-            progress.clear();
-            fmt::print("{}", line);
-          }
-          progress.update(index + 1);
-        });
-    if (file) file->commit();
+    answer_file(generation, prompts, options, tokenizer != nullptr);
     return 0;
   }
 
   const Prompt& prompt = prompts.front();
-  const bool stream = !globals.json && options.output.empty();
-  if (stream && tokenizer != nullptr && engine->info().continues_prompt) {
-    fmt::print("{}", prompt.text ? *prompt.text : tokenizer->decode(prompt.ids));
-  }
+  const bool plain = !globals.json && options.output.empty();
+  const bool stream = plain && tokenizer != nullptr && options.num_answers == 1 && options.best_of <= 1;
+  const std::string shown_prompt = !plain || tokenizer == nullptr || !engine->info().continues_prompt ? ""
+                                   : prompt.text                                                      ? *prompt.text
+                                                 : tokenizer->decode(prompt.ids);
+  if (stream) fmt::print("{}", shown_prompt);
   const auto print_piece = [&](const std::string& piece) {
     if (!stream || piece.empty()) return;
     fmt::print("{}", piece);
     std::fflush(stdout);
   };
-  answer_all(*engine, tokenizer, prompts, options, print_piece, [&](std::size_t, const Answer& answer) {
-    const std::string line = to_line(to_json(prompt, answer, tokenizer != nullptr)) + "\n";
-    if (!options.output.empty()) {
-      write_file_atomic(options.output, line);
-    } else if (globals.json) {
-      fmt::print("{}", line);
+  std::string lines;
+  generation.run(print_piece, [&](std::size_t, std::size_t index, const Answer& answer) {
+    if (!plain) {
+      lines += to_line(to_json(prompt, index, answer, options, tokenizer != nullptr)) + "\n";
     } else if (tokenizer == nullptr) {
       fmt::print("{}\n", fmt::join(answer.tokens, ","));
-    } else {
+    } else if (stream) {
       fmt::print("\n");
+    } else {
+      fmt::print("{}{}\n", shown_prompt, answer.text);
     }
   });
+  if (!options.output.empty()) {
+    write_file_atomic(options.output, lines);
+  } else {
+    fmt::print("{}", lines);
+  }
   return 0;
 }
 

@@ -21,9 +21,9 @@ std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, cons
 std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
                                                   nn::EngineOptions options = {});
 
-/// Returns options of an engine whose requests may name the adapter in that folder by the folder's path; an empty one: no
-/// adapter.
-nn::EngineOptions adapter_options(const std::string& adapter);
+/// Adds the adapter in each folder to an engine's options: "NAME=DIR", or "DIR", whose name is the folder's path. Throws Error
+/// for what is no adapter, and for a name given twice.
+void add_adapters(const std::vector<std::string>& adapters, nn::EngineOptions& options);
 
 /// Loads the tokenizer of a checkpoint folder or a GGUF file, or returns null where it has none. Throws Error(invalid_argument) where it
 /// has ids that a model with `vocab_size` lacks.

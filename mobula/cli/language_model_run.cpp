@@ -78,9 +78,17 @@ std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, cons
   return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
 }
 
-nn::EngineOptions adapter_options(const std::string& adapter) {
-  if (adapter.empty()) return {};
-  return {.adapters = {{adapter, std::make_shared<const nn::Adapter>(nn::load_adapter(adapter))}}};
+void add_adapters(const std::vector<std::string>& adapters, nn::EngineOptions& options) {
+  for (const std::string& adapter : adapters) {
+    const auto equals = adapter.find('=');
+    const bool named = equals != std::string::npos && equals > 0 && !fs::exists(adapter);
+    std::string name = named ? adapter.substr(0, equals) : adapter;
+    for (const nn::EngineAdapter& other : options.adapters) {
+      if (other.name == name) throw_invalid(fmt::format("--adapter {}: the name is taken", name), "write NAME=DIR");
+    }
+    const std::string folder = named ? adapter.substr(equals + 1) : adapter;
+    options.adapters.push_back({std::move(name), std::make_shared<const nn::Adapter>(nn::load_adapter(folder))});
+  }
 }
 
 std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, std::size_t vocab_size) {

@@ -51,7 +51,10 @@ int run(const ScoreOptions& options, const GlobalOptions& globals) {
   if (!options.ids.empty() + options.text.has_value() + !options.input.empty() != 1) {
     throw_invalid("give one of --ids, --text and --input");
   }
-  auto engine = load_engine(options.model, options.dtype, adapter_options(options.adapter));
+  nn::EngineOptions engine_options;
+  if (!options.adapter.empty()) add_adapters({options.adapter}, engine_options);
+  const std::string adapter = options.adapter.empty() ? "" : engine_options.adapters[0].name;
+  auto engine = load_engine(options.model, options.dtype, std::move(engine_options));
   std::shared_ptr<const text::Tokenizer> tokenizer;
   if (options.text || !globals.json) tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   std::vector<std::vector<nn::TokenId>> rows;
@@ -79,7 +82,7 @@ int run(const ScoreOptions& options, const GlobalOptions& globals) {
       try {
         engine->submit({.prompt = rows[submitted],
                         .sampling = {.max_tokens = 0, .prompt_logprobs = true},
-                        .adapter = options.adapter,
+                        .adapter = adapter,
                         .on_token = [&result](const nn::TokenEvent& event) {
                           result = {event.prompt_logprobs, event.error, true};
                           return true;

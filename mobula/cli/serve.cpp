@@ -13,6 +13,7 @@ void add_serve_command(CommandLine& line) {
       line.add(nullptr, "serve", "Serve a language model over HTTP, as OpenAI's API does",
                "  mobula serve --model runs/quickstart/best\n"
                "  mobula serve --model DIR --host 0.0.0.0 --port 8080 --name tiny --api-key-file key.txt\n"
+               "  mobula serve --model DIR --adapter poet=adapters/poet --adapter adapters/clerk\n"
                "  curl localhost:8000/v1/completions -d '{\"model\": \"best\", \"prompt\": \"To be\"}'",
                [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_serve", *options, line.globals()); });
   command.add_option("--model", options->model, "Folder of a checkpoint")->required();
@@ -26,6 +27,12 @@ void add_serve_command(CommandLine& line) {
   command.add_option("--max-queue", options->max_queue, "Requests running and waiting; others get 503")
       ->capture_default_str();
   command.add_option("--cache", options->cache, "Memory for keys and values")->capture_default_str();
+  command
+      .add_option(
+          "--adapter", options->adapters,
+          "Adapter in PEFT's format, NAME=DIR or DIR, which requests take by its name as their model; may be given "
+          "several times")
+      ->allow_extra_args(false);
   command.add_option("--dtype", options->dtype, "fp32, bf16, int8 or int4 (default: the checkpoint's)");
   command.add_option("--http-threads", options->http_threads, "Threads for connections [one a processor, at most 4]");
   command.add_option("--drain-timeout", options->drain_timeout, "How long requests may still run after SIGTERM")

@@ -76,19 +76,27 @@ std::string read_api_key(const ServeOptions& options) {
   return key;
 }
 
-std::string model_id(const ServeOptions& options) {
-  if (!options.name.empty()) return options.name;
+std::string folder_name(const std::string& path) {
   // "best" and "last" are links: what the user wrote says more than where they lead.
-  fs::path folder = fs::absolute(options.model).lexically_normal();
+  fs::path folder = fs::absolute(path).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   return folder.filename().string();
+}
+
+std::string model_id(const ServeOptions& options) {
+  return options.name.empty() ? folder_name(options.model) : options.name;
 }
 
 serve::openai::ServedModel load_model(const ServeOptions& options) {
   nn::EngineOptions engine_options;
   engine_options.max_batch = options.max_concurrent;
   engine_options.cache_bytes = parse_size(options.cache);
-  auto engine = load_engine(options.model, options.dtype, engine_options);
+  std::vector<std::string> adapters = options.adapters;
+  for (std::string& adapter : adapters) {
+    if (fs::exists(adapter)) adapter = fmt::format("{}={}", folder_name(adapter), adapter);
+  }
+  add_adapters(adapters, engine_options);
+  auto engine = load_engine(options.model, options.dtype, std::move(engine_options));
   auto tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   if (tokenizer == nullptr) {
     throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", options.model),

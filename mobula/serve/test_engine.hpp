@@ -21,6 +21,7 @@ class TestEngine : public nn::GenerationEngine {
     std::size_t vocab_size = 256;
     std::size_t context = 128;
     nn::TokenId eos = 0;
+    std::vector<std::string> adapters;  ///< the i-th one counts as a seed that is i + 1 higher
   };
 
   explicit TestEngine(Options options);

@@ -1,5 +1,6 @@
 #include "mobula/serve/test_engine.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <stdexcept>
@@ -11,12 +12,20 @@
 namespace mobula::serve {
 
 TestEngine::TestEngine(Options options)
-    : info_{.family = "test", .vocab_size = options.vocab_size, .context = options.context, .eos_ids = {options.eos}} {}
+    : info_{.family = "test",
+            .vocab_size = options.vocab_size,
+            .context = options.context,
+            .eos_ids = {options.eos},
+            .adapters = std::move(options.adapters)} {}
 
 nn::GenerationEngine::RequestId TestEngine::submit(nn::GenerationRequest request) {
   for (const nn::TokenId id : request.prompt) {
     if (id < 0 || static_cast<std::size_t>(id) >= info_.vocab_size)
       throw_invalid("a prompt's id is outside the vocabulary");
+  }
+  const auto adapter = std::find(info_.adapters.begin(), info_.adapters.end(), request.adapter);
+  if (adapter != info_.adapters.end()) {
+    request.sampling.seed += static_cast<std::uint64_t>(adapter - info_.adapters.begin()) + 1;
   }
   const std::lock_guard lock(mutex_);
   queued_.push_back({next_, std::move(request)});

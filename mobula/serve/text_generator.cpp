@@ -76,6 +76,7 @@ TextGenerator::RequestId TextGenerator::submit(TextRequest request) {
     continuation->engine_id = engine_->submit(
         {.prompt = std::move(request.prompt),
          .sampling = std::move(request.sampling),
+         .adapter = std::move(request.adapter),
          .on_token = [this, continuation](const nn::TokenEvent& event) { return advance(*continuation, event); }});
   } catch (...) {
     const std::lock_guard lock(mutex_);

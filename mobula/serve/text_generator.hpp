@@ -50,6 +50,7 @@ struct TextRequest {
   /// `max_tokens` beyond the context's room are cut to it. 0 only scores the prompt.
   nn::SamplingOptions sampling;
   std::vector<std::string> stop;
+  std::string adapter;  ///< one of info().adapters; empty: the model as it is
   /// Called in order, on the engine's thread; must not block or throw.
   std::function<void(TextEvent)> on_event;
 };

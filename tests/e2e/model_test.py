@@ -92,8 +92,28 @@ class Model(ProgramTest):
         answer = self.mobula_json("generate", "--model", "base", "--adapter", "adapter", "--ids", "5,6", "--temperature", "0", "--max-tokens", "6")
         merged = self.mobula_json("generate", "--model", "merged", "--ids", "5,6", "--temperature", "0", "--max-tokens", "6")
         self.assertEqual(answer["tokens"], merged["tokens"])
+        self.check_several_adapters(answer["tokens"])
         self.fails("score", "--model", "base", "--adapter", "base", "--ids", "1,2", code=1, error="adapter_config.json")
         self.fails("model", "merge", "base", "--weights", "1", "--out", "x", code=2, error="--weights")
+
+    def check_several_adapters(self, tuned):
+        import peft
+        other = peft.get_peft_model(llama(), peft.LoraConfig(r=2, lora_alpha=4, use_dora=True, target_modules=["v_proj", "down_proj"])).eval()
+        with torch.no_grad():
+            for name, p in other.named_parameters():
+                if "lora_B" in name:
+                    p.copy_(torch.randn(p.shape) * 0.3)
+        other.save_pretrained(self.folder / "other")
+        alone = {"": self.mobula_json("generate", "--model", "base", "--ids", "5,6", "--temperature", "0", "--max-tokens", "6")["tokens"], "tuned": tuned,
+                 "other": self.mobula_json("generate", "--model", "base", "--adapter", "other", "--ids", "5,6", "--temperature", "0", "--max-tokens", "6")["tokens"]}
+        self.assertEqual(len({str(tokens) for tokens in alone.values()}), 3, alone)
+        order = ["tuned", "", "other", "tuned"]
+        (self.folder / "prompts.jsonl").write_text("".join(json.dumps({"ids": [5, 6], **({"adapter": name} if name else {})}) + "\n" for name in order))
+        lines = self.mobula("generate", "--model", "base", "--adapter", "tuned=adapter", "--adapter", "other=other", "--input", "prompts.jsonl",
+                            "--temperature", "0", "--max-tokens", "6").splitlines()
+        self.assertEqual([json.loads(line)["tokens"] for line in lines], [alone[name] for name in order])
+        self.fails("generate", "--model", "base", "--adapter", "tuned=adapter", "--adapter", "tuned=other", "--ids", "1", code=2, error="tuned: the name is taken")
+        self.fails("generate", "--model", "base", "--adapter", "adapter", "--adapter", "other", "--ids", "1", code=2, error="several adapters")
 
     def test_gguf_files_with_their_tokenizer(self):
         import gguf

@@ -41,6 +41,7 @@ void GenerationJob::start() {
           .prompt = prompt.ids,
           .sampling = options_.sampling,
           .stop = options_.stop,
+          .adapter = options_.adapter,
           .on_event = [self = shared_from_this(), i](TextEvent event) { self->receive(i, std::move(event)); }};
       request.sampling.seed = options_.seed + i;
       const auto id = generator_.submit(std::move(request));

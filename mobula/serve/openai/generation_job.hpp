@@ -28,6 +28,7 @@ struct JobOptions {
   std::vector<JobPrompt> prompts;
   nn::SamplingOptions sampling;
   std::vector<std::string> stop;
+  std::string adapter;             ///< empty: the model as it is
   std::uint64_t seed = 0;          ///< of the first continuation; each further one adds 1
   std::size_t num_choices = 1;     ///< answers for each prompt
   std::size_t num_candidates = 1;  ///< continuations for each prompt, of which the likeliest are answered

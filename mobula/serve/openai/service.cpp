@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -35,6 +36,9 @@ Service::Service(ServedModel model, ServiceOptions options)
       seeds_(std::random_device{}()) {
   if (model_.id.empty()) throw_invalid("serve: the model has no name", "give it one with --name");
   if (!model_.generator) throw_invalid("serve: no generator");
+  if (std::ranges::count(model_.generator->info().adapters, model_.id) > 0) {
+    throw_invalid(fmt::format("serve: the model and an adapter are both named '{}'", model_.id), "give another --name");
+  }
   SHA256(reinterpret_cast<const unsigned char*>(options_.api_key.data()), options_.api_key.size(), key_digest_.data());
 }
 
@@ -73,13 +77,16 @@ void Service::route(const std::shared_ptr<http::Exchange>& exchange, std::string
   if (request.path == kModels) {
     route_name = kModels;
     allow(request, "GET");
-    return answer({.body = to_line({{"object", "list"}, {"data", Json::array({model_object()})}})});
+    Json models = Json::array({model_object(model_.id)});
+    for (const std::string& adapter : model_.generator->info().adapters) models.push_back(model_object(adapter));
+    return answer({.body = to_line({{"object", "list"}, {"data", std::move(models)}})});
   }
   if (request.path.starts_with(fmt::format("{}/", kModels))) {
     route_name = "/v1/models/{id}";
     allow(request, "GET");
-    check_model(request.path.substr(kModels.size() + 1));
-    return answer({.body = to_line(model_object())});
+    const std::string id = request.path.substr(kModels.size() + 1);
+    adapter_of(id);
+    return answer({.body = to_line(model_object(id))});
   }
   if (request.path == kCompletions || request.path == kChat) {
     route_name = request.path;
@@ -105,18 +112,24 @@ void Service::check_key(const http::Request& request) const {
   }
 }
 
-void Service::check_model(const std::string& id) const {
-  if (id == model_.id) return;
-  throw ApiError(404, fmt::format("the model {} does not exist; this server has {}", quote(id), quote(model_.id)),
-                 "model", "model_not_found");
+std::string Service::adapter_of(const std::string& id) const {
+  if (id == model_.id) return {};
+  const std::vector<std::string>& adapters = model_.generator->info().adapters;
+  if (std::ranges::find(adapters, id) != adapters.end()) return id;
+  std::string known = quote(model_.id);
+  for (const std::string& name : adapters) known += ", " + quote(name);
+  throw ApiError(404, fmt::format("the model {} does not exist; this server has {}", quote(id), known), "model",
+                 "model_not_found");
 }
 
-Json Service::model_object() const {
-  return {{"id", model_.id},
-          {"object", "model"},
-          {"created", created_},
-          {"owned_by", "mobula"},
-          {"max_model_len", model_.generator->info().context}};
+Json Service::model_object(const std::string& id) const {
+  Json object = {{"id", id},
+                 {"object", "model"},
+                 {"created", created_},
+                 {"owned_by", "mobula"},
+                 {"max_model_len", model_.generator->info().context}};
+  if (id != model_.id) object["parent"] = model_.id;
+  return object;
 }
 
 http::Response Service::health() const {
@@ -175,12 +188,13 @@ std::uint64_t Service::draw_seed() {
 void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
   CompletionRequest request = parse_completion_request(exchange->request().body);
   GenerationParameters& parameters = request.parameters;
-  check_model(parameters.model);
+  std::string adapter = adapter_of(parameters.model);
   check_bias(parameters.sampling);
   const text::Tokenizer& tokenizer = model_.generator->tokenizer();
   const std::size_t vocab_size = model_.generator->info().vocab_size;
   JobOptions job{.sampling = parameters.sampling,
                  .stop = std::move(parameters.stop),
+                 .adapter = std::move(adapter),
                  .seed = parameters.seed ? *parameters.seed : draw_seed(),
                  .num_choices = parameters.num_choices,
                  .num_candidates = request.best_of,
@@ -206,14 +220,14 @@ void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
     check_prompt(one.ids.size(), "prompt", parameters.sampling.max_tokens);
     job.prompts.push_back(std::move(one));
   }
-  auto format = make_completion_format(model_.id, request.logprobs, parameters.sampling.logprobs);
+  auto format = make_completion_format(parameters.model, request.logprobs, parameters.sampling.logprobs);
   std::make_shared<GenerationJob>(exchange, *model_.generator, metrics_, std::move(format), std::move(job))->start();
 }
 
 void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
   ChatRequest request = parse_chat_request(exchange->request().body);
   GenerationParameters& parameters = request.parameters;
-  check_model(parameters.model);
+  std::string adapter = adapter_of(parameters.model);
   check_bias(parameters.sampling);
   if (!model_.render_chat) {
     throw ApiError(400, fmt::format("the model {} has no chat template; use {}", quote(model_.id), kCompletions),
@@ -224,6 +238,7 @@ void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
   check_prompt(prompt.ids.size(), "messages", parameters.sampling.max_tokens);
   JobOptions job{.sampling = parameters.sampling,
                  .stop = std::move(parameters.stop),
+                 .adapter = std::move(adapter),
                  .seed = parameters.seed ? *parameters.seed : draw_seed(),
                  .num_choices = parameters.num_choices,
                  .num_candidates = parameters.num_choices,
@@ -231,7 +246,7 @@ void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
                  .include_usage = parameters.include_usage,
                  .route = std::string(kChat)};
   job.prompts.push_back(std::move(prompt));
-  auto format = make_chat_format(model_.id, request.logprobs, parameters.sampling.logprobs);
+  auto format = make_chat_format(parameters.model, request.logprobs, parameters.sampling.logprobs);
   std::make_shared<GenerationJob>(exchange, *model_.generator, metrics_, std::move(format), std::move(job))->start();
 }
 

@@ -23,7 +23,7 @@
 
 namespace mobula::serve::openai {
 
-/// The model behind an API.
+/// The model behind an API. The adapters of its engine are models of the API, too, under their names.
 struct ServedModel {
   std::string id;
   std::shared_ptr<TextGenerator> generator;
@@ -57,8 +57,9 @@ class Service {
 
   void route(const std::shared_ptr<http::Exchange>& exchange, std::string& route_name);
   void check_key(const http::Request& request) const;
-  void check_model(const std::string& id) const;
-  Json model_object() const;
+  // Returns the adapter that stands under a model's id, nothing for the model itself; refuses other ids.
+  std::string adapter_of(const std::string& id) const;
+  Json model_object(const std::string& id) const;
   http::Response health() const;
   std::string metrics() const;
   void complete(const std::shared_ptr<http::Exchange>& exchange);

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 class ServiceTest : public testing::Test {
  protected:
   void start(ServiceOptions options = {}, TextGeneratorOptions generator_options = {}) {
-    auto engine = std::make_unique<TestEngine>();
+    auto engine = std::make_unique<TestEngine>(TestEngine::Options{.adapters = adapters_});
     engine_ = engine.get();
     generator_ = std::make_shared<TextGenerator>(std::move(engine), text::make_byte_tokenizer(), generator_options);
     options.server_status = [this] { return server_->status(); };
@@ -84,6 +84,7 @@ class ServiceTest : public testing::Test {
     return false;
   }
 
+  std::vector<std::string> adapters_;
   TestEngine* engine_ = nullptr;
   std::shared_ptr<TextGenerator> generator_;
   std::unique_ptr<Service> service_;
@@ -249,6 +250,28 @@ TEST_F(ServiceTest, ScoresAPromptAlone) {
   EXPECT_EQ(answer["choices"][0]["text"], "abc");
   EXPECT_EQ(answer["choices"][0]["logprobs"]["tokens"].size(), 3u);
   EXPECT_EQ(answer["usage"]["completion_tokens"], 0);
+}
+
+TEST_F(ServiceTest, ServesAdaptersAsModels) {
+  adapters_ = {"clerk", "poet"};
+  start();
+  const Json models = parse_json(exchange(TestClient::get("/v1/models")).body, "answer")["data"];
+  ASSERT_EQ(models.size(), 3u);
+  EXPECT_EQ(models[0]["id"], "tiny");
+  EXPECT_EQ(models[2]["id"], "poet");
+  EXPECT_EQ(models[2]["parent"], "tiny");
+  const auto ask = [&](const std::string& model, std::string_view path, std::string_view prompt) {
+    const TestResponse response =
+        post(path, fmt::format(R"({{"model":"{}",{},"max_tokens":3,"seed":0}})", model, prompt));
+    return parse_json(response.body, "answer");
+  };
+  const Json poem = ask("poet", "/v1/completions", R"("prompt":"abc")");
+  EXPECT_EQ(poem["model"], "poet");
+  EXPECT_EQ(poem["choices"][0]["text"], "cde");
+  EXPECT_EQ(ask("tiny", "/v1/completions", R"("prompt":"abc")")["choices"][0]["text"], "abc");
+  const Json chat = ask("clerk", "/v1/chat/completions", R"("messages":[{"role":"user","content":"abc"}])");
+  EXPECT_EQ(chat["choices"][0]["message"]["content"], "bcd");
+  EXPECT_EQ(ask("prophet", "/v1/completions", R"("prompt":"abc")")["error"]["code"], "model_not_found");
 }
 
 TEST_F(ServiceTest, AnswersTheLikeliestOfBestOf) {

@@ -1,0 +1,194 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <string_view>
+
+#include "mobula/base/error.hpp"
+#include "mobula/base/json.hpp"
+#include "mobula/cli/generate_prompts.hpp"
+
+namespace mobula::cli {
+namespace {
+
+constexpr std::size_t kMaxMembers = 4096;
+
+// Reads members of a line; `place` leads messages.
+class LineReader {
+ public:
+  LineReader(const Json& line, std::string place) : line_(line), place_(std::move(place)) {}
+
+  const Json* find(std::string_view key) const {
+    const auto found = line_.find(key);
+    return found == line_.end() || found->is_null() ? nullptr : &*found;
+  }
+  [[noreturn]] void refuse(std::string_view key, std::string_view expected) const {
+    throw_invalid(fmt::format("{}: '{}' must be {}, not {}", place_, key, expected, to_line(*find(key)).substr(0, 80)));
+  }
+
+  void read(std::string_view key, double& value) const {
+    if (const Json* member = find(key))
+      value = member->is_number() ? member->get<double>() : fail<double>(key, "a number");
+  }
+  void read(std::string_view key, bool& value) const {
+    if (const Json* member = find(key))
+      value = member->is_boolean() ? member->get<bool>() : fail<bool>(key, "true or false");
+  }
+  template <std::unsigned_integral T>
+  void read(std::string_view key, T& value) const {
+    if (const Json* member = find(key))
+      value = member->is_number_unsigned() ? member->get<T>() : fail<T>(key, "a whole number from 0 on");
+  }
+  void read(std::string_view key, std::string& value) const {
+    if (const Json* member = find(key))
+      value = member->is_string() ? member->get<std::string>() : fail<std::string>(key, "a string");
+  }
+  void read(std::string_view key, std::vector<std::string>& value) const {
+    const Json* member = find(key);
+    if (member == nullptr) return;
+    value.clear();
+    for (const Json& each : member->is_array() ? *member : Json::array({*member})) {
+      value.push_back(each.is_string() ? each.get<std::string>()
+                                       : fail<std::string>(key, "a string or an array of strings"));
+    }
+  }
+  void read(std::string_view key, std::vector<nn::TokenId>& value) const {
+    const Json* member = find(key);
+    if (member == nullptr) return;
+    if (!member->is_array()) refuse(key, "an array of token ids");
+    value.clear();
+    for (const Json& id : *member) {
+      const bool fits = id.is_number_unsigned() && id.get<std::uint64_t>() <= std::numeric_limits<nn::TokenId>::max();
+      value.push_back(fits ? id.get<nn::TokenId>() : fail<nn::TokenId>(key, "an array of token ids"));
+    }
+  }
+  void read_bias(std::string_view key, std::vector<std::pair<nn::TokenId, double>>& value) const {
+    const Json* member = find(key);
+    if (member == nullptr) return;
+    constexpr std::string_view kExpected = "an object of token ids and numbers";
+    if (!member->is_object()) refuse(key, kExpected);
+    value.clear();
+    for (const auto& [id, bias] : member->items()) {
+      value.emplace_back(token_id(id).value_or(-1), bias.is_number() ? bias.get<double>() : 0);
+      if (value.back().first < 0 || !bias.is_number()) refuse(key, kExpected);
+    }
+  }
+
+  static std::optional<nn::TokenId> token_id(std::string_view text) {
+    nn::TokenId id = -1;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (error != std::errc() || end != text.data() + text.size() || id < 0) return std::nullopt;
+    return id;
+  }
+
+ private:
+  template <class T>
+  T fail(std::string_view key, std::string_view expected) const {
+    refuse(key, expected);
+  }
+
+  const Json& line_;
+  std::string place_;
+};
+
+void read_options(const LineReader& line, Prompt& prompt) {
+  nn::SamplingOptions& sampling = prompt.sampling;
+  line.read("max_tokens", sampling.max_tokens);
+  line.read("temperature", sampling.temperature);
+  line.read("top_k", sampling.top_k);
+  line.read("top_p", sampling.top_p);
+  line.read("min_p", sampling.min_p);
+  line.read("typical_p", sampling.typical_p);
+  line.read("repetition_penalty", sampling.repetition_penalty);
+  line.read("presence_penalty", sampling.presence_penalty);
+  line.read("frequency_penalty", sampling.frequency_penalty);
+  line.read("no_repeat_ngram", sampling.no_repeat_ngram);
+  line.read("no_repeat_ngram_size", sampling.no_repeat_ngram);  // as mobula serve and transformers call it
+  line.read_bias("logit_bias", sampling.logit_bias);
+  line.read("seed", sampling.seed);
+  line.read("ignore_eos", sampling.ignore_eos);
+  line.read("stop", prompt.stop);
+  line.read("adapter", prompt.adapter);
+}
+
+std::vector<nn::TokenId> encode(const std::string& text, const text::Tokenizer* tokenizer, const std::string& model) {
+  if (tokenizer != nullptr) return tokenizer->encode(text);
+  throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", model), "give token ids with --ids");
+}
+
+}  // namespace
+
+nn::SamplingOptions sampling_of(const GenerateOptions& o) {
+  nn::SamplingOptions sampling{.max_tokens = o.max_tokens,
+                               .temperature = o.temperature,
+                               .top_k = o.top_k,
+                               .top_p = o.top_p,
+                               .min_p = o.min_p,
+                               .typical_p = o.typical_p,
+                               .repetition_penalty = o.repetition_penalty,
+                               .presence_penalty = o.presence_penalty,
+                               .frequency_penalty = o.frequency_penalty,
+                               .no_repeat_ngram = o.no_repeat_ngram,
+                               .seed = o.seed,
+                               .ignore_eos = o.ignore_eos,
+                               .logprobs = o.logprobs.value_or(0)};
+  for (const std::string& entry : o.logit_bias) {
+    const auto equals = entry.find('=');
+    const auto id = LineReader::token_id(std::string_view(entry).substr(0, equals));
+    double bias = 0;
+    const char* const end = entry.data() + entry.size();
+    const bool number = equals != std::string::npos && std::from_chars(entry.data() + equals + 1, end, bias) ==
+                                                           std::from_chars_result{end, std::errc()};
+    if (!id || !number) throw_invalid(fmt::format("--logit-bias {}: expected ID=BIAS, such as 50=-100", entry));
+    sampling.logit_bias.emplace_back(*id, bias);
+  }
+  sampling.validate();
+  return sampling;
+}
+
+std::vector<Prompt> read_prompts(const GenerateOptions& options, const text::Tokenizer* tokenizer,
+                                 const std::vector<std::string>& adapters) {
+  Prompt prompt{.text = options.prompt, .sampling = sampling_of(options), .stop = options.stop};
+  if (adapters.size() == 1) prompt.adapter = adapters[0];
+  if (options.input.empty()) {
+    if (adapters.size() > 1)
+      throw_invalid("there are several adapters", "lines of --input choose by \"adapter\": NAME");
+    prompt.ids = options.prompt ? encode(*options.prompt, tokenizer, options.model)
+                                : std::vector<nn::TokenId>(options.ids.begin(), options.ids.end());
+    return {std::move(prompt)};
+  }
+  std::ifstream file(options.input);
+  if (!file) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", options.input));
+  std::vector<Prompt> prompts;
+  for (std::string text; std::getline(file, text);) {
+    const std::string place = fmt::format("{}:{}", options.input, prompts.size() + 1);
+    const Json json = parse_json(text, place, {.max_members = kMaxMembers});
+    const bool has_text = json.is_object() && json.contains("prompt") && json["prompt"].is_string();
+    if (!has_text && !(json.is_object() && json.contains("ids") && !json.contains("prompt"))) {
+      throw_invalid(fmt::format("{}: expected an object with the string 'prompt' or the array 'ids'", place));
+    }
+    const LineReader line(json, place);
+    Prompt& one = prompts.emplace_back(prompt);
+    if (has_text) {
+      one.text = json["prompt"].get<std::string>();
+      one.ids = encode(*one.text, tokenizer, options.model);
+    } else {
+      line.read("ids", one.ids);
+    }
+    read_options(line, one);
+    try {
+      one.sampling.validate();
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("{}: {}", place, error.message()), error.hint());
+    }
+    if (!one.stop.empty() && tokenizer == nullptr) {
+      throw_invalid(fmt::format("{}: 'stop' needs a tokenizer, and the model has none", place));
+    }
+  }
+  return prompts;
+}
+
+}  // namespace mobula::cli
