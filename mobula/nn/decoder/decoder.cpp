@@ -76,6 +76,7 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
     }
   }
   fetch_vectors(model_);
+  if (options.quantize) read_once_.emplace();
   layout_ = {static_cast<std::int64_t>(model_.layers.size()), spec.num_kv_heads, spec.head_dim, KvType::fp32};
   for (const DecoderLayer& layer : model_.layers) {
     Layer made;
@@ -113,6 +114,7 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
   embedding_norm_ = make_norm(model_.embedding_norm);
   final_norm_ = make_norm(model_.final_norm);
   head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
+  read_once_.reset();
   model_.position_embedding = as_float(model_.position_embedding);
   model_.token_embedding = model_.token_embedding.detach().contiguous();
 }
@@ -134,6 +136,7 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
     const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
     if (quantize_to) {
       matrix.hold(quantize(weight, *quantize_to, pages_, kernels_), *quantize_to);
+      if (read_once_) read_once_->release(weight);
     } else {
       const bool half = weight.scalar_type() == at::kBFloat16;
       matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat).contiguous();

@@ -13,6 +13,7 @@
 #include "mobula/nn/decoder/aligned_buffer.hpp"
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 #include "mobula/nn/decoder/kv_cache.hpp"
+#include "mobula/nn/decoder/mapped_pages.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
 #include "mobula/nn/decoder/spec.hpp"
 #include "mobula/nn/decoder/thread_team.hpp"
@@ -133,8 +134,9 @@ class Decoder {
   static constexpr std::int64_t kRun = 32;  // outputs that are dealt out together
 
   DecoderModel model_;
-  std::unique_ptr<ThreadTeam> team_;  // from the first call of forward() on
-  HugePages pages_;                   // of what isn't mapped
+  std::unique_ptr<ThreadTeam> team_;      // from the first call of forward() on
+  HugePages pages_;                       // of what isn't mapped
+  std::optional<MappedPages> read_once_;  // while matrices are rounded
   const CpuKernels& kernels_;
   KvLayout layout_;
   std::vector<Layer> layers_;
