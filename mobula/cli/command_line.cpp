@@ -81,6 +81,19 @@ int report_usage(const CLI::App& root, const CLI::ParseError& error) {
   return kWrongUsage;
 }
 
+/// Refuses negative numbers where there are none: the parser would take them modulo 2^64.
+void refuse_negative_counts(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_type_name().find("UINT") == std::string::npos) continue;
+    option->check(CLI::Validator(
+        [](const std::string& text) {
+          return text.starts_with('-') ? fmt::format("{} is negative, expected a number from 0 on", text) : "";
+        },
+        ""));
+  }
+  for (CLI::App* child : app.get_subcommands({})) refuse_negative_counts(*child);
+}
+
 void set_environment(const char* name, const std::string& value) {
   if (!value.empty()) ::setenv(name, value.c_str(), 1);
 }
@@ -154,6 +167,7 @@ void CommandLine::apply_globals() const {
 }
 
 int CommandLine::run(int argc, char** argv) {
+  refuse_negative_counts(root_);
   try {
     root_.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -22,9 +22,9 @@ void add_generate_command(CommandLine& line) {
       ->allow_extra_args(false);
   command.add_option("--prompt", options->prompt, "Text to continue");
   command.add_option("--ids", options->ids, "Token ids to continue, separated by commas")->delimiter(',');
-  command.add_option(
-      "--input", options->input,
-      "File of prompts, a JSON object a line: \"prompt\" or \"ids\", and options of its own such as \"seed\"");
+  command.add_option("--input", options->input,
+                     "File of prompts (-: standard input), a JSON object a line: \"prompt\" or \"ids\", and options of "
+                     "its own such as \"seed\"");
   command.add_option("--output", options->output, "File for the answers, a JSON object a line");
   command.add_option("--max-tokens", options->max_tokens, "Most tokens to write")->capture_default_str();
   command.add_option("--temperature", options->temperature, "0 takes the likeliest token")->capture_default_str();

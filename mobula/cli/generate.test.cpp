@@ -106,6 +106,12 @@ TEST_F(Generate, GivesJsonWithCounts) {
   EXPECT_GT(json["seconds"].get<double>(), 0);
 }
 
+TEST_F(Generate, PrintsNothingOfAPromptThatIsRefused) {
+  const Output output = run(command("generate", {"--prompt", std::string(40, 'x')}));
+  EXPECT_EQ(output.code, 2);
+  EXPECT_EQ(output.text, "");
+}
+
 TEST_F(Generate, EndsBeforeAStopString) {
   const Output output = run(command("generate", {"--prompt", "b", "--temperature", "0", "--stop", "aa", "--json"}));
   const Json json = parse_json(output.text, "output");

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstdint>
 #include <fstream>
+#include <iostream>
 #include <limits>
 #include <string_view>
 
@@ -160,8 +161,11 @@ std::vector<Prompt> read_prompts(const GenerateOptions& options, const text::Tok
                                 : std::vector<nn::TokenId>(options.ids.begin(), options.ids.end());
     return {std::move(prompt)};
   }
-  std::ifstream file(options.input);
-  if (!file) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", options.input));
+  std::ifstream opened;
+  const bool standard = options.input == "-";
+  if (!standard) opened.open(options.input);
+  if (!opened) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", options.input));
+  std::istream& file = standard ? std::cin : opened;
   std::vector<Prompt> prompts;
   for (std::string text; std::getline(file, text);) {
     const std::string place = fmt::format("{}:{}", options.input, prompts.size() + 1);

@@ -190,11 +190,12 @@ int run(const GenerateOptions& options, const GlobalOptions& globals) {
   const std::string shown_prompt = !plain || tokenizer == nullptr || !engine->info().continues_prompt ? ""
                                    : prompt.text                                                      ? *prompt.text
                                                  : tokenizer->decode(prompt.ids);
-  if (stream) fmt::print("{}", shown_prompt);
+  bool opened = false;
   const auto print_piece = [&](const std::string& piece) {
-    if (!stream || piece.empty()) return;
-    fmt::print("{}", piece);
+    if (!stream || (opened && piece.empty())) return;
+    fmt::print("{}{}", opened ? "" : shown_prompt, piece);
     std::fflush(stdout);
+    opened = true;
   };
   std::string lines;
   generation.run(print_piece, [&](std::size_t, std::size_t index, const Answer& answer) {

@@ -32,7 +32,7 @@ std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, 
 /// Loads the chat templates of a checkpoint folder or a GGUF file. Throws Error naming the file.
 text::ModelChatTemplate load_model_chat_template(const std::string& model);
 
-/// Reads one JSON array of token ids a line. Throws Error naming the line.
+/// Reads one JSON array of token ids a line; "-" is standard input. Throws Error naming the line.
 std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path);
 
 /// While it lives, the first Ctrl-C (or SIGTERM) is only remembered; a second one ends the process.

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <iostream>
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
@@ -42,7 +44,12 @@ models::LoadOptions load_options(const std::string& dtype) {
 void check_model_path(const std::string& model) {
   if (is_gguf(model)) return;
   if (!fs::is_directory(model)) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model), kModelHint);
+    const bool may_be_on_hub = !fs::exists(model) && std::ranges::count(model, '/') == 1 && model.front() != '/' &&
+                               model.back() != '/' && model.front() != '.';
+    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", model),
+                may_be_on_hub
+                    ? fmt::format("'mobula hub pull {}' brings a model of that name, and prints its folder", model)
+                    : kModelHint);
   }
   if (!fs::exists(fs::path(model) / "config.json")) {
     throw Error(ErrorCode::not_found, fmt::format("{}: the folder holds no config.json", model), kModelHint);
@@ -117,8 +124,11 @@ text::ModelChatTemplate load_model_chat_template(const std::string& model) {
 }
 
 std::vector<std::vector<nn::TokenId>> read_id_lines(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", path.string()));
+  std::ifstream opened;
+  const bool standard = path == "-";
+  if (!standard) opened.open(path);
+  if (!opened) throw Error(ErrorCode::not_found, fmt::format("{}: can't be opened", path.string()));
+  std::istream& file = standard ? std::cin : opened;
   std::vector<std::vector<nn::TokenId>> rows;
   std::string line;
   while (std::getline(file, line)) {

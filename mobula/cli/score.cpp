@@ -19,7 +19,7 @@ void add_score_command(CommandLine& line) {
   score.add_option("--adapter", options->adapter, "Folder of an adapter in PEFT's format");
   score.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
   score.add_option("--text", options->text, "Text to score");
-  score.add_option("--input", options->input, "File with an array of token ids a line");
+  score.add_option("--input", options->input, "File with an array of token ids a line (-: standard input)");
   score.add_option("--dtype", options->dtype, "fp32, bf16, int8 or int4 (default: the checkpoint's)");
 }
 

@@ -88,6 +88,12 @@ class BadInput(ProgramTest):
         (self.folder / "model" / "config.json").write_text('{"model_type": "llama", ')
         self.fails("score", "--model", "model", "--ids", "1,2", code=1, error="model/config.json")
 
+    def test_standard_input_and_names_of_the_hub(self):
+        lines = self.mobula("generate", "--model", "model", "--input", "-", "--max-tokens", "2", input='{"ids": [1, 2]}\n{"ids": [3]}\n').splitlines()
+        self.assertEqual([json.loads(line)["prompt"] for line in lines], [[1, 2], [3]])
+        self.assertEqual(len(self.mobula("score", "--model", "model", "--input", "-", "--json", input="[1, 2]\n[3]\n").splitlines()), 2)
+        self.fails("generate", "--model", "org/name", "--ids", "1", code=1, error="org/name: no such folder", hint="mobula hub pull org/name")
+
     def test_ids_and_lengths(self):
         for command in ("score", "logits", "generate"):
             self.fails(command, "--model", "model", "--ids", "1,31", code=2, error="31")

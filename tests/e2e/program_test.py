@@ -37,6 +37,8 @@ class Program(ProgramTest):
         self.fails("tokenizer", "trian", code=2, error="mobula tokenizer: unknown command 'trian'", hint="'mobula tokenizer train'")
         self.fails("model", "zzz", code=2, error="mobula model: unknown command 'zzz'", hint="known: info, convert, quantize, merge, diff")
         self.fails("hub", code=2, error="mobula hub: a command is missing", hint="known: pull, ls, rm")
+        self.fails("generate", "--model", "x", "--prompt", "y", "--max-tokens", "-5", code=2, error="--max-tokens: -5 is negative")
+        self.fails("serve", "--model", "x", "--port", "-1", code=2, error="--port: -1 is negative")
         self.fails("quickstart", "--workers", "0", code=2, error="--workers is 0, expected at least 1")
 
     def test_completion_scripts_are_valid_shell(self):
