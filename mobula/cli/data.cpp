@@ -8,6 +8,20 @@
 namespace mobula::cli {
 namespace {
 
+void add_seed(CLI::App& command, DataOptions& options) {
+  command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
+}
+
+void add_writing_options(CLI::App& command, DataOptions& options) {
+  command.add_option("--to", options.to, "format of the output (default: by extension)");
+  command.add_option(
+      "--compression", options.compression,
+      "of Parquet: snappy (default), zstd, gzip, lz4, brotli, none; of CSV, JSONL, text and tar: gzip, bz2, "
+      "xz, zstd (default: by the name, such as out.jsonl.gz)");
+  command.add_option("--nan", options.nan, "`null`: write NaN and infinities to JSONL as null");
+  command.add_flag("--overwrite", options.overwrite, "replace an output folder that exists");
+}
+
 void add_reading_options(CLI::App& command, DataOptions& options) {
   command.add_option(
       "--from", options.from,
@@ -52,13 +66,10 @@ void add_data_command(CommandLine& line) {
              "  mobula data convert in.parquet out/ --to mds --compression zstd\n"
              "  mobula data convert app.db out.parquet --query 'SELECT id, text FROM posts'",
              [](CLI::App& command, DataOptions& options) {
-               command.add_option("input", options.input, "file to read")->required();
+               command.add_option("input", options.input, "file, folder or pattern")->required();
                command.add_option("output", options.output, "file or folder to write; it appears when it is whole")
                    ->required();
-               command.add_option("--to", options.to, "format of the output (default: by extension)");
-               command.add_option("--nan", options.nan, "`null`: write NaN and infinities to JSONL as null");
-               command.add_option("--compression", options.compression,
-                                  "of Parquet: snappy, zstd, gzip, lz4, brotli, none");
+               add_writing_options(command, options);
                add_reading_options(command, options);
              });
   add_action(line, group, DataOptions::Action::head, "head", "Print the first rows",
@@ -84,18 +95,26 @@ void add_data_command(CommandLine& line) {
   const auto add_conversion = [](CLI::App& command, DataOptions& options) {
     command.add_option("input", options.input, "file, folder or pattern")->required();
     command.add_option("output", options.output, "file to write; it appears when it is whole")->required();
-    command.add_option("--to", options.to, "format of the output (default: by extension)");
-    command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
+    add_writing_options(command, options);
     add_reading_options(command, options);
   };
   add_action(line, group, DataOptions::Action::sample, "sample", "Write a part of the rows, drawn at random",
              "  mobula data sample in.parquet out.parquet --fraction 0.01 --seed 7",
              [&](CLI::App& command, DataOptions& options) {
                command.add_option("--fraction", options.fraction, "of the rows, between 0 and 1 (default 0.1)");
+               add_seed(command, options);
                add_conversion(command, options);
              });
   add_action(line, group, DataOptions::Action::shuffle, "shuffle", "Write the rows in a random order",
-             "  mobula data shuffle in.jsonl out.jsonl --seed 7 --memory 256MB", add_conversion);
+             "  mobula data shuffle in.jsonl out.jsonl --seed 7 --memory 256MB\n"
+             "  mobula data shuffle in.jsonl.gz out.parquet --window 100000",
+             [&](CLI::App& command, DataOptions& options) {
+               command.add_option(
+                   "--window", options.window,
+                   "mix only rows among so many that follow each other, in one pass (default: all rows)");
+               add_seed(command, options);
+               add_conversion(command, options);
+             });
   add_action(line, group, DataOptions::Action::split, "split", "Write a train and a test part",
              "  mobula data split in.csv --train train.csv --test test.csv --fraction 0.2 --stratify tag",
              [](CLI::App& command, DataOptions& options) {
@@ -104,7 +123,8 @@ void add_data_command(CommandLine& line) {
                command.add_option("--test", options.test, "file of the test part")->required();
                command.add_option("--fraction", options.fraction, "of the rows that are the test part (default 0.1)");
                command.add_option("--stratify", options.stratify, "column of whose every value both parts get a share");
-               command.add_option("--seed", options.seed, "fixes what is drawn (default 0)");
+               add_writing_options(command, options);
+               add_seed(command, options);
                add_reading_options(command, options);
              });
   add_action(line, group, DataOptions::Action::dedup, "dedup", "Write the rows whose text was not there before",
@@ -123,8 +143,9 @@ void add_data_command(CommandLine& line) {
                command.add_option("--column", options.column, "texts (default: text)");
                command.add_option("--into", options.into, "the column that is made (default: tokens)");
                command.add_option("--max-length", options.max_length, "cut off what is longer, in tokens");
-               command.add_flag("!--no-special-tokens", options.special_tokens,
-                                "leave out those that the tokenizer adds");
+               command.add_flag_callback(
+                   "--no-special-tokens", [&options] { options.special_tokens = false; },
+                   "leave out those that the tokenizer adds");
                add_conversion(command, options);
              });
   add_action(line, group, DataOptions::Action::diff, "diff", "Compare two versions of a dataset",

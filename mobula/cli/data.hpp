@@ -14,11 +14,11 @@ struct DataOptions {
   std::string output;  ///< convert
   std::string from;    ///< input's format; empty: by extension
   std::string to;
-  std::string types;  ///< "a=string,b=int64"
-  std::string infer;  ///< "all", a size such as "1MB", or empty
-  std::string nan;    ///< "null" or empty
-  std::string compression = "snappy";
-  std::string columns;  ///< "a,b"
+  std::string types;        ///< "a=string,b=int64"
+  std::string infer;        ///< "all", a size such as "1MB", or empty
+  std::string nan;          ///< "null" or empty
+  std::string compression;  ///< empty: the format's own
+  std::string columns;      ///< "a,b"
   std::string delimiter = ",";
   std::string query;          ///< SQLite, databases: a table or a SELECT
   std::string driver;         ///< databases: the ADBC driver
@@ -27,6 +27,7 @@ struct DataOptions {
   std::int64_t rows = 10;     ///< head
   double fraction = 0.1;      ///< sample; split: of the test part
   std::uint64_t seed = 0;
+  std::int64_t window = 0;          ///< shuffle: rows that are mixed; 0: all
   std::string stratify;             ///< split: a column
   std::string column = "text";      ///< dedup
   double near = 0;                  ///< dedup: similarity of near duplicates; 0: exact ones only
@@ -41,7 +42,7 @@ struct DataOptions {
   std::string figures;              ///< slices: columns, "a,b"
   std::string order;                ///< MDS: "key=value,..." in the words of mosaicml-streaming
   std::string exclude;              ///< patterns of files that are left out, "a*,b*"
-  bool overwrite = false;
+  bool overwrite = false;           ///< of a folder
 };
 
 }  // namespace mobula::cli

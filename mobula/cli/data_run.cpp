@@ -159,41 +159,27 @@ class LiveView {
   std::size_t num_drawn_ = 0;
 };
 
-void convert(const DataOptions& options, const GlobalOptions& globals) {
+/// Writes a dataset to a file, or to a folder where the path ends in '/' or the format is one of folders.
+void write_result(const data::Dataset& dataset, const std::string& output, const DataOptions& options,
+                  const GlobalOptions& globals) {
   if (!options.nan.empty() && options.nan != "null")
     throw_invalid(fmt::format("--nan '{}': only `null` is known", options.nan));
   data::WriteOptions write;
   write.compression = options.compression;
   write.nan_as_null = !options.nan.empty();
   write.durable = true;
-  std::string format = options.to.empty() ? data::format_of_path(options.output) : options.to;
-  if (format.empty())
-    throw_invalid(fmt::format("{}: its extension tells no format", options.output),
-                  fmt::format("pass --to {}", fmt::join(data::writable_formats(), ", ")));
-  const auto start = Clock::now();
-  const auto input = open_input(options);
-  const bool folder = data::format_named(format).whole_folder || options.output.ends_with('/');
-  const auto result = folder ? input.write(options.output, format, write, run_options(globals))
-                             : input.write_file(options.output, format, write, run_options(globals));
-  print_result(result, options.output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
-}
-
-/// Writes a dataset to a file, with the figures of the run.
-void write_result(const data::Dataset& dataset, const std::string& output, const DataOptions& options,
-                  const GlobalOptions& globals) {
+  write.overwrite = options.overwrite;
   const std::string format = options.to.empty() ? data::format_of_path(output) : options.to;
-  if (format.empty()) {
+  if (format.empty())
     throw_invalid(fmt::format("{}: its extension tells no format", output),
-                  "pass --to csv, jsonl, text, parquet or ipc, or name a file with one of their extensions");
-  }
-  data::WriteOptions write;
-  write.durable = true;
+                  fmt::format("pass --to {}", fmt::join(data::writable_formats(), ", ")));
   data::RunOptions run = run_options(globals);
   const auto start = Clock::now();
   data::RunResult result;
   {
     const LiveView view(run, globals);
-    result = dataset.write_file(output, format, write, run);
+    const bool folder = data::format_named(format).whole_folder || output.ends_with('/');
+    result = folder ? dataset.write(output, format, write, run) : dataset.write_file(output, format, write, run);
   }
   print_result(result, output, std::chrono::duration<double>(Clock::now() - start).count(), globals);
 }
@@ -360,7 +346,7 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
   know_text_models();
   switch (options.action) {
     case DataOptions::Action::convert:
-      convert(options, globals);
+      write_result(open_input(options), options.output, options, globals);
       break;
     case DataOptions::Action::head:
       head(options, globals);
@@ -378,7 +364,7 @@ extern "C" int mobula_run_data(const void* options_pointer, const void* globals_
       write_result(open_input(options).sample(options.fraction, options.seed), options.output, options, globals);
       break;
     case DataOptions::Action::shuffle:
-      write_result(open_input(options).random_shuffle(options.seed), options.output, options, globals);
+      write_result(open_input(options).random_shuffle(options.seed, options.window), options.output, options, globals);
       break;
     case DataOptions::Action::split:
       split(options, globals);

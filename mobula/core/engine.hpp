@@ -39,7 +39,7 @@ struct RuntimeOptions {
   double num_gpus = 0;
   std::map<std::string, double> resources;  ///< custom resources, by name
   Labels labels;                            ///< of this node, beside its host's name ("host")
-  std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of the machine's
+  std::uint64_t memory = 0;                 ///< bytes of shared memory for objects; 0: half of memory_limit()
   std::filesystem::path spill_dir;          ///< folder for objects that the memory has no room for; empty: none spill
   std::uint64_t spill_quota = 0;            ///< bytes of disk they may take; 0: half of what is free there at the start
   std::filesystem::path timeline;           ///< file for a record of every call, written at the end; empty: none

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sched.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 
 #include "mobula/base/files.hpp"
 #include "mobula/base/log.hpp"
+#include "mobula/base/memory_limit.hpp"
 #include "mobula/base/nearest.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/base/subprocess.hpp"
@@ -182,11 +182,7 @@ void Runtime::start() {
   options_.validate();
   refuse_duplicate_functions();
   if (options_.num_cpus == 0) options_.num_cpus = usable_processors();
-  if (options_.memory == 0) {
-    struct sysinfo machine {};
-    sysinfo(&machine);
-    options_.memory = static_cast<std::uint64_t>(machine.totalram) * machine.mem_unit / 2;
-  }
+  if (options_.memory == 0) options_.memory = memory_limit() / 2;
   Runtime* none = nullptr;
   if (!current_runtime.compare_exchange_strong(none, this)) {
     throw Error(ErrorCode::already_exists, "this process has a Runtime already",

@@ -28,6 +28,7 @@
 #include "mobula/data/shards/sample_order.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/sources/open_source.hpp"
+#include "mobula/data/storage/compression.hpp"
 #include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
@@ -94,7 +95,7 @@ Dataset Dataset::read(const std::vector<std::string>& paths, std::string format,
   if (!options.types.empty() && !info.takes_types) {
     throw_invalid(fmt::format("types are of no use: {} files carry theirs", format));
   }
-  if (fs::path(paths.front()).extension() == ".tsv") options.delimiter = '\t';
+  if (without_compression(paths.front()).ends_with(".tsv")) options.delimiter = '\t';
   return Dataset(std::make_shared<SourceNode>([paths, format, options](const PlanContext& context) {
     ReadOptions own = options;
     own.exclude.insert(own.exclude.end(), context.excluded.begin(), context.excluded.end());
@@ -122,6 +123,13 @@ Dataset Dataset::from_batches(std::vector<RecordBatchPointer> batches) {
   }
   return Dataset(
       std::make_shared<SourceNode>([schema, blocks](const PlanContext&) { return open_blocks(schema, blocks); }));
+}
+
+Dataset Dataset::generate(std::function<GenerateBatch()> make, GenerateOptions options) {
+  return Dataset(
+      std::make_shared<SourceNode>([make = std::move(make), options = std::move(options)](const PlanContext&) {
+        return open_generator(options.name, make(), options.schema);
+      }));
 }
 
 Dataset Dataset::exclude(std::vector<std::string> patterns) const {
@@ -280,7 +288,9 @@ Dataset Dataset::union_with(std::vector<Dataset> others) const {
   return Dataset(std::make_shared<UnionNode>(std::move(inputs)));
 }
 
-Dataset Dataset::random_shuffle(std::uint64_t seed) const {
+Dataset Dataset::random_shuffle(std::uint64_t seed, std::int64_t window) const {
+  if (window < 0) throw_invalid(fmt::format("random_shuffle: a window of {} rows", window));
+  if (window > 0) return Dataset(std::make_shared<WindowShuffleNode>(plan_, seed, window));
   return Dataset(std::make_shared<BarrierNode>(
       plan_, [seed](const PlanContext& context) { return shuffle_barrier(seed, context); }, "random_shuffle", true));
 }
@@ -361,7 +371,7 @@ RunResult Dataset::write(const std::string& path, std::string format, const Writ
 RunResult Dataset::write_file(const std::string& path, const std::string& format, const WriteOptions& write,
                               const RunOptions& options) const {
   WriteOptions file_options = write;
-  if (fs::path(path).extension() == ".tsv") file_options.delimiter = '\t';
+  if (without_compression(path).ends_with(".tsv")) file_options.delimiter = '\t';
   const auto sink = file_sink(path, format, file_options);
   return run_into(*sink, options);
 }

@@ -6,7 +6,7 @@
 ///         .with({{"s", "upper(s)"}, {"x", "x * 2"}})
 ///         .write("out/", "parquet");
 ///
-/// A dataset is lazy: nothing is read before write(), count(), take() or for_each(). Rows keep the order of their
+/// A dataset is lazy: nothing is read before write(), count(), collect() or for_each(). Rows keep the order of their
 /// source. Memory stays within RunOptions::memory, whatever the input's size; what sorts, shuffles and joins spills to disk.
 #pragma once
 
@@ -36,10 +36,12 @@ class Sink;
 
 /// How a dataset runs.
 struct RunOptions {
-  std::uint64_t memory = std::uint64_t{256} << 20;  ///< aimed at for the whole process, libraries included
-  std::uint64_t disk = std::uint64_t{64} << 30;     ///< that spilled rows may take; more is Error(resource)
-  std::filesystem::path spill_directory;            ///< empty: the system's temporary folder
-  int num_threads = 0;                              ///< 0: one a core
+  /// Aimed at for the whole process, libraries included. 0: a quarter of what the process may use (memory_limit()), but no
+  /// less than 256 MB.
+  std::uint64_t memory = 0;
+  std::uint64_t disk = std::uint64_t{64} << 30;  ///< that spilled rows may take; more is Error(resource)
+  std::filesystem::path spill_directory;         ///< empty: the system's temporary folder
+  int num_threads = 0;                           ///< 0: one a core
   bool ordered = true;             ///< false: rows may come out as they are ready, unless an operator needs their order
   std::string token_column;        ///< whose lists the manifest counts as tokens; empty: none
   std::filesystem::path manifest;  ///< gets {"rows", "skipped", "sources": RunResult::manifest}, whole; empty: nothing
@@ -84,6 +86,15 @@ using FailRow = std::function<void(std::int64_t row, const std::exception& error
 /// Changes a batch of any number of rows, and says which of them it failed on; those it leaves out.
 using RowsFunction = std::function<RecordBatchPointer(const RecordBatchPointer&, const FailRow&)>;
 
+/// Makes the next batch of a source; null at its end.
+using GenerateBatch = std::function<RecordBatchPointer()>;
+
+/// Options of Dataset::generate.
+struct GenerateOptions {
+  std::string name = "generator";         ///< in statistics and errors
+  std::shared_ptr<arrow::Schema> schema;  ///< of all batches; null: the first one tells it, and there must be one
+};
+
 /// An aggregate of groupby(): sum, mean, min, max, count, count_distinct, stddev, first. Nulls are left out.
 struct Aggregate {
   std::string function;
@@ -106,6 +117,9 @@ class Dataset {
   static Dataset range(std::int64_t rows);
   /// Holds batches of one schema.
   static Dataset from_batches(std::vector<RecordBatchPointer> batches);
+  /// Takes batches from a function of the program as the run wants them; `make` is called once a run, and its function by one
+  /// thread at a time. What it throws ends the run. Rows are the same in every run only if the function sees to it.
+  static Dataset generate(std::function<GenerateBatch()> make, GenerateOptions options = {});
 
   /// Leaves out files of the sources: patterns of a path or of a file's name, or folders. They are not opened.
   Dataset exclude(std::vector<std::string> patterns) const;
@@ -148,7 +162,9 @@ class Dataset {
   Dataset union_with(std::vector<Dataset> others) const;
 
   /// Shuffles all rows. The order depends on the seed and the rows' number alone, whatever memory and threads there are.
-  Dataset random_shuffle(std::uint64_t seed) const;
+  /// `window`: only rows among so many that follow each other are mixed, while they go by: nothing waits for the last row, and
+  /// memory holds some windows. 0: all rows.
+  Dataset random_shuffle(std::uint64_t seed, std::int64_t window = 0) const;
   /// Sorts; rows of equal keys keep their order, nulls and NaN come last.
   Dataset sort(std::vector<SortKey> keys) const;
   /// Gives one row a key: the key columns, then the aggregates.

@@ -11,6 +11,8 @@
 #include <set>
 
 #include "mobula/base/files.hpp"
+#include "mobula/base/json.hpp"
+#include "mobula/base/memory_limit.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/base/testing/refusal.hpp"
 #include "mobula/data/describe.hpp"
@@ -303,6 +305,183 @@ TEST_F(DatasetTest, ReadsFilesOfOneFolderInOrderAndRefusesMixedColumns) {
   write("in/c.csv", "");
   EXPECT_NE(refusal_with_hint([&] { Dataset::read(path("in"), "csv").count(); }).find("c.csv: empty"),
             std::string::npos);
+}
+
+TEST_F(DatasetTest, ShufflesWithinWindowsTheSameWhateverThreadsAndBlocks) {
+  const auto shuffled = [](std::int64_t rows, std::int64_t window, int threads, std::int64_t blocks) {
+    RunOptions options;
+    options.num_threads = threads;
+    Dataset input = Dataset::range(rows);
+    if (blocks > 0) input = input.repartition(blocks);
+    return integers(input.random_shuffle(5, window).collect(options));
+  };
+  const auto values = shuffled(1003, 100, 1, 0);
+  ASSERT_EQ(values.size(), 1003u);
+  bool moved = false;
+  for (std::size_t window = 0; window * 100 < values.size(); ++window) {
+    const auto begin = static_cast<std::ptrdiff_t>(window * 100);
+    const auto end = std::min<std::ptrdiff_t>(begin + 100, 1003);
+    std::vector<std::int64_t> own(values.begin() + begin, values.begin() + end);
+    moved = moved || !std::is_sorted(own.begin(), own.end());
+    std::sort(own.begin(), own.end());
+    for (std::size_t i = 0; i < own.size(); ++i) ASSERT_EQ(own[i], begin + static_cast<std::int64_t>(i));
+  }
+  EXPECT_TRUE(moved);
+  EXPECT_NE(std::vector<std::int64_t>(values.begin(), values.begin() + 100),
+            std::vector<std::int64_t>(integers(Dataset::range(100).random_shuffle(5).collect())));
+  for (const int threads : {1, 5}) {
+    for (const std::int64_t blocks : {0, 7, 250}) EXPECT_EQ(shuffled(1003, 100, threads, blocks), values);
+  }
+  // The second window's order is another one.
+  std::vector<std::int64_t> first(values.begin(), values.begin() + 100);
+  for (std::int64_t& value : first) value += 100;
+  EXPECT_NE(first, std::vector<std::int64_t>(values.begin() + 100, values.begin() + 200));
+  EXPECT_NE(refusal([] { Dataset::range(3).random_shuffle(1, -1); }).find("a window of -1 rows"), std::string::npos);
+}
+
+TEST_F(DatasetTest, NamesRowsBehindAWindowedShuffle) {
+  std::string text = "n\n";
+  for (int i = 0; i < 50; ++i) text += i == 41 ? "oops\n" : fmt::format("{}\n", i);
+  ReadOptions options;
+  options.types = {{"n", "string"}};
+  const auto rows = Dataset::read(write("a.csv", text), "", options).random_shuffle(2, 10);
+  const std::string why = refusal([&] { rows.with({{"m", "cast(n, 'int64')"}}).count({.row_origins = true}); });
+  EXPECT_NE(why.find("a.csv: row 42: with"), std::string::npos) << why;
+}
+
+RecordBatchPointer counted(std::int64_t begin, std::int64_t rows) {
+  return Dataset::range(begin + rows).filter(fmt::format("id >= {}", begin)).repartition(rows + 1).collect().front();
+}
+
+TEST_F(DatasetTest, TakesRowsFromAFunctionOfTheProgram) {
+  int runs = 0;
+  const Dataset rows = Dataset::generate([&runs] {
+    ++runs;
+    return [made = std::int64_t{0}]() mutable -> RecordBatchPointer {
+      if (made == 1000) return nullptr;
+      made += 10;
+      return counted(made - 10, 10);
+    };
+  });
+  RunOptions options;
+  options.num_threads = 3;
+  EXPECT_EQ(integers(rows.filter("id % 2 == 0").collect(options)).size(), 500u);
+  const auto values = integers(rows.collect(options));
+  ASSERT_EQ(values.size(), 1000u);
+  EXPECT_TRUE(std::is_sorted(values.begin(), values.end()));
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(integers(rows.limit(15).collect()).size(), 15u);
+  EXPECT_EQ(integers(rows.random_shuffle(1).collect(small_memory())).size(), 1000u);
+}
+
+TEST_F(DatasetTest, TellsWhatIsWrongWithAFunctionThatMakesRows) {
+  const auto failing = [](std::function<RecordBatchPointer(int)> batch, GenerateOptions options = {}) {
+    const auto rows = Dataset::generate(
+        [batch = std::move(batch)] { return [batch, number = 0]() mutable { return batch(number++); }; },
+        std::move(options));
+    return refusal([&] { rows.count(); });
+  };
+  const auto throws = failing([](int number) -> RecordBatchPointer {
+    if (number == 2) throw std::runtime_error("the socket closed");
+    return counted(0, 5);
+  });
+  EXPECT_NE(throws.find("generator: batch 3, behind row 10: the socket closed"), std::string::npos) << throws;
+  const auto nothing = failing([](int) -> RecordBatchPointer { return nullptr; }, {.name = "sensor"});
+  EXPECT_NE(nothing.find("sensor: no batch tells the columns"), std::string::npos) << nothing;
+  const auto other = failing([](int number) -> RecordBatchPointer {
+    return number == 0 ? counted(0, 5) : Dataset::range(4).rename({{"id", "n"}}).collect().front();
+  });
+  EXPECT_NE(other.find("generator: batch 2 has other columns (n: int64"), std::string::npos) << other;
+  EXPECT_EQ(failing([](int) -> RecordBatchPointer { return nullptr; }, {.schema = counted(0, 1)->schema()}),
+            "accepted");
+  const auto rows = Dataset::generate(
+      [] { return [number = 0]() mutable { return number++ < 3 ? counted(number * 5, 5) : nullptr; }; });
+  const std::string bad = refusal([&] { rows.with({{"m", "1 / cast(if(id == 12, 'x', '1'), 'int64')"}}).count(); });
+  EXPECT_NE(bad.find("generator: row 8: with"), std::string::npos) << bad;
+}
+
+TEST_F(DatasetTest, FindsFilesInAnyFoldersOfAPattern) {
+  for (const char* name : {"in/a.csv", "in/x/b.csv", "in/x/y/c.csv", "in/x/.hidden/d.csv", "in/x/y/c.txt"}) {
+    fs::create_directories(fs::path(path(name)).parent_path());
+    write(name, "n\n1\n");
+  }
+  const auto rows = [this](const std::string& pattern) { return Dataset::read(path(pattern), "csv").count().rows; };
+  EXPECT_EQ(rows("in/**/*.csv"), 3);
+  EXPECT_EQ(rows("in/x/**/*.csv"), 2);
+  EXPECT_EQ(rows("**/y/*.csv"), 1);
+  EXPECT_EQ(rows("in/**/y/**/c.*sv"), 1);
+  EXPECT_EQ(rows("in/*/*.csv"), 1);
+  EXPECT_NE(refusal([&] { rows("in/**/*.tsv"); }).find("no file matches"), std::string::npos);
+}
+
+TEST_F(DatasetTest, ReadsAFoldersFilesOfTheFirstEndingThatIsThere) {
+  fs::create_directories(path("in"));
+  write("in/config.json", "[1]");
+  write("in/a.ndjson", "{\"n\": 1}\n");
+  EXPECT_EQ(Dataset::read(path("in"), "jsonl").count().rows, 1);
+  write("in/b.jsonl", "{\"n\": 1}\n{\"n\": 2}\n");
+  EXPECT_EQ(Dataset::read(path("in"), "jsonl").count().rows, 2);
+  const std::string why = refusal([&] { Dataset::read(write("one.json", "[\n{\"n\": 1}\n]\n")).count(); });
+  EXPECT_NE(why.find("one.json: row 1: not valid JSON"), std::string::npos) << why;
+}
+
+TEST_F(DatasetTest, ReadsAndWritesCompressedText) {
+  std::string text = "n,s\n";
+  for (int i = 0; i < 5000; ++i) text += fmt::format("{},text {}\n", i, i % 7);
+  ReadOptions small;
+  small.piece_bytes = 1000;
+  const Dataset rows = Dataset::read(write("a.csv", text), "", small);
+  const auto expected = integers(rows.collect());
+  for (const char* name : {"a.csv.gz", "a.csv.zst", "a.csv.bz2", "a.csv.xz", "a.jsonl.gz", "a.tsv.zst"}) {
+    rows.write(path(name));
+    EXPECT_LT(fs::file_size(path(name)), text.size() * 2 / 3) << name;
+    RunOptions threads;
+    threads.num_threads = 4;
+    EXPECT_EQ(integers(Dataset::read(path(name), "", small).collect(threads)), expected) << name;
+  }
+  WriteOptions zipped;
+  zipped.compression = "gzip";
+  zipped.part_bytes = 20000;
+  rows.write(path("out/"), "jsonl", zipped);
+  EXPECT_TRUE(fs::exists(path("out/part-00001.jsonl.gz")));
+  EXPECT_EQ(integers(Dataset::read(path("out"), "jsonl").collect()), expected);
+  // A row is found where it stands in the text; a resumed run reads pieces by their place.
+  const std::string bad = refusal([&] {
+    Dataset::read(path("a.csv.gz"), "", small).with({{"m", "cast(if(n == 4321, s, '1'), 'int64')"}}).count();
+  });
+  EXPECT_NE(bad.find("a.csv.gz: row 4322: with"), std::string::npos) << bad;
+  WriteOptions parts;
+  parts.resume = true;
+  parts.part_rows = 700;
+  Dataset::read(path("a.csv.gz"), "", small).write(path("parts/"), "parquet", parts);
+  EXPECT_EQ(integers(Dataset::read(path("parts"), "parquet").collect()), expected);
+}
+
+TEST_F(DatasetTest, RefusesCompressionThatDoesNotGoWithAName) {
+  const Dataset rows = Dataset::range(10);
+  const auto why = [&](const std::string& name, const std::string& compression) {
+    WriteOptions options;
+    options.compression = compression;
+    const std::string text = refusal([&] { rows.write(path(name), "", options); });
+    EXPECT_FALSE(fs::exists(path(name)));
+    return text;
+  };
+  EXPECT_NE(why("a.csv", "gzip").find("a.csv: compression gzip does not go with this name"), std::string::npos);
+  EXPECT_NE(why("a.csv.gz", "zstd").find("compression zstd does not go with this name"), std::string::npos);
+  EXPECT_NE(why("a.csv.gz", "none").find("compression none does not go with this name"), std::string::npos);
+  EXPECT_NE(why("a.jsonl", "gzp").find("unknown compression 'gzp'"), std::string::npos);
+  EXPECT_NE(why("a.parquet.gz", "").find("parquet files are not compressed as a whole"), std::string::npos);
+  EXPECT_NE(refusal([&] { Dataset::read(path("a.parquet.zst")); }).find("not compressed as a whole"),
+            std::string::npos);
+}
+
+TEST_F(DatasetTest, TakesAShareOfTheMachinesMemoryUnlessTold) {
+  WriteOptions parts;
+  parts.resume = true;
+  Dataset::range(10).sort({{"id", true}}).write(path("out/"), "parquet", parts);
+  const Json identity = parse_json(read_file(path("out/_parts.json"), 1 << 20), "_parts.json");
+  const std::uint64_t share = std::max(memory_limit() / 4, std::uint64_t{256} << 20);
+  EXPECT_EQ(identity.at("memory"), share - (std::uint64_t{96} << 20));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/data/storage/compression.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 #include "mobula/data/storage/storage.hpp"
 
@@ -26,12 +27,12 @@ std::vector<std::string> names_where(bool FormatInfo::*able) {
 
 const std::vector<FormatInfo>& formats() {
   static const std::vector<FormatInfo> table = {
-      {.name = "csv", .extensions = {".csv", ".tsv"}, .takes_types = true},
-      {.name = "jsonl", .extensions = {".jsonl", ".ndjson"}, .takes_types = true},
-      {.name = "text", .extensions = {".txt", ".text"}},
+      {.name = "csv", .extensions = {".csv", ".tsv"}, .takes_types = true, .compressed = true},
+      {.name = "jsonl", .extensions = {".jsonl", ".ndjson", ".json"}, .takes_types = true, .compressed = true},
+      {.name = "text", .extensions = {".txt", ".text"}, .compressed = true},
       {.name = "parquet", .extensions = {".parquet", ".pq"}},
       {.name = "ipc", .extensions = {".arrow", ".arrows", ".ipc", ".feather"}},
-      {.name = "tar", .extensions = {".tar"}},
+      {.name = "tar", .extensions = {".tar", ".tgz"}, .compressed = true},
       {.name = "mds", .extensions = {}, .whole_folder = true},
       {.name = "hf", .extensions = {}, .writes = false, .whole_folder = true},
       {.name = "delta", .extensions = {}, .writes = false, .whole_folder = true},
@@ -63,11 +64,16 @@ std::string format_of_path(const std::string& path) {
     if (path.starts_with(scheme)) return "database";
   }
   const fs::path file(without_query(path));
-  std::string extension = file.extension().string();
+  const fs::path content(without_compression(file.native()));
+  std::string extension = content.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const FormatInfo& format : formats()) {
     if (std::find(format.extensions.begin(), format.extensions.end(), extension) != format.extensions.end()) {
+      if (content != file && !format.compressed) {
+        throw_invalid(fmt::format("{}: {} files are not compressed as a whole", path, format.name),
+                      "decompress it first");
+      }
       return format.name;
     }
   }

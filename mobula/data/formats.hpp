@@ -9,11 +9,12 @@ namespace mobula::data {
 /// What a format's name stands for.
 struct FormatInfo {
   std::string name;                     ///< in pipelines, on the command line
-  std::vector<std::string> extensions;  ///< that tell it; the first is searched for in folders; empty: any file
+  std::vector<std::string> extensions;  ///< that tell it; in folders, the first that is there; empty: any file
   bool reads = true;
   bool writes = true;
   bool takes_types = false;   ///< columns have no types of their own: ReadOptions::types and infer_* count
   bool whole_folder = false;  ///< a folder is one dataset, with files of its own that tell what is in it
+  bool compressed = false;    ///< files may be compressed as a whole, which a further extension tells: rows.jsonl.gz
 };
 
 /// Returns all formats.

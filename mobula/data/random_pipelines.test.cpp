@@ -228,9 +228,10 @@ class RandomPipelineTest : public ::testing::Test {
       case 9: {
         if (!ordered) order_by_all(made);
         const std::uint64_t seed = random.below(100);
-        note(fmt::format("random_shuffle({})", seed));
-        dataset = dataset.random_shuffle(seed);
-        rows = pick(rows, Dataset::range(static_cast<std::int64_t>(rows.size())).random_shuffle(seed));
+        const auto window = static_cast<std::int64_t>(random.below(2) == 0 ? 0 : 1 + random.below(20));
+        note(fmt::format("random_shuffle({}, {})", seed, window));
+        dataset = dataset.random_shuffle(seed, window);
+        rows = pick(rows, Dataset::range(static_cast<std::int64_t>(rows.size())).random_shuffle(seed, window));
         return;
       }
       case 10: {

@@ -69,6 +69,7 @@ std::shared_ptr<arrow::Array> change_case(const std::shared_ptr<arrow::Array>& a
                                                      {validity(*array), offsets, changed}, array->null_count()));
     }
   }
+  initialize_arrow();
   return take(arrow::compute::CallFunction(upper ? "utf8_upper" : "utf8_lower", {array}), upper ? "upper" : "lower")
       .make_array();
 }
@@ -86,6 +87,7 @@ std::shared_ptr<arrow::Array> count_code_points(const std::shared_ptr<arrow::Arr
                                                      {validity(*array), std::move(counts)}, array->null_count()));
     }
   }
+  initialize_arrow();
   const auto counts = take(arrow::compute::CallFunction("utf8_length", {array}), "length");
   return take(arrow::compute::Cast(counts, arrow::int64()), "length").make_array();
 }

@@ -234,6 +234,7 @@ TEST_F(PartRuns, GoOnBehindStepsThatNeedOtherRows) {
   };
   check("sort", rows.sort({{"id", true}}).with({{"twice", "id * 2"}}));
   check("shuffle", rows.random_shuffle(1).stage());
+  check("windows", rows.random_shuffle(1, 70).with({{"twice", "id * 2"}}));
   check("limit", rows.limit(456).filter("id >= 0"));
   check("sample", rows.sample(0.7, 3));
   check("union", rows.union_with({Dataset::range(30)}));

@@ -343,9 +343,10 @@ class PipelineReader {
          }},
         {"random_shuffle",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
-           r.check_keys(v, "random_shuffle", {"seed"});
+           r.check_keys(v, "random_shuffle", {"seed", "window"});
+           const std::int64_t window = v["window"] ? r.integer(v["window"], "random_shuffle.window") : 0;
            return d.random_shuffle(
-               static_cast<std::uint64_t>(v["seed"] ? r.integer(v["seed"], "random_shuffle.seed") : 0));
+               static_cast<std::uint64_t>(v["seed"] ? r.integer(v["seed"], "random_shuffle.seed") : 0), window);
          }},
         {"sample",
          [](const PipelineReader& r, const Dataset& d, const YAML::Node& v) {
@@ -513,7 +514,11 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin) {
     }
     if (const YAML::Node node = sink["part_size"])
       pipeline.write.part_bytes = static_cast<std::int64_t>(parse_size(reader.text(node, "sink.part_size")));
-    if (const YAML::Node node = sink["delimiter"]) pipeline.write.delimiter = reader.text(node, "sink.delimiter").at(0);
+    if (const YAML::Node node = sink["delimiter"]) {
+      const std::string delimiter = reader.text(node, "sink.delimiter");
+      if (delimiter.size() != 1) reader.fail(node, "sink.delimiter: one byte is expected");
+      pipeline.write.delimiter = delimiter[0];
+    }
   }
   if (const YAML::Node node = root["on_error"]) {
     reader.check_keys(node, "on_error", {"skip", "dead_letter"});

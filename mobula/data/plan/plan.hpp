@@ -210,6 +210,23 @@ class RepartitionNode : public PlanNode {
   std::int64_t rows_;
 };
 
+/// The rows mixed within windows of so many that follow each other.
+class WindowShuffleNode : public PlanNode {
+ public:
+  WindowShuffleNode(std::shared_ptr<const PlanNode> input, std::uint64_t seed, std::int64_t window)
+      : input_(std::move(input)), seed_(seed), window_(window) {}
+  Stretch prepare(PlanContext& context) const override;
+  std::string holds_back() const override { return "random_shuffle"; }
+  void open_sources(PlanContext& context, std::vector<std::unique_ptr<Source>>& sources) const override {
+    input_->open_sources(context, sources);
+  }
+
+ private:
+  std::shared_ptr<const PlanNode> input_;
+  std::uint64_t seed_;
+  std::int64_t window_;
+};
+
 /// The rows of two nodes side by side.
 class ZipNode : public PlanNode {
  public:

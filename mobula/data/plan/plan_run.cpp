@@ -1,10 +1,12 @@
 #include "mobula/data/plan/plan_run.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <utility>
 
 #include "mobula/base/files.hpp"
+#include "mobula/base/memory_limit.hpp"
 #include "mobula/data/plan/row_tracks.hpp"
 
 namespace mobula::data {
@@ -13,7 +15,9 @@ PlanContext context_of(const RunOptions& options) {
   PlanContext context;
   // Code, libraries and blocks under way take their share of the process before operators that hold rows may.
   constexpr std::uint64_t kShare = std::uint64_t{96} << 20;
-  context.memory = options.memory > 2 * kShare ? options.memory - kShare : options.memory / 2;
+  const std::uint64_t memory =
+      options.memory > 0 ? options.memory : std::max(memory_limit() / 4, std::uint64_t{256} << 20);
+  context.memory = memory > 2 * kShare ? memory - kShare : memory / 2;
   context.disk = options.disk;
   context.spill_directory = options.spill_directory;
   context.num_threads = options.num_threads;

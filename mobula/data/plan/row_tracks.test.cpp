@@ -80,6 +80,7 @@ TEST_F(RowTracksTest, KnowTheFilesOfRowsBehindOperatorsThatMixThem) {
   expect_exact(rows().filter(some), "filter");
   expect_exact(rows().sort({{"id", true}}).filter(some), "sort");
   expect_exact(rows().filter(some).random_shuffle(3).filter("id > 50").limit(500), "shuffle and limit");
+  expect_exact(rows().random_shuffle(3, 77).filter(some), "windows");
   expect_exact(rows().repartition(13).filter(some).sample(0.5, 1), "repartition and sample");
   expect_exact(rows().sort({{"id", true}}).stage(2).random_shuffle(1).stage().filter(some), "stages");
   expect_exact(rows().with({{"k", "id % 7"}}).join(Dataset::range(4).rename({{"id", "k"}}), {"k"}).drop({"k"}), "join");

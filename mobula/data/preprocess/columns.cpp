@@ -19,7 +19,9 @@
 namespace mobula::data {
 namespace {
 
+/// Returns a column, to be cast: before any dataset has run, where a server transforms batches.
 std::shared_ptr<arrow::Array> find(const RecordBatchPointer& batch, const std::string& column) {
+  initialize_arrow();
   auto values = batch->GetColumnByName(column);
   if (values == nullptr) {
     throw Error(ErrorCode::not_found, fmt::format("preprocess: no column '{}'", column),

@@ -21,6 +21,7 @@ namespace {
 std::shared_ptr<arrow::Array> cast_to(const std::shared_ptr<arrow::Array>& values, const std::string& name,
                                       const std::shared_ptr<arrow::DataType>& type) {
   if (values->type()->Equals(*type)) return values;
+  initialize_arrow();
   auto cast = arrow::compute::Cast(*values, type);
   if (!cast.ok()) {
     throw_invalid(fmt::format("column '{}' is {}, and can't be read as {}: {}", name, values->type()->ToString(),
@@ -197,6 +198,7 @@ RecordBatchPointer finish_batch(std::vector<ColumnBuilder>& columns, std::int64_
                           : type_of(state.kind, state.bits);
     if (!array->type()->Equals(*type)) {
       // Values came from types of this width, so that nothing is lost.
+      initialize_arrow();
       array = take(arrow::compute::Cast(*array, type, arrow::compute::CastOptions::Unsafe()), state.name);
     }
     fields.push_back(arrow::field(state.name, type));

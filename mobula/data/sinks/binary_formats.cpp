@@ -23,13 +23,18 @@
 namespace mobula::data {
 namespace {
 
-arrow::Compression::type compression_of(const std::string& name, const std::vector<std::string>& known) {
+arrow::Compression::type codec_of(const std::string& name, const std::vector<std::string>& known) {
   if (std::find(known.begin(), known.end(), name) == known.end()) {
     throw_invalid(fmt::format("unknown compression '{}'", name), suggest(name, known));
   }
   if (name == "none") return arrow::Compression::UNCOMPRESSED;
   if (name == "lz4") return arrow::Compression::LZ4_FRAME;
   return take(arrow::util::Codec::GetCompressionType(name), name);
+}
+
+arrow::Compression::type parquet_codec(const WriteOptions& options) {
+  return codec_of(options.compression.empty() ? "snappy" : options.compression,
+                  {"none", "snappy", "zstd", "gzip", "lz4", "brotli"});
 }
 
 /// Tells whether a dictionary pays: whether values repeat among the first ones.
@@ -88,7 +93,7 @@ class ParquetFileWriter : public FileWriter {
 
   void open(const arrow::RecordBatch* first) {
     parquet::WriterProperties::Builder properties;
-    const auto codec = compression_of(options_.compression, {"none", "snappy", "zstd", "gzip", "lz4", "brotli"});
+    const auto codec = parquet_codec(options_);
     // Parquet's LZ4 has no frames around its blocks.
     properties.compression(codec == arrow::Compression::LZ4_FRAME ? arrow::Compression::LZ4 : codec);
     properties.max_row_group_length(options_.row_group_rows);
@@ -116,9 +121,8 @@ class IpcFileWriter : public FileWriter {
     arrow::ipc::IpcWriteOptions write = arrow::ipc::IpcWriteOptions::Defaults();
     write.use_threads = false;
     // Arrow files are mapped into memory by their readers, so they stay uncompressed unless asked for.
-    if (options.compression != "snappy" && options.compression != "none") {
-      write.codec =
-          take(arrow::util::Codec::Create(compression_of(options.compression, {"none", "zstd", "lz4"})), path);
+    if (!options.compression.empty() && options.compression != "none") {
+      write.codec = take(arrow::util::Codec::Create(codec_of(options.compression, {"none", "zstd", "lz4"})), path);
     }
     writer_ = take(arrow::ipc::MakeFileWriter(file_, schema, write), path);
   }
@@ -161,7 +165,7 @@ class BatchFormat : public Format {
 }  // namespace
 
 std::unique_ptr<Format> make_parquet_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options) {
-  compression_of(options.compression, {"none", "snappy", "zstd", "gzip", "lz4", "brotli"});
+  parquet_codec(options);
   return std::make_unique<BatchFormat<ParquetFileWriter>>(std::move(schema), options, ".parquet");
 }
 

@@ -57,6 +57,7 @@ std::unique_ptr<Format> make_ipc_format(std::shared_ptr<arrow::Schema> schema, c
 std::unique_ptr<Format> make_tar_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options);
 
 /// Opens a file that prepared text is appended to, after `header`.
-std::unique_ptr<FileWriter> open_text_writer(const std::string& path, std::string header, bool durable);
+std::unique_ptr<FileWriter> open_text_writer(const std::string& path, const std::string& header,
+                                             const WriteOptions& options);
 
 }  // namespace mobula::data

@@ -28,7 +28,7 @@ class MdsSink : public Sink {
       : path_(path.ends_with('/') && path.size() > 1 ? path.substr(0, path.size() - 1) : std::move(path)),
         options_(std::move(options)),
         zips_(options_.compression == "zstd") {
-    if (!zips_ && options_.compression != "none" && options_.compression != "snappy") {
+    if (!zips_ && !options_.compression.empty() && options_.compression != "none") {
       throw_invalid(fmt::format("mds: unknown compression '{}'", options_.compression), "known are none and zstd");
     }
     if (!options_.partition_by.empty()) throw_invalid("mds: partition_by is of no use: shards have no folders");

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
+#include "mobula/data/sinks/content_file.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
-#include "mobula/data/sinks/output_file.hpp"
 #include "mobula/data/sinks/value_text.hpp"
 
 namespace mobula::data {
@@ -21,7 +21,7 @@ constexpr const char* kKey = "__key__";
 class TarFileWriter : public FileWriter {
  public:
   TarFileWriter(const std::string& path, std::shared_ptr<arrow::Schema>, const WriteOptions& options)
-      : file_(path), durable_(options.durable), archive_(archive_write_new(), &archive_write_free) {
+      : file_(path, options), archive_(archive_write_new(), &archive_write_free) {
     archive_write_set_format_pax_restricted(archive_.get());
     archive_write_set_bytes_per_block(archive_.get(), 0);
     check(archive_write_open(archive_.get(), this, nullptr, &TarFileWriter::append, nullptr));
@@ -55,7 +55,7 @@ class TarFileWriter : public FileWriter {
   std::int64_t size() const override { return file_.size(); }
   void commit() override {
     check(archive_write_close(archive_.get()));
-    file_.commit(durable_);
+    file_.commit();
   }
 
  private:
@@ -103,8 +103,7 @@ class TarFileWriter : public FileWriter {
       check(ARCHIVE_FATAL);
   }
 
-  OutputFile file_;
-  bool durable_;
+  ContentFile file_;
   std::exception_ptr failure_;
   std::unique_ptr<archive, int (*)(archive*)> archive_;
   std::int64_t num_rows_ = 0;
@@ -113,7 +112,7 @@ class TarFileWriter : public FileWriter {
 class TarFormat : public Format {
  public:
   TarFormat(std::shared_ptr<arrow::Schema> schema, WriteOptions options)
-      : schema_(std::move(schema)), options_(std::move(options)) {
+      : schema_(std::move(schema)), options_(std::move(options)), ending_(content_file_ending(options_)) {
     for (const auto& field : schema_->fields()) {
       if (field->name() == kKey) {
         if (field->type()->id() != arrow::Type::STRING) {
@@ -136,11 +135,12 @@ class TarFormat : public Format {
   std::unique_ptr<FileWriter> open(const std::string& path) const override {
     return std::make_unique<TarFileWriter>(path, schema_, options_);
   }
-  std::string extension() const override { return ".tar"; }
+  std::string extension() const override { return ".tar" + ending_; }
 
  private:
   std::shared_ptr<arrow::Schema> schema_;
   WriteOptions options_;
+  std::string ending_;  ///< of compressed files
 };
 
 }  // namespace

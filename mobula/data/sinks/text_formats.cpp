@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
+#include "mobula/data/sinks/content_file.hpp"
 #include "mobula/data/sinks/format_writer.hpp"
-#include "mobula/data/sinks/output_file.hpp"
 #include "mobula/data/sinks/scalar_text.hpp"
 #include "mobula/data/sinks/value_text.hpp"
 
@@ -16,16 +16,16 @@ namespace {
 
 class TextFileWriter : public FileWriter {
  public:
-  TextFileWriter(const std::string& path, const std::string& header, bool durable) : file_(path), durable_(durable) {
+  TextFileWriter(const std::string& path, const std::string& header, const WriteOptions& options)
+      : file_(path, options) {
     file_.append(header);
   }
   void write(const PreparedRows& rows) override { file_.append(rows.text); }
   std::int64_t size() const override { return file_.size(); }
-  void commit() override { file_.commit(durable_); }
+  void commit() override { file_.commit(); }
 
  private:
-  OutputFile file_;
-  bool durable_;
+  ContentFile file_;
 };
 
 /// Formats rows one by one; `row_text` appends one of them.
@@ -53,7 +53,8 @@ std::vector<std::unique_ptr<ValueText>> column_texts(const arrow::RecordBatch& b
 
 class CsvFormat : public Format {
  public:
-  CsvFormat(const arrow::Schema& schema, const WriteOptions& options) : options_(options) {
+  CsvFormat(const arrow::Schema& schema, const WriteOptions& options)
+      : options_(options), ending_(content_file_ending(options)) {
     if (schema.num_fields() == 0) throw Error(ErrorCode::unsupported, "CSV can't hold rows without columns");
     for (const auto& field : schema.fields()) {
       check_text_type(*field->type(), field->name(), TextStyle::csv);
@@ -75,18 +76,20 @@ class CsvFormat : public Format {
     });
   }
   std::unique_ptr<FileWriter> open(const std::string& path) const override {
-    return open_text_writer(path, header_, options_.durable);
+    return open_text_writer(path, header_, options_);
   }
-  std::string extension() const override { return ".csv"; }
+  std::string extension() const override { return ".csv" + ending_; }
 
  private:
   WriteOptions options_;
+  std::string ending_;  ///< of compressed files
   std::string header_;
 };
 
 class JsonlFormat : public Format {
  public:
-  JsonlFormat(const arrow::Schema& schema, const WriteOptions& options) : options_(options) {
+  JsonlFormat(const arrow::Schema& schema, const WriteOptions& options)
+      : options_(options), ending_(content_file_ending(options)) {
     for (const auto& field : schema.fields()) {
       check_text_type(*field->type(), field->name(), TextStyle::json);
       std::string key = keys_.empty() ? "{" : ",";
@@ -111,18 +114,20 @@ class JsonlFormat : public Format {
     });
   }
   std::unique_ptr<FileWriter> open(const std::string& path) const override {
-    return open_text_writer(path, "", options_.durable);
+    return open_text_writer(path, "", options_);
   }
-  std::string extension() const override { return ".jsonl"; }
+  std::string extension() const override { return ".jsonl" + ending_; }
 
  private:
   WriteOptions options_;
+  std::string ending_;             ///< of compressed files
   std::vector<std::string> keys_;  ///< with the punctuation before and behind each
 };
 
 class TextFormat : public Format {
  public:
-  TextFormat(const arrow::Schema& schema, const WriteOptions& options) : options_(options) {
+  TextFormat(const arrow::Schema& schema, const WriteOptions& options)
+      : options_(options), ending_(content_file_ending(options)) {
     if (schema.num_fields() != 1 || schema.field(0)->type()->id() != arrow::Type::STRING) {
       throw Error(ErrorCode::unsupported,
                   fmt::format("text files hold one column of strings, not {} columns ({})", schema.num_fields(),
@@ -149,19 +154,21 @@ class TextFormat : public Format {
     });
   }
   std::unique_ptr<FileWriter> open(const std::string& path) const override {
-    return open_text_writer(path, "", options_.durable);
+    return open_text_writer(path, "", options_);
   }
-  std::string extension() const override { return ".txt"; }
+  std::string extension() const override { return ".txt" + ending_; }
 
  private:
   WriteOptions options_;
+  std::string ending_;  ///< of compressed files
   std::string name_;
 };
 
 }  // namespace
 
-std::unique_ptr<FileWriter> open_text_writer(const std::string& path, std::string header, bool durable) {
-  return std::make_unique<TextFileWriter>(path, header, durable);
+std::unique_ptr<FileWriter> open_text_writer(const std::string& path, const std::string& header,
+                                             const WriteOptions& options) {
+  return std::make_unique<TextFileWriter>(path, header, options);
 }
 
 std::unique_ptr<Format> make_csv_format(std::shared_ptr<arrow::Schema> schema, const WriteOptions& options) {

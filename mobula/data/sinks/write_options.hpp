@@ -8,7 +8,9 @@
 namespace mobula::data {
 
 struct WriteOptions {
-  std::string compression = "snappy";     ///< Parquet: none, snappy, zstd, gzip, lz4, brotli; IPC: none, zstd, lz4
+  /// Parquet: snappy (the default), none, zstd, gzip, lz4, brotli; IPC: none, zstd, lz4; MDS: none, zstd. CSV, JSONL, text and
+  /// tar are compressed as whole files: none, gzip, bz2, xz, zstd, by default as the file's name says (rows.jsonl.gz).
+  std::string compression;
   std::int64_t row_group_rows = 1 << 18;  ///< rows of a Parquet row group
   std::int64_t part_bytes = std::int64_t{256}
                             << 20;  ///< a folder's next file is begun past this size (before compression)

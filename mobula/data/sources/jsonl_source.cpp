@@ -43,16 +43,22 @@ class LineParser {
   simdjson::dom::object parse(std::string_view line) {
     simdjson::dom::element value;
     if (const auto failure = parser_.parse(line.data(), line.size(), false).get(value)) {
-      throw RowError(0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
-                     failure == simdjson::DEPTH_ERROR ? fmt::format("at most {} levels are read", kMaxDepth)
-                                                      : "each line is one JSON object");
+      throw RowError(
+          0, fmt::format("not valid JSON: {}", simdjson::error_message(failure)),
+          failure == simdjson::DEPTH_ERROR ? fmt::format("at most {} levels are read", kMaxDepth) : hint_for(line));
     }
     simdjson::dom::object object;
-    if (value.get(object) != simdjson::SUCCESS) throw RowError(0, "not a JSON object", "each line is one JSON object");
+    if (value.get(object) != simdjson::SUCCESS) throw RowError(0, "not a JSON object", hint_for(line));
     return object;
   }
 
  private:
+  static const char* hint_for(std::string_view line) {
+    return line[line.find_first_not_of(" \t\r")] == '['
+               ? "each line is one JSON object: of a file that is one array, jq -c '.[]' makes such lines"
+               : "each line is one JSON object";
+  }
+
   simdjson::dom::parser parser_;
 };
 

@@ -38,12 +38,11 @@ std::unique_ptr<Source> open_source(const std::string& format, const std::vector
   if (format == "mds") return open_mds(paths, options);
   if (format == "delta") return open_delta(paths, options);
   if (format == "database") return open_database(paths, options);
-  const std::string extension = info.extensions.empty() ? "" : info.extensions.front();
   std::vector<std::string> files;
   std::vector<PartitionedFile> partitions;
   std::vector<std::string> bases;
   for (const std::string& path : paths) {
-    for (std::string& file : expand_files({path}, extension)) {
+    for (std::string& file : expand_files({path}, info.extensions, info.compressed)) {
       bases.push_back(base_folder(path));
       files.push_back(std::move(file));
     }

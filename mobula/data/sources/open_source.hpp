@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "mobula/data/dataset.hpp"
 #include "mobula/data/sources/read_options.hpp"
 #include "mobula/data/sources/source.hpp"
 
@@ -45,6 +46,9 @@ std::unique_ptr<Source> open_sqlite(std::vector<std::string> files, ReadOptions 
 std::unique_ptr<Source> open_database(const std::vector<std::string>& addresses, ReadOptions options);
 /// The whole numbers from 0 to `rows`, as a column "id".
 std::unique_ptr<Source> open_range(std::int64_t rows, std::int64_t rows_per_block = 1 << 17);
+/// Batches that a function makes, one after the other, until it gives null; errors call it `name`. `schema` null: the first
+/// batch tells the columns.
+std::unique_ptr<Source> open_generator(std::string name, GenerateBatch generate, std::shared_ptr<arrow::Schema> schema);
 /// Blocks in memory, all of `schema`.
 std::unique_ptr<Source> open_blocks(std::shared_ptr<arrow::Schema> schema, std::vector<Block> blocks);
 

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
+#include <span>
 
 #include "mobula/base/error.hpp"
 #include "mobula/data/sources/read_options.hpp"
+#include "mobula/data/storage/compression.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 #include "mobula/data/storage/storage.hpp"
 
@@ -15,65 +18,115 @@ namespace mobula::data {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kPatternHint = "look at the folder, and quote the pattern so that the shell leaves it as it is";
+
 bool hidden(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.starts_with('.') || name.starts_with('_');
 }
 
-/// Adds those of a remote folder's files that `keep` takes, apart from hidden ones.
-template <class Keep>
-void add_remote(const std::string& folder, Keep keep, std::vector<std::string>& files) {
+std::vector<std::string> parts_of(std::string_view path) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    parts.emplace_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+bool matches(std::span<const std::string> pattern, std::span<const std::string> path) {
+  if (pattern.empty()) return path.empty();
+  if (pattern.front() == "**") {
+    if (matches(pattern.subspan(1), path)) return true;
+    return !path.empty() && !hidden(path.front()) && matches(pattern, path.subspan(1));
+  }
+  return !path.empty() && ::fnmatch(pattern.front().c_str(), path.front().c_str(), FNM_PERIOD) == 0 &&
+         matches(pattern.subspan(1), path.subspan(1));
+}
+
+/// The files that a folder stands for.
+class FolderFiles {
+ public:
+  FolderFiles(const std::vector<std::string>& extensions, bool compressed)
+      : extensions_(extensions), compressed_(compressed) {}
+
+  /// Returns those of the first extension that is there, sorted.
+  std::vector<std::string> choose(const std::string& folder, std::vector<std::string> found) const {
+    std::sort(found.begin(), found.end());
+    std::vector<std::string> chosen = extensions_.empty() ? found : std::vector<std::string>();
+    for (std::size_t i = 0; chosen.empty() && i < extensions_.size(); ++i) {
+      std::copy_if(found.begin(), found.end(), std::back_inserter(chosen), [&](const std::string& file) {
+        return (compressed_ ? without_compression(file) : std::string_view(file)).ends_with(extensions_[i]);
+      });
+    }
+    if (chosen.empty()) {
+      throw Error(ErrorCode::not_found,
+                  fmt::format("{}: no {} files in this folder", folder, fmt::join(extensions_, ", ")));
+    }
+    return chosen;
+  }
+
+ private:
+  const std::vector<std::string>& extensions_;
+  bool compressed_;
+};
+
+/// Lists a remote folder's files, apart from hidden ones.
+std::vector<std::string> remote_files(const std::string& folder) {
   const std::size_t begin = folder.size() + (folder.ends_with('/') ? 0 : 1);
+  std::vector<std::string> files;
   for (std::string& file : files_below(folder)) {
     const fs::path below(file.size() > begin ? file.substr(begin) : "");
-    if (!std::any_of(below.begin(), below.end(), hidden) && keep(file)) files.push_back(std::move(file));
+    if (!std::any_of(below.begin(), below.end(), hidden)) files.push_back(std::move(file));
   }
+  return files;
+}
+
+/// Lists a local folder's files, apart from hidden ones.
+std::vector<std::string> local_files(const fs::path& folder) {
+  std::vector<std::string> found;
+  for (auto entry = fs::recursive_directory_iterator(folder); entry != fs::recursive_directory_iterator(); ++entry) {
+    if (hidden(entry->path())) {
+      if (entry->is_directory()) entry.disable_recursion_pending();
+    } else if (entry->is_regular_file()) {
+      found.push_back(entry->path().string());
+    }
+  }
+  return found;
+}
+
+void append(std::vector<std::string> found, std::vector<std::string>& files) {
+  files.insert(files.end(), std::make_move_iterator(found.begin()), std::make_move_iterator(found.end()));
+}
+
+/// Keeps the files that a pattern matches, sorted. Throws Error(not_found) where there is none.
+std::vector<std::string> matching(const std::string& pattern, std::vector<std::string> found) {
+  const std::vector<std::string> parts = parts_of(pattern);
+  std::erase_if(found, [&](const std::string& file) { return !matches(parts, parts_of(file)); });
+  if (found.empty()) throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern), kPatternHint);
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 /// Expands a remote folder or pattern. Web servers have neither.
-void expand_remote(const std::string& pattern, const std::string& extension, std::vector<std::string>& files) {
+void expand_remote(const std::string& pattern, const FolderFiles& wanted, std::vector<std::string>& files) {
   const RemotePath parsed = parse_remote_path(pattern);
   const std::size_t wildcard = pattern.find_first_of("*?[", pattern.find("://") + 3);
   if (parsed.scheme.starts_with("http") || wildcard == std::string::npos) {
     const StoredInfo info = look_at(pattern);
     if (!info.exists) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", pattern));
-    if (!info.folder) {
+    if (info.folder) {
+      append(wanted.choose(pattern, remote_files(pattern)), files);
+    } else {
       files.push_back(pattern);
-      return;
     }
-    const std::size_t before = files.size();
-    add_remote(
-        pattern, [&](const std::string& file) { return extension.empty() || file.ends_with(extension); }, files);
-    if (files.size() == before)
-      throw Error(ErrorCode::not_found, fmt::format("{}: no {} files in this folder", pattern, extension));
     return;
   }
   const std::size_t slash = pattern.rfind('/', wildcard);
   if (slash < pattern.find("://") + 3) throw_invalid(fmt::format("{}: the bucket's name can't be a pattern", pattern));
-  const std::size_t before = files.size();
-  const auto matches = [&pattern](const std::string& file) {
-    return ::fnmatch(pattern.c_str(), file.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0;
-  };
-  if (look_at(pattern.substr(0, slash)).folder) add_remote(pattern.substr(0, slash), matches, files);
-  if (files.size() == before) throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern));
-}
-
-void add_folder(const fs::path& folder, const std::string& extension, std::vector<std::string>& files) {
-  std::vector<std::string> found;
-  for (auto entry = fs::recursive_directory_iterator(folder); entry != fs::recursive_directory_iterator(); ++entry) {
-    if (hidden(entry->path())) {
-      if (entry->is_directory()) entry.disable_recursion_pending();
-      continue;
-    }
-    if (entry->is_regular_file() && (extension.empty() || entry->path().extension() == extension)) {
-      found.push_back(entry->path().string());
-    }
-  }
-  if (found.empty()) {
-    throw Error(ErrorCode::not_found, fmt::format("{}: no {} files in this folder", folder.string(), extension));
-  }
-  std::sort(found.begin(), found.end());
-  files.insert(files.end(), found.begin(), found.end());
+  const std::string folder = pattern.substr(0, slash);
+  append(matching(pattern, look_at(folder).folder ? remote_files(folder) : std::vector<std::string>()), files);
 }
 
 }  // namespace
@@ -107,26 +160,33 @@ std::vector<std::string> without_excluded(std::vector<std::string> files, const 
   return files;
 }
 
-std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const std::string& extension) {
+std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
+                                      const std::vector<std::string>& extensions, bool compressed) {
+  const FolderFiles wanted(extensions, compressed);
   std::vector<std::string> files;
   for (const std::string& pattern : patterns) {
     std::error_code ignored;
     if (is_remote(pattern)) {
-      expand_remote(pattern, extension, files);
+      expand_remote(pattern, wanted, files);
     } else if (fs::is_directory(pattern, ignored)) {
-      add_folder(pattern, extension, files);
+      append(wanted.choose(pattern, local_files(pattern)), files);
     } else if (fs::exists(pattern, ignored) || pattern.find_first_of("*?[") == std::string::npos) {
       if (!fs::exists(pattern, ignored)) throw Error(ErrorCode::not_found, fmt::format("{}: no such file", pattern));
       files.push_back(pattern);
-    } else {
-      ::glob_t matches{};
-      const int failure = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &matches);
-      if (failure == 0) files.insert(files.end(), matches.gl_pathv, matches.gl_pathv + matches.gl_pathc);
-      ::globfree(&matches);
-      if (failure != 0) {
-        throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern),
-                    "look at the folder, and quote the pattern so that the shell leaves it as it is");
+    } else if (pattern.find("**") != std::string::npos) {
+      const std::string base = base_folder(pattern);
+      const bool here = base == "." && !pattern.starts_with("./");
+      std::vector<std::string> found = fs::is_directory(base, ignored) ? local_files(base) : std::vector<std::string>();
+      if (here) {
+        for (std::string& file : found) file.erase(0, 2);  // "./"
       }
+      append(matching(pattern, std::move(found)), files);
+    } else {
+      ::glob_t found{};
+      const int failure = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &found);
+      if (failure == 0) files.insert(files.end(), found.gl_pathv, found.gl_pathv + found.gl_pathc);
+      ::globfree(&found);
+      if (failure != 0) throw Error(ErrorCode::not_found, fmt::format("{}: no file matches", pattern), kPatternHint);
     }
   }
   if (files.empty()) throw Error(ErrorCode::not_found, "no input files");

@@ -36,8 +36,11 @@ std::string base_folder(const std::string& pattern);
 /// Returns the files that no pattern matches. Throws Error(not_found) where none is left.
 std::vector<std::string> without_excluded(std::vector<std::string> files, const std::vector<std::string>& patterns);
 
-/// Returns the files that a path, a folder or a glob pattern stands for, sorted by name. A folder stands for the files in
-/// it and below that have `extension` (such as ".csv") and don't start with '.' or '_'. Throws Error(not_found).
-std::vector<std::string> expand_files(const std::vector<std::string>& patterns, const std::string& extension);
+/// Returns the files that a path, a folder or a glob pattern (of which ** stands for any folders) stands for, sorted by name. A
+/// folder stands for the files in it and below that have the first of `extensions` (such as ".csv"; none: any) that a file
+/// there has, and don't start with '.' or '_'. `compressed`: with a further extension such as ".gz", too. Throws
+/// Error(not_found).
+std::vector<std::string> expand_files(const std::vector<std::string>& patterns,
+                                      const std::vector<std::string>& extensions, bool compressed = false);
 
 }  // namespace mobula::data

@@ -19,7 +19,9 @@ std::string Block::describe_row(std::int64_t row) const {
 }
 
 void Block::pick(std::span<const std::uint32_t> kept, std::string_view what) {
-  if (static_cast<std::int64_t>(kept.size()) == batch->num_rows()) return;
+  const auto in_place = [row = std::uint32_t{0}](std::uint32_t number) mutable { return number == row++; };
+  if (static_cast<std::int64_t>(kept.size()) == batch->num_rows() && std::all_of(kept.begin(), kept.end(), in_place))
+    return;
   batch = take_rows(batch, kept, what);
   if (origin == nullptr) return;
   auto numbers = std::make_shared<std::vector<std::int64_t>>();

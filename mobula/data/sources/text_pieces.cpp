@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
-#include "mobula/data/storage/storage.hpp"
+#include "mobula/data/storage/compression.hpp"
 
 namespace mobula::data {
 namespace {
@@ -70,7 +70,7 @@ TextPieces::~TextPieces() = default;
 
 void TextPieces::open() {
   name_ = std::make_shared<const std::string>(files_[file_index_]);
-  stream_ = std::make_unique<StoredStream>(*name_);
+  stream_ = std::make_unique<ContentStream>(*name_);
   offset_ = 0;
   rest_.clear();
 }
@@ -129,7 +129,7 @@ TextPiece read_text_piece(const std::string& file, std::uint64_t begin, std::uin
   TextPiece piece;
   const auto size = static_cast<std::size_t>(end - begin);
   piece.memory = PieceMemory().get(size + kTextPadding);
-  const std::size_t got = StoredStream(file, begin).read(piece.memory->mutable_data(), size);
+  const std::size_t got = read_content(file, begin, end, piece.memory->mutable_data());
   if (got < size) {
     throw Error(ErrorCode::corrupt, fmt::format("{}: ends at byte {}, but had {} bytes before", file, begin + got, end),
                 "the file has changed since it was indexed");

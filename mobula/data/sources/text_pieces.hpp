@@ -17,9 +17,9 @@ class Buffer;
 
 namespace mobula::data {
 
-class StoredStream;
+class ContentStream;
 
-/// Some whole records of one file.
+/// Some whole records of one file; of a compressed one, offsets are those of its content.
 struct TextPiece {
   std::shared_ptr<arrow::Buffer> memory;  ///< owns the text; holds kTextPadding more bytes behind it
   std::string_view text;
@@ -67,7 +67,7 @@ class TextPieces {
   std::size_t piece_bytes_;
   WholeRecords whole_records_;
   std::size_t file_index_ = 0;
-  std::unique_ptr<StoredStream> stream_;
+  std::unique_ptr<ContentStream> stream_;
   std::uint64_t offset_ = 0;
   std::shared_ptr<const std::string> name_;
   PieceMemory memory_;

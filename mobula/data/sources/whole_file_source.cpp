@@ -166,7 +166,7 @@ std::unique_ptr<Source> open_images(const std::vector<std::string>& folders, Rea
   std::vector<File> named;
   for (const std::string& folder : folders) {
     const bool is_folder = look_at(folder).folder;
-    for (std::string& file : expand_files({folder}, "")) {
+    for (std::string& file : expand_files({folder}, {})) {
       if (!is_image(file)) continue;
       std::string label = is_folder ? label_of(file, folder) : std::string();
       named.push_back({std::move(file), std::move(label)});
