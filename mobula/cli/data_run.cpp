@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 
 #include "mobula/base/error.hpp"
@@ -73,11 +75,28 @@ data::Dataset open_input(const DataOptions& options) {
   return data::read_mds_in_order({options.input}, read, order);
 }
 
-data::RunOptions run_options(const GlobalOptions& globals) {
+/// Returns what the environment says, where the flags are, too; empty where it says nothing.
+std::string runtime_setting(const char* variable) {
+  const char* const value = std::getenv(variable);
+  return value == nullptr ? "" : value;
+}
+
+/// Puts the runtime's settings in the place of a run's own.
+void apply_runtime_settings(data::RunOptions& run) {
+  if (const auto memory = runtime_setting("MOBULA_MEMORY"); !memory.empty()) run.memory = parse_size(memory);
+  if (const auto folder = runtime_setting("MOBULA_SPILL_DIR"); !folder.empty()) run.spill_directory = folder;
+  if (const auto quota = runtime_setting("MOBULA_SPILL_QUOTA"); !quota.empty()) run.disk = parse_size(quota);
+  const auto cpus = runtime_setting("MOBULA_NUM_CPUS");
+  if (cpus.empty()) return;
+  const auto end = cpus.data() + cpus.size();
+  const auto read = std::from_chars(cpus.data(), end, run.num_threads);
+  if (read.ec != std::errc() || read.ptr != end || run.num_threads < 1 || run.num_threads > 1024)
+    throw_invalid(fmt::format("--num-cpus '{}'", cpus), "give a number between 1 and 1024");
+}
+
+data::RunOptions run_options() {
   data::RunOptions run;
-  if (!globals.memory.empty()) run.memory = parse_size(globals.memory);
-  if (!globals.spill_dir.empty()) run.spill_directory = globals.spill_dir;
-  if (!globals.num_cpus.empty()) run.num_threads = std::max(0, std::atoi(globals.num_cpus.c_str()));
+  apply_runtime_settings(run);
   return run;
 }
 
@@ -159,6 +178,14 @@ class LiveView {
   std::size_t num_drawn_ = 0;
 };
 
+/// Calls what runs datasets, and shows them while they run.
+template <class Body>
+auto watched(const GlobalOptions& globals, Body body) {
+  data::RunOptions run = run_options();
+  const LiveView view(run, globals);
+  return body(run);
+}
+
 /// Writes a dataset to a file, or to a folder where the path ends in '/' or the format is one of folders.
 void write_result(const data::Dataset& dataset, const std::string& output, const DataOptions& options,
                   const GlobalOptions& globals) {
@@ -173,7 +200,7 @@ void write_result(const data::Dataset& dataset, const std::string& output, const
   if (format.empty())
     throw_invalid(fmt::format("{}: its extension tells no format", output),
                   fmt::format("pass --to {}", fmt::join(data::writable_formats(), ", ")));
-  data::RunOptions run = run_options(globals);
+  data::RunOptions run = run_options();
   const auto start = Clock::now();
   data::RunResult result;
   {
@@ -185,8 +212,9 @@ void write_result(const data::Dataset& dataset, const std::string& output, const
 }
 
 void split(const DataOptions& options, const GlobalOptions& globals) {
-  const auto [train, test] =
-      open_input(options).train_test_split(options.fraction, options.seed, options.stratify, run_options(globals));
+  const auto [train, test] = watched(globals, [&](const data::RunOptions& run) {
+    return open_input(options).train_test_split(options.fraction, options.seed, options.stratify, run);
+  });
   write_result(train, options.output, options, globals);
   write_result(test, options.test, options, globals);
 }
@@ -212,8 +240,9 @@ void tokenize(const DataOptions& options, const GlobalOptions& globals) {
 void diff(const DataOptions& options, const GlobalOptions& globals) {
   DataOptions other = options;
   other.input = options.output;
-  const Json result =
-      data::compare_datasets(open_input(options), open_input(other), split_names(options.keys), run_options(globals));
+  const Json result = watched(globals, [&](const data::RunOptions& run) {
+    return data::compare_datasets(open_input(options), open_input(other), split_names(options.keys), run);
+  });
   if (globals.json) {
     fmt::print("{}\n", to_line(result));
     return;
@@ -236,8 +265,9 @@ void slices(const DataOptions& options, const GlobalOptions& globals) {
                     "such as 'short=length(text) < 20'");
     slices.push_back({text.substr(0, equals), text.substr(equals + 1)});
   }
-  const Json figures =
-      data::slice_figures(open_input(options), slices, split_names(options.figures), run_options(globals));
+  const Json figures = watched(globals, [&](const data::RunOptions& run) {
+    return data::slice_figures(open_input(options), slices, split_names(options.figures), run);
+  });
   if (globals.json) {
     fmt::print("{}\n", to_line({{"slices", figures}}));
     return;
@@ -296,7 +326,8 @@ void schema(const DataOptions& options, const GlobalOptions& globals) {
 }
 
 void stats(const DataOptions& options, const GlobalOptions& globals) {
-  const Json figures = data::column_statistics(open_input(options), run_options(globals));
+  const Json figures =
+      watched(globals, [&](const data::RunOptions& run) { return data::column_statistics(open_input(options), run); });
   if (globals.json) {
     fmt::print("{}\n", to_line(figures));
     return;
@@ -315,10 +346,7 @@ void stats(const DataOptions& options, const GlobalOptions& globals) {
 void run(const DataOptions& options, const GlobalOptions& globals) {
   std::optional<Runtime> runtime;  // outlives the pipeline, which keeps actors
   data::Pipeline pipeline = data::read_pipeline(options.input);
-  const data::RunOptions flags = run_options(globals);
-  if (!globals.memory.empty()) pipeline.run.memory = flags.memory;
-  if (!globals.spill_dir.empty()) pipeline.run.spill_directory = flags.spill_directory;
-  if (flags.num_threads > 0) pipeline.run.num_threads = flags.num_threads;
+  apply_runtime_settings(pipeline.run);
   if (pipeline.needs_runtime) {
     share_plugin_with_workers(kDataPlugin);
     // The flags are in the environment.

@@ -26,6 +26,34 @@ class DataTest(ProgramTest):
         self.assertEqual({k: sum(line.split(",")[1] == k for line in self.lines("test.csv")) for k in "01234"},
                          dict.fromkeys("01234", 50))
 
+    def test_compressed_text_is_what_others_read_and_write(self):
+        import bz2, gzip, lzma
+        import pyarrow
+        opened = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open,
+                  "zst": lambda name, mode: pyarrow.input_stream(name) if mode == "rb" else pyarrow.output_stream(name)}
+        self.write_rows("in.csv", 5000)
+        content = (self.folder / "in.csv").read_bytes()
+        for ending, open_file in opened.items():
+            with self.subTest(ending):
+                self.mobula("data", "convert", "in.csv", f"out.csv.{ending}")
+                with open_file(str(self.folder / f"out.csv.{ending}"), "rb") as file:
+                    self.assertEqual(file.read(), content)
+                with open_file(str(self.folder / f"theirs.csv.{ending}"), "wb") as file:
+                    file.write(content)
+                self.assertEqual(self.mobula_json("data", "convert", f"theirs.csv.{ending}", "back.csv")["rows"], 5000)
+                self.assertEqual((self.folder / "back.csv").read_bytes(), content)
+        whole = (self.folder / "theirs.csv.gz").read_bytes()
+        (self.folder / "cut.csv.gz").write_bytes(whole[:len(whole) // 2])
+        self.fails("data", "convert", "cut.csv.gz", "cut.parquet", error="cut.csv.gz: can't be decompressed as gzip",
+                   hint="damaged or cut short")
+        self.assertFalse((self.folder / "cut.parquet").exists())
+        self.fails("data", "convert", "in.csv", "out.csv", "--compression", "gzip", error="does not go with this name",
+                   hint="name it out.csv.gz")
+        self.mobula("data", "shuffle", "in.csv", "mixed.csv.zst", "--window", 100)
+        self.mobula("data", "convert", "mixed.csv.zst", "mixed.csv")
+        self.assertNotEqual(self.lines("mixed.csv")[:100], self.lines("in.csv")[:100])
+        self.assertEqual(sorted(self.lines("mixed.csv")[:100]), sorted(self.lines("in.csv")[:100]))
+
     def test_tokenize_and_format_chat_as_the_model_does(self):
         from tokenizers import Tokenizer, models, pre_tokenizers
         tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "hello": 1, "world": 2, "user": 3}, unk_token="[UNK]"))
