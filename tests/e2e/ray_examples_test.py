@@ -3,7 +3,8 @@ import concurrent.futures
 import subprocess
 import unittest
 
-from mobula_program import BIN, BUILD, SOURCE
+from examples_test import WITH_DATA
+from mobula_program import BIN, BUILD, DATA, SOURCE
 from ray_cluster import require_ray
 
 EXAMPLES = sorted(folder.name for folder in (SOURCE / "examples").iterdir() if folder.is_dir())
@@ -15,7 +16,8 @@ def setUpModule():
 
 class ExamplesOnRay(unittest.TestCase):
     def answer(self, name, *flags):
-        done = subprocess.run([str(BIN / "examples" / name), *flags], capture_output=True, text=True, timeout=240)
+        data = [str(DATA / WITH_DATA[name][0])] if name in WITH_DATA else []
+        done = subprocess.run([str(BIN / "examples" / name), *data, *flags], capture_output=True, text=True, timeout=240)
         self.assertEqual(done.returncode, 0, f"{name} {flags}: {done.stderr}")
         return done.stdout
 
