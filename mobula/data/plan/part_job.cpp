@@ -1,9 +1,17 @@
 #include "mobula/data/plan/part_job.hpp"
 
+#include <arrow/buffer.h>
+#include <arrow/io/memory.h>
+#include <arrow/ipc/dictionary.h>
+#include <arrow/ipc/reader.h>
+#include <arrow/ipc/writer.h>
 #include <arrow/type.h>
+#include <arrow/util/base64.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+
+#include "mobula/data/blocks/arrow_result.hpp"
 
 namespace mobula::data {
 
@@ -45,7 +53,7 @@ Json PartJob::to_json() const {
           {"row_origins", run.row_origins},
           {"max_skipped", run.on_error.max_skipped},
           {"files", std::move(list)},
-          {"columns", columns}};
+          {"columns", arrow::util::base64_encode(take(arrow::ipc::SerializeSchema(*columns), "columns")->ToString())}};
 }
 
 PartJob PartJob::from_json(const Json& json) {
@@ -70,7 +78,10 @@ PartJob PartJob::from_json(const Json& json) {
   for (const Json& file : json.at("files"))
     job.files.push_back(
         {file.at(0).get<std::string>(), file.at(1).get<std::uint64_t>(), file.at(2).get<std::string>()});
-  json.at("columns").get_to(job.columns);
+  const std::string columns = take(arrow::util::base64_decode(json.at("columns").get<std::string>()), "columns");
+  arrow::io::BufferReader reader(arrow::Buffer::FromString(columns));
+  arrow::ipc::DictionaryMemo dictionaries;
+  job.columns = take(arrow::ipc::ReadSchema(&reader, &dictionaries), "columns");
   return job;
 }
 

@@ -35,9 +35,9 @@ struct PartJob {
   std::string folder;     ///< of the parts, absolute
   std::string format;
   WriteOptions write;
-  RunOptions run;               ///< without what only the program can do: watch, manifest, dead letters
-  std::vector<PartFile> files;  ///< of the source, in its order
-  ColumnTypes columns;          ///< of the source
+  RunOptions run;                          ///< without what only the program can do: watch, manifest, dead letters
+  std::vector<PartFile> files;             ///< of the source, in its order
+  std::shared_ptr<arrow::Schema> columns;  ///< of the source
 
   Json to_json() const;
   static PartJob from_json(const Json& json);

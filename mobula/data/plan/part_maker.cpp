@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
@@ -17,14 +16,13 @@
 #include "mobula/data/plan/part_workers.hpp"
 #include "mobula/data/plan/plan_run.hpp"
 #include "mobula/data/rows/part_worker_scope.hpp"
+#include "mobula/data/rows/worker_directory.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 #include "mobula/data/storage/storage.hpp"
 
 namespace mobula::data {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char* kEverywhere =
     "the sources' files must lie at the same path on every node (a folder that all mount), or in a store such as s3://";
@@ -65,18 +63,15 @@ struct PartMaker::State {
   std::map<std::string, std::uint64_t> numbers;  ///< of the source's files as they are found here
   std::set<std::uint64_t> known;                 ///< files that are those of the run
 
-  /// Goes to the folder that the program runs in, where it is there: relative paths mean the same then.
-  void enter_directory() const {
-    std::error_code ignored;
-    if (fs::current_path(ignored) != job.directory) fs::current_path(job.directory, ignored);
-  }
   /// Opens the source, once for all parts.
   void open(const OpenSource& open_source) {
     if (source != nullptr) return;
     std::shared_ptr<Source> opened;
     try {
       opened = open_source();
-      if (const std::string other = difference_of(job.columns, column_types(*opened->schema())); !other.empty()) {
+      opened->know_columns(job.columns);
+      if (const std::string other = difference_of(column_types(*job.columns), column_types(*opened->schema()));
+          !other.empty()) {
         throw_invalid(fmt::format("{}: {} when the run began", opened->describe(), other));
       }
     } catch (const Error& error) {
@@ -116,7 +111,7 @@ struct PartMaker::State {
 Json PartMaker::State::make_part(const PartTask& task, const std::shared_ptr<BadRows>& bad_rows) {
   if (dataset == nullptr) {
     keep_memory_warm();
-    enter_directory();
+    enter_working_directory(job.directory);
     const PartWorkerScope scope;
     dataset = std::make_unique<Dataset>(make());
   }

@@ -24,6 +24,7 @@
 #include "mobula/data/plan/part_folder.hpp"
 #include "mobula/data/plan/part_job.hpp"
 #include "mobula/data/plan/plan_run.hpp"
+#include "mobula/data/rows/worker_directory.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 
 namespace mobula::data {
@@ -269,13 +270,13 @@ class PartCrew {
 PartJob job_of(const PartFolder& folder, const std::string& format, const WriteOptions& write,
                const RunOptions& options, const PartWorkersOptions& workers, Source& source, const Json& identity) {
   namespace fs = std::filesystem;
-  PartJob job{.directory = fs::current_path().string(),
+  PartJob job{.directory = working_directory(),
               .folder = is_remote(folder.path()) ? folder.path() : fs::absolute(folder.path()).string(),
               .format = format,
               .write = write,
               .run = options,
               .files = {},
-              .columns = column_types(*source.schema())};
+              .columns = source.schema()};
   job.run.num_threads = std::max(1, static_cast<int>(std::ceil(workers.actor.cpus)));
   job.run.row_origins = context_of(options).tracks != nullptr;
   if (!job.run.spill_directory.empty()) job.run.spill_directory = fs::absolute(job.run.spill_directory);

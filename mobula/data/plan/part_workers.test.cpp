@@ -197,6 +197,31 @@ TEST_F(PartWorkers, MayBeMoreThanThereAreProcessorsFor) {
   EXPECT_EQ(result.statistics[0].at("parts").at("workers"), 1);
 }
 
+Dataset inferred_from_all_rows(const std::string& folder, const std::string& format) {
+  return Dataset::read(folder + "/*." + format, format, {.infer_all = true, .infer_bytes = 100});
+}
+
+TEST_F(PartWorkers, TakeTheColumnsThatWereFoundInAllRows) {
+  Runtime runtime(RuntimeOptions{.num_cpus = 2});
+  std::string csv = "id,late\n";
+  std::string jsonl;
+  for (int i = 0; i < 1000; ++i) {
+    csv += i < 990 ? fmt::format("{},{}\n", i, i) : fmt::format("{},text {}\n", i, i);
+    jsonl += fmt::format("{{\"id\": {}{}}}\n", i, i < 990 ? "" : ", \"late\": [{\"x\": 1.5}], \"a\": \"y\"");
+  }
+  write_file_atomic(path("all/part=1/in.csv"), csv);
+  write_file_atomic(path("all/in.jsonl"), jsonl);
+  for (const auto& [folder, format] : {std::pair("all/part=*", "csv"), std::pair("all", "jsonl")}) {
+    const std::string out = fmt::format("out-{}", format);
+    write_in_workers<&inferred_from_all_rows>(runtime, path(out), "parquet", parts_of(300), {}, processes(2),
+                                              path(folder), std::string(format));
+    EXPECT_EQ(written(out), up_to(1000)) << format;
+    const auto schema = Dataset::read(path(out), "parquet").schema();
+    EXPECT_EQ(schema->GetFieldByName("late")->type()->id(),
+              std::string(format) == "csv" ? arrow::Type::STRING : arrow::Type::LIST);
+  }
+}
+
 TEST_F(PartWorkers, RefuseWhatNeedsTheRowsOfOtherParts) {
   Runtime runtime(RuntimeOptions{.num_cpus = 1});
   EXPECT_EQ(refusal([&] {
@@ -254,7 +279,7 @@ TEST(PartJob, GoesThroughJson) {
               .folder = "/out",
               .format = "csv",
               .files = {{"in.csv", 12, "3"}},
-              .columns = {{"x", "int64"}}};
+              .columns = arrow::schema({arrow::field("x", arrow::list(arrow::int64()))})};
   job.write.delimiter = '\t';
   job.write.partition_by = {"k"};
   job.run.memory = 77;
@@ -264,6 +289,7 @@ TEST(PartJob, GoesThroughJson) {
   EXPECT_EQ(read.write.delimiter, '\t');
   EXPECT_EQ(read.run.memory, 77U);
   EXPECT_TRUE(read.write.durable);
+  EXPECT_TRUE(read.columns->Equals(*job.columns));
   EXPECT_EQ(difference_of({{"a", "int64"}}, {{"a", "string"}}), "column 'a' is string, and was int64");
   EXPECT_EQ(difference_of({{"a", "int64"}}, {}), "column 'a' is missing");
   EXPECT_EQ(difference_of({}, {{"a", "int64"}}), "column 'a' was not there");

@@ -445,7 +445,7 @@ class PipelineReader {
            if (v["cpus"]) options.actor.cpus = r.number(v["cpus"], "workers.cpus");
            if (v["gpus"]) options.actor.gpus = r.number(v["gpus"], "workers.gpus");
            r.needs_runtime_ = true;
-           return run_in_workers(d, YAML::Dump(v["steps"]), options);
+           return run_in_workers(d, YAML::Dump(r.expanded(v["steps"])), options);
          }},
         {"embed", [](const PipelineReader& r, const Dataset& d,
                      const YAML::Node& v) { return r.model(d, v, ModelTask::embed, "embed", {}); }},
@@ -472,6 +472,16 @@ class PipelineReader {
 
 Dataset apply_steps(const Dataset& dataset, std::string_view steps, const std::string& origin) {
   const PipelineReader reader(origin);
+  return reader.steps_of(dataset, reader.parse(steps));
+}
+
+std::string with_variables(std::string_view steps, const std::string& origin) {
+  const PipelineReader reader(origin);
+  return YAML::Dump(reader.expanded(reader.parse(steps)));
+}
+
+Dataset apply_plain_steps(const Dataset& dataset, std::string_view steps, const std::string& origin) {
+  const PipelineReader reader(origin, false);
   return reader.steps_of(dataset, reader.parse(steps));
 }
 

@@ -37,6 +37,10 @@ Pipeline parse_pipeline(std::string_view text, const std::string& origin);
 
 /// Puts a list of steps in YAML behind a dataset; `origin` leads messages. Throws as read_pipeline() does.
 Dataset apply_steps(const Dataset& dataset, std::string_view steps, const std::string& origin);
+/// Returns such steps with their variables in place, for workers whose environment is another one.
+std::string with_variables(std::string_view steps, const std::string& origin);
+/// The same as apply_steps(), for what with_variables() gave.
+Dataset apply_plain_steps(const Dataset& dataset, std::string_view steps, const std::string& origin);
 
 /// Returns the rows of source and steps as Pipeline::rows holds them. `library` is what known_library() returned where it was read.
 Dataset rows_of_pipeline(const std::string& rows, const std::string& origin, const std::string& library);

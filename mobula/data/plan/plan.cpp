@@ -86,6 +86,7 @@ class CountedSource : public Source {
   std::vector<std::string> files() const override { return source_->files(); }
   void push_filter(const std::shared_ptr<const Expression>& filter) override { source_->push_filter(filter); }
   void push_columns(const std::vector<std::string>& columns) override { source_->push_columns(columns); }
+  void know_columns(const std::shared_ptr<arrow::Schema>& columns) override { source_->know_columns(columns); }
   std::vector<const StretchStatistics*> handed_on_by() const override { return source_->handed_on_by(); }
   std::string note() const override { return source_->note(); }
 

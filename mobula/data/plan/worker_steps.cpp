@@ -18,6 +18,7 @@
 #include "mobula/data/preprocess/known_library.hpp"
 #include "mobula/data/rows/map_actors.hpp"
 #include "mobula/data/rows/row_numbers.hpp"
+#include "mobula/data/rows/worker_directory.hpp"
 #include "mobula/data/sources/open_source.hpp"
 
 namespace mobula::data {
@@ -60,7 +61,10 @@ class GatherSink : public Sink {
 /// Runs a list of steps over one batch after the other.
 class StepsWorker {
  public:
-  StepsWorker(std::string steps, const std::string& library) : steps_(std::move(steps)) { load_known_library(library); }
+  StepsWorker(std::string steps, const std::string& library, const std::string& directory) : steps_(std::move(steps)) {
+    load_known_library(library);
+    enter_working_directory(directory);
+  }
   RecordBatchPointer operator()(const RecordBatchPointer& batch) const {
     const Dataset input(std::make_shared<SourceNode>([batch](const PlanContext&) {
       return open_blocks(batch->schema(), {Block{batch, nullptr, std::make_shared<RowsOfBatch>()}});
@@ -71,7 +75,7 @@ class StepsWorker {
     const ErrorPolicy all{.max_skipped = std::numeric_limits<std::int64_t>::max()};
     context.bad_rows = std::make_shared<BadRows>(all, std::make_shared<BadRows>(all));
     GatherSink gathered;
-    run_plan(*apply_steps(input, steps_, kOrigin).plan(), gathered, context);
+    run_plan(*apply_plain_steps(input, steps_, kOrigin).plan(), gathered, context);
     return with_bad_rows(gathered.result(), context.bad_rows->lines());
   }
 
@@ -90,7 +94,7 @@ Dataset run_in_workers(const Dataset& dataset, std::string steps, WorkerStepsOpt
   return map_batches_actors<StepsWorker>(
       dataset, std::function<Runtime*()>([] { return &Runtime::current(); }),
       {.max_actors = options.max_actors, .actor = options.actor, .name = kOrigin, .batch_size = options.batch_size},
-      std::move(steps), known_library());
+      with_variables(steps, kOrigin), known_library(), working_directory());
 }
 
 }  // namespace mobula::data

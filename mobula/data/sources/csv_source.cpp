@@ -205,6 +205,7 @@ class CsvSource : public Source {
     return std::make_unique<CsvPiece>(read_text_piece(files_[place.file], place.begin, place.end), layout_);
   }
   std::vector<std::string> files() const override { return files_; }
+  void know_columns(const std::shared_ptr<arrow::Schema>& columns) override { known_ = columns; }
 
  private:
   /// Files of 0 bytes give no pieces; they lack even a header.
@@ -273,6 +274,10 @@ class CsvSource : public Source {
       }
     }
     layout_->picked = pick_columns(layout_->names, options, files_.front());
+    if (options.infer_all && known_ != nullptr && known_->field_names() == picked_names()) {
+      layout_->schema = known_;
+      return;
+    }
     std::vector<CsvTypeGuess> guesses(layout_->picked.size());
     CsvRecords records;
     std::size_t file_index = 0;
@@ -305,6 +310,12 @@ class CsvSource : public Source {
           arrow::field(name, fixed == options.types.end() ? guesses[i].type() : type_of_name(fixed->second)));
     }
     layout_->schema = arrow::schema(std::move(fields));
+  }
+
+  std::vector<std::string> picked_names() const {
+    std::vector<std::string> names;
+    for (const int i : layout_->picked) names.push_back(layout_->names[static_cast<std::size_t>(i)]);
+    return names;
   }
 
   /// Counts the records of a piece, those that can't be read among them; blank lines are none.
@@ -342,6 +353,7 @@ class CsvSource : public Source {
 
   std::vector<std::string> files_;
   std::shared_ptr<CsvLayout> layout_;
+  std::shared_ptr<arrow::Schema> known_;  ///< columns that another reader has found
   TextPieces pieces_;
   std::size_t header_seen_of_ = static_cast<std::size_t>(-1);
   std::size_t next_file_ = 0;

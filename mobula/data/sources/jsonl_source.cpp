@@ -162,6 +162,7 @@ class JsonlSource : public Source {
         pieces_(files_, options_.piece_bytes, whole_lines) {}
 
   std::shared_ptr<arrow::Schema> schema() override {
+    if (schema_ == nullptr && options_.infer_all) schema_ = known_;
     if (schema_ == nullptr) infer();
     return schema_;
   }
@@ -184,6 +185,7 @@ class JsonlSource : public Source {
                                         !options_.columns.empty(), skips_bad_rows_);
   }
   std::vector<std::string> files() const override { return files_; }
+  void know_columns(const std::shared_ptr<arrow::Schema>& columns) override { known_ = columns; }
 
  private:
   void infer() {
@@ -241,6 +243,7 @@ class JsonlSource : public Source {
   bool skips_bad_rows_;
   TextPieces pieces_;
   std::shared_ptr<arrow::Schema> schema_;
+  std::shared_ptr<arrow::Schema> known_;  ///< columns that another reader has found
 };
 
 }  // namespace

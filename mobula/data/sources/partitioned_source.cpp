@@ -90,6 +90,13 @@ class PartitionedSource : public Source {
     num_skipped_ += before - files_.size();
   }
   void push_columns(const std::vector<std::string>& columns) override { wanted_ = columns; }
+  void know_columns(const std::shared_ptr<arrow::Schema>& columns) override {
+    arrow::FieldVector own;
+    for (const auto& field : columns->fields()) {
+      if (position_of(field->name()) < 0) own.push_back(field);
+    }
+    known_ = arrow::schema(std::move(own));
+  }
   std::string note() const override {
     std::string note = num_skipped_ == 0 ? "" : fmt::format("{} files skipped by their folders", num_skipped_);
     const std::string inner = inner_ == nullptr ? "" : inner_->note();
@@ -110,6 +117,7 @@ class PartitionedSource : public Source {
     inner_ = open_(std::move(names), own);
     for (const auto& predicate : pushed_) inner_->push_filter(predicate);
     if (wanted_) inner_->push_columns(*wanted_);
+    if (known_ != nullptr) inner_->know_columns(known_);
     const auto inner = inner_->schema();
     arrow::FieldVector fields;
     const auto add_key = [&](std::size_t key) {
@@ -212,6 +220,7 @@ class PartitionedSource : public Source {
   arrow::FieldVector fields_;  ///< of the keys
   std::vector<std::shared_ptr<const Expression>> pushed_;
   std::optional<std::vector<std::string>> wanted_;
+  std::shared_ptr<arrow::Schema> known_;
   std::unique_ptr<Source> inner_;
   std::map<std::string, std::size_t> index_;
   std::vector<Picked> picked_;

@@ -115,9 +115,13 @@ class Source {
   /// Lists the files that rows come from; empty where there are none.
   virtual std::vector<std::string> files() const { return {}; }
 
+  /// Tells the columns that another reader of the same files has found, so that none looks through all rows for them again.
+  /// Before schema().
+  virtual void know_columns(const std::shared_ptr<arrow::Schema>&) {}
   /// Tells that rows for which the predicate is not true are of no use: they may be left out, unread. Before schema().
   virtual void push_filter(const std::shared_ptr<const Expression>&) {}
-  /// Tells which columns are of use. The others may be left out. Before schema().
+  /// Tells which columns are of use. The others may be left out, and schema() tells which are there from then on. Before the
+  /// first piece.
   virtual void push_columns(const std::vector<std::string>&) {}
   /// Returns the figures of the stretches whose rows the source hands on, files and all; none where it reads them itself.
   virtual std::vector<const StretchStatistics*> handed_on_by() const { return {}; }
