@@ -43,6 +43,17 @@ for prompt in sys.argv[2:]:
     answers[prompt] = {"text": fast.decode(made, skip_special_tokens=True), "prompt_tokens": ids.shape[1], "ended": bool(made[-1] == 1)}
 print(json.dumps(answers))
 """
+WRITE_ADAPTERS = """
+import sys, peft, torch, transformers
+torch.manual_seed(3)
+for folder in sys.argv[2:]:
+    base = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])
+    tuned = peft.get_peft_model(base, peft.LoraConfig(r=3, lora_alpha=9, target_modules=["c_attn"], fan_in_fan_out=True))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape)
+    tuned.save_pretrained(folder)
+"""
 PROMPTS = ["translate English to German: the house is wonderful", "summarize: ", "x", "Grüße"]
 
 
@@ -97,6 +108,29 @@ class ServeModelsTest(ProgramTest):
                 self.assertGreaterEqual(len(likeliest), 2)
         with self.assertRaisesRegex(openai.BadRequestError, "encoder"):
             self.client.completions.create(model="t5", prompt="x", max_tokens=2, echo=True, logprobs=1)
+
+    def test_adapters_are_models_of_their_own_on_one_base(self):
+        for script, arguments in ((WRITE_MODEL, ["base"]), (WRITE_ADAPTERS, ["base", "poet", "clerk"])):
+            subprocess.run([sys.executable, "-c", script, *(str(self.folder / name) for name in arguments)], check=True, capture_output=True)
+        server = Server("--model", self.folder / "base", "--port", 0, "--adapter", self.folder / "poet", "--adapter", f"writer={self.folder / 'clerk'}")
+        self.addCleanup(lambda: server.process.poll() is None and server.stop())
+        client = server.client()
+        self.assertEqual([model.id for model in client.models.list()], ["base", "poet", "writer"])
+        ask = dict(prompt="To be", max_tokens=20, temperature=0)
+        answers = {}
+        for model, adapter in (("base", None), ("poet", "poet"), ("writer", "clerk")):
+            answers[model] = client.completions.create(model=model, **ask).choices[0].text
+            options = ["--adapter", self.folder / adapter] if adapter else []
+            generated = self.mobula_json("generate", "--model", self.folder / "base", "--prompt", "To be", "--max-tokens", 20, "--temperature", 0, *options)
+            self.assertEqual(answers[model], generated["text"])
+        self.assertEqual(len(set(answers.values())), 3, answers)
+        # Together in the same steps, too, streamed.
+        streams = {model: client.completions.create(model=model, stream=True, **ask) for model in answers}
+        for model, stream in streams.items():
+            self.assertEqual("".join(chunk.choices[0].text for chunk in stream), answers[model])
+        with self.assertRaises(openai.NotFoundError):
+            client.completions.create(model="clerk", **ask)
+        self.fails("serve", "--model", self.folder / "base", "--name", "poet", "--port", 0, "--adapter", self.folder / "poet", code=2, error="both named 'poet'")
 
     def test_t5_is_asked_by_chat_as_by_prompt(self):
         # Without a template, the contents of the messages are the prompt, with the end that the tokenizer puts.
