@@ -169,7 +169,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, std::string& 
       return execute(statement.body, out);
     }
     case StatementKind::scope: {
-      const ScopeGuard guard(*this, scope_);
+      const ScopeGuard guard(*this, statement.sees_top_alone ? scopes_.front().get() : scope_);
       return execute(statement.body, out);
     }
     case StatementKind::break_loop:

@@ -196,7 +196,7 @@ class Parser {
       if (tag == "autoescape" && !(peek().is_name("false") || peek().is_name("False")))
         fail("only autoescape false is possible");
       if (tag != "generation") take();
-      accept_name("scoped");
+      made->sees_top_alone = !accept_name("scoped") && tag == "block";
       made->body = body_until("end" + tag);
       if (tag == "block" && peek().kind == TokenKind::name) take();
       expect_block_end();

@@ -75,6 +75,8 @@ struct Statement {
   ExpressionPtr expression;
   ExpressionPtr filter;
   bool recursive = false;
+  bool sees_top_alone =
+      false;  ///< a scope that has the template's own variables, and none of the loops and macros around it
   // Macros: what their bodies name, and so accept beyond their parameters.
   bool takes_varargs = false;
   bool takes_kwargs = false;

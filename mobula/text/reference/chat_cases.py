@@ -63,6 +63,8 @@ TEMPLATES = [
     "{% block title %}in a block{% endblock %} {% autoescape false %}<{{ html }}>{% endautoescape %}",
     "{% for a, (b, c) in [[1, [2, 3]], [4, [5, 6]]] %}{{ a }}{{ b }}{{ c }} {% endfor %}",
     "{% for x in words %}{{ loop.cycle('odd', 'even') }}{{ loop.changed(x | lower) }} {% endfor %}",
+    "{% for n in [1, 2] %}{% block inner %}{{ n }}{{ loop is defined }}{% endblock %}{% endfor %}", "{% for n in [1] %}{% block inner scoped %}{{ n }}{% endblock %}{% endfor %}",
+    "{% set n = 5 %}{% macro m(n) %}{% block inner %}{{ n }}{% endblock %}{% endmacro %}{{ m(1) }}", "{% block a %}{% set n = 6 %}{{ n }}{% endblock %}{{ n }}",
     "{% if 5[1:] %}a{% endif %}", "{% set v = 5[1:] %}{{ v is defined }}", "{% for v in 5[1:] %}{% else %}none{% endfor %}", "{% if 5[1:] is undefined %}a{% endif %}", "{% print 5[1:] %}|",
     "{% macro m(v=5[1:] | default('d')) %}{{ v }}{{ 5[1:] }}{% endmacro %}{{ m() }}", "{% macro m(v=5[1:]) %}{{ v }}{% endmacro %}{{ m() }}", "{% filter replace('a', 5[1:] | default('b')) %}banana{% endfilter %}",
     "{% set outer = [] %}{% for a in [1, 2] %}{% set first = loop %}{% for b in [1, 2] %}{{ first.index }}.{{ loop.index }} {% endfor %}{% endfor %}",
