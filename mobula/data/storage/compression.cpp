@@ -243,6 +243,7 @@ struct Compressor::State {
   std::exception_ptr failure;
   bool abandoned = false;
   archive_entry* entry = nullptr;
+  std::string given;  ///< last; where writing it failed, the archive still looks at it when it is freed
   Archive handle{archive_write_new(), &archive_write_free};
 };
 
@@ -269,7 +270,8 @@ Compressor::~Compressor() = default;
 
 void Compressor::append(std::string_view bytes) {
   while (!bytes.empty()) {
-    const la_ssize_t written = archive_write_data(state_->handle.get(), bytes.data(), bytes.size());
+    state_->given.assign(bytes.substr(0, kPieceBytes));
+    const la_ssize_t written = archive_write_data(state_->handle.get(), state_->given.data(), state_->given.size());
     state_->check(written);
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
