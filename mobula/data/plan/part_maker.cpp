@@ -17,6 +17,7 @@
 #include "mobula/data/plan/plan_run.hpp"
 #include "mobula/data/rows/part_worker_scope.hpp"
 #include "mobula/data/rows/worker_directory.hpp"
+#include "mobula/data/sinks/content_file.hpp"
 #include "mobula/data/sinks/file_sink.hpp"
 #include "mobula/data/storage/remote_path.hpp"
 #include "mobula/data/storage/storage.hpp"
@@ -118,7 +119,9 @@ Json PartMaker::State::make_part(const PartTask& task, const std::shared_ptr<Bad
   std::vector<std::string> files;
   std::unique_ptr<Sink> file;
   if (job.write.partition_by.empty()) {
-    files.push_back(fmt::format("part-{:05}{}", task.part, format_named(job.format).extensions.front()));
+    const FormatInfo& format = format_named(job.format);
+    files.push_back(fmt::format("part-{:05}{}{}", task.part, format.extensions.front(),
+                                format.compressed ? content_file_ending(job.write) : ""));
     file = file_sink(job.folder + "/" + files.front(), job.format, job.write);
   } else {
     file = partition_sink(job.folder, job.format, job.write, task.part, &files);

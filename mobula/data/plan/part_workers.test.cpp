@@ -142,6 +142,15 @@ TEST_F(PartWorkers, ReadAndWriteInProcessesOfTheirOwn) {
   EXPECT_EQ(written("out"), up_to(1000));
 }
 
+TEST_F(PartWorkers, WriteCompressedParts) {
+  Runtime runtime(RuntimeOptions{.num_cpus = 2});
+  WriteOptions write = parts_of(400);
+  write.compression = "gzip";
+  write_in_workers<&told_by_process>(runtime, path("out"), "jsonl", write, {}, processes(2), path("in.csv"));
+  for (const char* part : {"out/part-00000.jsonl.gz", "out/part-00002.jsonl.gz"}) EXPECT_TRUE(fs::exists(path(part)));
+  EXPECT_EQ(ids_of(Dataset::read(path("out"), "jsonl").select({"id"})), up_to(1000));
+}
+
 TEST_F(PartWorkers, AreMadeAnewWithTheirPart) {
   Runtime runtime(RuntimeOptions{.num_cpus = 2});
   const RunResult result = write_in_workers<&fatal_once>(runtime, path("out"), "parquet", parts_of(40), {},
