@@ -39,7 +39,9 @@ at::Tensor as_batch(const std::vector<std::int32_t>& ids, std::int64_t vocab_siz
 }
 
 void refuse(bool given, const char* option, const std::string& family) {
-  if (given) throw_invalid(fmt::format("{} is given, but a model of the family {} doesn't read it", option, family));
+  if (!given) return;
+  throw_invalid(fmt::format("{} is given, but a model of the family {} doesn't read it", option, family),
+                family == "vit" ? "it reads --image FILE" : "it reads --ids");
 }
 
 at::Tensor compute(const LogitsOptions& options) {

@@ -14,7 +14,8 @@ namespace mobula::models {
 namespace {
 
 [[noreturn]] void refuse(const DecoderConfig& config, const char* what) {
-  throw Error(ErrorCode::unsupported, fmt::format("{}: no kernel runs {}", config.family, what));
+  throw Error(ErrorCode::unsupported, fmt::format("{}: no kernel runs {}", config.family, what),
+              "it runs in fp32 and bf16 alone");
 }
 
 nn::NormWeights norm_of(const Affine& norm) {
