@@ -425,6 +425,20 @@ TEST_F(DatasetTest, ReadsAFoldersFilesOfTheFirstEndingThatIsThere) {
   EXPECT_NE(why.find("one.json: row 1: not valid JSON"), std::string::npos) << why;
 }
 
+TEST_F(DatasetTest, TellsAFoldersFormatByItsFiles) {
+  WriteOptions parts;
+  parts.resume = true;
+  parts.compression = "zstd";
+  Dataset::range(10).write(path("out/"), "jsonl", parts);  // _parts.json and the like lie there, too
+  EXPECT_EQ(Dataset::read(path("out")).count().rows, 10);
+  Dataset::range(7).write(path("out/sub/more.jsonl"));
+  EXPECT_EQ(Dataset::read(path("out/")).count().rows, 17);
+  Dataset::range(7).write(path("out/other.parquet"));
+  EXPECT_NE(refusal([&] { Dataset::read(path("out")); }).find("tells no format"), std::string::npos);
+  fs::create_directories(path("nothing"));
+  EXPECT_NE(refusal([&] { Dataset::read(path("nothing")); }).find("tells no format"), std::string::npos);
+}
+
 TEST_F(DatasetTest, ReadsAndWritesCompressedText) {
   std::string text = "n,s\n";
   for (int i = 0; i < 5000; ++i) text += fmt::format("{},text {}\n", i, i % 7);

@@ -23,6 +23,24 @@ std::vector<std::string> names_where(bool FormatInfo::*able) {
   return names;
 }
 
+/// Returns the format of a folder's files, as a run left them; empty where they tell none, or several.
+std::string format_of_files(const std::string& folder) {
+  if (!look_at(folder).folder) return {};
+  std::string found;
+  for (const std::string& file : files_below(folder)) {
+    const fs::path path(file);
+    const std::string name = path.filename().string();
+    if (name.starts_with('.') || name.starts_with('_')) continue;
+    const std::string extension = fs::path(without_compression(file)).extension().string();
+    for (const FormatInfo& format : formats()) {
+      if (std::find(format.extensions.begin(), format.extensions.end(), extension) == format.extensions.end()) continue;
+      if (!found.empty() && found != format.name) return {};
+      found = format.name;
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 const std::vector<FormatInfo>& formats() {
@@ -81,7 +99,7 @@ std::string format_of_path(const std::string& path) {
   if (holds("_delta_log")) return "delta";
   if (holds("state.json") || holds("dataset_dict.json")) return "hf";
   if (holds("index.json")) return "mds";
-  return {};
+  return format_of_files(path);
 }
 
 }  // namespace mobula::data

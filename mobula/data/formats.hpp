@@ -24,7 +24,8 @@ std::vector<std::string> readable_formats();
 std::vector<std::string> writable_formats();
 /// Returns a format. Throws Error(invalid_argument) with the nearest name.
 const FormatInfo& format_named(const std::string& name);
-/// Returns the name of the format that a file's extension, or what lies in a folder, tells; empty where it tells nothing.
+/// Returns the name of the format that a file's extension, or what lies in a folder, tells; empty where it tells nothing, or
+/// files of several formats lie there.
 std::string format_of_path(const std::string& path);
 
 }  // namespace mobula::data
