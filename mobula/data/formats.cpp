@@ -23,20 +23,28 @@ std::vector<std::string> names_where(bool FormatInfo::*able) {
   return names;
 }
 
+/// Returns the format that a file's extension tells, behind that of its compression; null where it tells none.
+const FormatInfo* format_of_file(std::string_view path) {
+  std::string extension = fs::path(without_compression(path)).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const FormatInfo& format : formats()) {
+    if (std::find(format.extensions.begin(), format.extensions.end(), extension) != format.extensions.end())
+      return &format;
+  }
+  return nullptr;
+}
+
 /// Returns the format of a folder's files, as a run left them; empty where they tell none, or several.
 std::string format_of_files(const std::string& folder) {
   if (!look_at(folder).folder) return {};
   std::string found;
   for (const std::string& file : files_below(folder)) {
-    const fs::path path(file);
-    const std::string name = path.filename().string();
-    if (name.starts_with('.') || name.starts_with('_')) continue;
-    const std::string extension = fs::path(without_compression(file)).extension().string();
-    for (const FormatInfo& format : formats()) {
-      if (std::find(format.extensions.begin(), format.extensions.end(), extension) == format.extensions.end()) continue;
-      if (!found.empty() && found != format.name) return {};
-      found = format.name;
-    }
+    const std::string name = fs::path(file).filename().string();
+    const FormatInfo* const format = format_of_file(file);
+    if (format == nullptr || name.starts_with('.') || name.starts_with('_')) continue;
+    if (!found.empty() && found != format->name) return {};
+    found = format->name;
   }
   return found;
 }
@@ -82,18 +90,12 @@ std::string format_of_path(const std::string& path) {
     if (path.starts_with(scheme)) return "database";
   }
   const fs::path file(without_query(path));
-  const fs::path content(without_compression(file.native()));
-  std::string extension = content.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const FormatInfo& format : formats()) {
-    if (std::find(format.extensions.begin(), format.extensions.end(), extension) != format.extensions.end()) {
-      if (content != file && !format.compressed) {
-        throw_invalid(fmt::format("{}: {} files are not compressed as a whole", path, format.name),
-                      "decompress it first");
-      }
-      return format.name;
+  if (const FormatInfo* const format = format_of_file(file.native())) {
+    if (!format->compressed && !compression_of(file.native()).empty()) {
+      throw_invalid(fmt::format("{}: {} files are not compressed as a whole", path, format->name),
+                    "decompress it first");
     }
+    return format->name;
   }
   const auto holds = [&file](const char* name) { return look_at((file / name).string()).exists; };
   if (holds("_delta_log")) return "delta";

@@ -79,8 +79,7 @@ const std::vector<std::string>& file_compressions() {
 }
 
 struct ContentStream::State {
-  State(const std::string& name, std::uint64_t offset)
-      : path(name), compression(by_extension(name)), stream(name, compression == nullptr ? offset : 0) {
+  explicit State(const std::string& name) : path(name), compression(by_extension(name)), stream(name) {
     if (compression == nullptr) return;
     piece.resize(kPieceBytes);
     archive_read_support_filter_gzip(handle.get());
@@ -128,17 +127,7 @@ struct ContentStream::State {
   bool ended = false;
 };
 
-ContentStream::ContentStream(const std::string& path, std::uint64_t offset)
-    : state_(std::make_unique<State>(path, offset)) {
-  if (state_->compression == nullptr) {
-    position_ = offset;
-    return;
-  }
-  std::string passed_over(std::min<std::uint64_t>(offset, kPieceBytes), '\0');
-  while (position_ < offset) {
-    if (read(passed_over.data(), std::min<std::uint64_t>(offset - position_, kPieceBytes)) == 0) break;
-  }
-}
+ContentStream::ContentStream(const std::string& path) : state_(std::make_unique<State>(path)) {}
 
 ContentStream::~ContentStream() = default;
 
@@ -156,6 +145,13 @@ std::size_t ContentStream::read(void* to, std::size_t size) {
   }
   position_ += done;
   return done;
+}
+
+void ContentStream::pass_over_to(std::uint64_t position) {
+  if (position <= position_) return;
+  std::string piece(std::min<std::uint64_t>(position - position_, kPieceBytes), '\0');
+  while (position_ < position && read(piece.data(), std::min<std::uint64_t>(position - position_, kPieceBytes)) > 0) {
+  }
 }
 
 namespace {
@@ -202,11 +198,7 @@ std::size_t read_content(const std::string& path, std::uint64_t begin, std::uint
   const std::string version = fmt::format("{} {}", info.bytes, info.version);
   auto stream = streams.take(path, version, begin);
   if (stream == nullptr) stream = std::make_unique<ContentStream>(path);
-  std::string passed_over(std::min<std::uint64_t>(begin - stream->position(), kPieceBytes), '\0');
-  while (stream->position() < begin) {
-    if (stream->read(passed_over.data(), std::min<std::uint64_t>(begin - stream->position(), kPieceBytes)) == 0)
-      return 0;
-  }
+  stream->pass_over_to(begin);
   const std::size_t got = stream->read(to, size);
   streams.put(path, version, std::move(stream));
   return got;

@@ -24,13 +24,15 @@ const std::vector<std::string>& file_compressions();
 class ContentStream {
  public:
   /// Throws Error(not_found), Error(corrupt) where the file is not what its name says.
-  explicit ContentStream(const std::string& path, std::uint64_t offset = 0);
+  explicit ContentStream(const std::string& path);
   ContentStream(const ContentStream&) = delete;
   ContentStream& operator=(const ContentStream&) = delete;
   ~ContentStream();
   /// Reads until `size` bytes are there or the content ends; returns how many came. Throws Error(corrupt) for a file that is
   /// damaged or cut short.
   std::size_t read(void* to, std::size_t size);
+  /// Passes over what stands before a position, unless that is behind what was read; at most to the content's end.
+  void pass_over_to(std::uint64_t position);
   /// Returns how many bytes of the content stand before what is read next.
   std::uint64_t position() const { return position_; }
 
