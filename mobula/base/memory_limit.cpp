@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "mobula/base/control_group.hpp"
+
 namespace mobula {
 namespace {
 
@@ -40,17 +42,9 @@ std::uint64_t memory_limit(const fs::path& root) {
     limit = kilobytes * 1024;
     break;
   }
-  const fs::path groups = root / "sys/fs/cgroup";
-  std::ifstream in(root / "proc/self/cgroup");
-  // "0::/path" of version 2, "4:memory:/path" of version 1.
-  for (std::string line; std::getline(in, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) limit = std::min(limit, group_limit(groups, path, "memory.max"));
-    if (controllers == "memory") limit = std::min(limit, group_limit(groups / "memory", path, "memory.limit_in_bytes"));
+  for (const MemoryGroup& group : memory_groups(root)) {
+    const char* const name = group.version == 2 ? "memory.max" : "memory.limit_in_bytes";
+    limit = std::min(limit, group_limit(group.top, group.path, name));
   }
   return limit;
 }

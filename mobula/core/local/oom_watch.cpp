@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "mobula/base/control_group.hpp"
+
 namespace mobula {
 namespace {
 
@@ -24,23 +26,11 @@ std::optional<std::uint64_t> read_count(const fs::path& file) {
 /// Returns where the count may be, the nearest first.
 std::vector<fs::path> places(const fs::path& root) {
   std::vector<fs::path> found;
-  const fs::path groups = root / "sys/fs/cgroup";
-  std::ifstream in(root / "proc/self/cgroup");
-  // "0::/path" of version 2, "4:memory:/path" of version 1. Inside a container the path may be the host's: then the
-  // container's own group is at the top.
-  for (std::string line; std::getline(in, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos || line.size() < second + 2) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 2);
-    if (controllers.empty()) {
-      found.push_back(groups / path / "memory.events");
-      found.push_back(groups / "memory.events");
-    } else if (controllers == "memory") {
-      found.push_back(groups / "memory" / path / "memory.oom_control");
-      found.push_back(groups / "memory/memory.oom_control");
-    }
+  for (const MemoryGroup& group : memory_groups(root)) {
+    // Inside a container the path may be the host's: then the container's own group is at the top.
+    const char* const name = group.version == 2 ? "memory.events" : "memory.oom_control";
+    found.push_back(group.top / group.path / name);
+    found.push_back(group.top / name);
   }
   found.push_back(root / "proc/vmstat");
   return found;
