@@ -1,6 +1,7 @@
 // Every family against transformers: checkpoints drawn afresh at each run (the seed is printed; MOBULA_TEST_SEED fixes
 // it), logits, loss, gradients, greedy text; and what we write, loaded by transformers.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
@@ -65,8 +66,9 @@ std::vector<nn::TokenId> to_ids(const at::Tensor& ids_T) {
 
 /// What the decode loop, with its own kernels and cache, says of prompts that it reads together: the logarithms of each
 /// token's probability, from the second on.
-std::vector<at::Tensor> engine_scores(std::shared_ptr<nn::CausalLm> model, const std::vector<at::Tensor>& prompts) {
-  const auto engine = nn::make_generation_engine(std::move(model));
+std::vector<at::Tensor> engine_scores(std::shared_ptr<nn::CausalLm> model, const std::vector<at::Tensor>& prompts,
+                                      const nn::EngineOptions& options = {}) {
+  const auto engine = nn::make_generation_engine(std::move(model), options);
   std::vector<at::Tensor> scores(prompts.size());
   for (std::size_t b = 0; b < prompts.size(); ++b) {
     engine->submit({.prompt = to_ids(prompts[b]),
@@ -117,6 +119,37 @@ void expect_growing_text(nn::GenerationEngine& engine, nn::CausalLm& model, cons
   }
 }
 
+/// Returns whether our kernels run the model: those for heads as wide as this one has don't exist.
+bool has_kernels(const fs::path& path) {
+  return path.filename() != "opt-wide-heads";
+}
+
+// Weights of 8 and 4 bits: the same bits for a prompt alone and beside others, and at 8 bits nearly the reference's scores.
+void expect_few_bits_agree(const fs::path& path, const nn::SafetensorsFile& expected,
+                           const std::vector<at::Tensor>& prompts) {
+  const std::shared_ptr<nn::CausalLm> model = load_causal_lm(path);
+  if (!has_kernels(path)) {
+    EXPECT_NE(refusal([&] { nn::make_generation_engine(model, {.quantize = nn::WeightType::int8}); }).find("heads of"),
+              std::string::npos);
+    return;
+  }
+  const at::Tensor logits_BTV = expected.tensor("logits"), sure = expected.tensor("sure");
+  const double scale = logits_BTV.abs().max().item<double>();
+  const double tolerance = 2 * (3 * expected.tensor("bf16_error").item<double>() + 0.02 * scale);
+  for (const nn::WeightType type : {nn::WeightType::int8, nn::WeightType::int4}) {
+    const nn::EngineOptions options = {.quantize = type};
+    const std::vector<at::Tensor> together = engine_scores(model, prompts, options);
+    for (std::size_t b = 0; b < prompts.size(); ++b) {
+      EXPECT_TRUE(engine_scores(model, {prompts[b]}, options)[0].equal(together[b])) << b;
+      EXPECT_TRUE(at::isfinite(together[b]).all().item<bool>()) << b;
+      if (type == nn::WeightType::int4) continue;
+      const auto row = static_cast<std::int64_t>(b);
+      const at::Tensor errors = together[b].sub(scores_of(logits_BTV[row], prompts[b])).abs();
+      EXPECT_LE(errors.mul(sure[row].narrow(0, 0, errors.size(0))).max().item<double>(), tolerance) << b;
+    }
+  }
+}
+
 // The decode loop: the same greedy text and the same scores of every prompt, of the padded batch's too, and with weights
 // rounded to bfloat16 the same within what rounding does to transformers.
 void expect_engine_agrees(const fs::path& path, const nn::SafetensorsFile& expected, double tolerance) {
@@ -150,6 +183,7 @@ void expect_engine_agrees(const fs::path& path, const nn::SafetensorsFile& expec
     const at::Tensor errors = rounded[static_cast<std::size_t>(b)].sub(wanted).abs();
     EXPECT_LE(errors.mul(sure[b].narrow(0, 0, errors.size(0))).max().item<double>(), bf16_tolerance) << b;
   }
+  expect_few_bits_agree(path, expected, prompts);
 
   // Texts of several lengths in one batch. Where angles go by the longest text of a batch, transformers' differ: ours go
   // by each text alone.

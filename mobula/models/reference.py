@@ -127,6 +127,9 @@ CASES = {
                                          rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 900.0, "partial_rotary_factor": 0.5}),
     "opt": opt,
     "opt-350m": lambda rng: opt(rng, do_layer_norm_before=False, word_embed_proj_dim=7, hidden_size=18, num_attention_heads=3),
+    "opt-wide-embeddings": lambda rng: opt(rng, word_embed_proj_dim=23, hidden_size=18, num_attention_heads=3, tie_word_embeddings=False),
+    "opt-no-final-norm": lambda rng: opt(rng, _remove_final_layer_norm=True),
+    "opt-wide-heads": lambda rng: opt(rng, hidden_size=520, num_attention_heads=1, num_hidden_layers=1),  # wider than kernels take
     "opt-variant": lambda rng: opt(rng, enable_bias=False, layer_norm_elementwise_affine=False, activation_function="gelu", tie_word_embeddings=False),
     "bloom": bloom,
     "bloom-variant": lambda rng: bloom(rng, apply_residual_connection_post_layernorm=True, tie_word_embeddings=False),

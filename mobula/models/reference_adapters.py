@@ -16,7 +16,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from reference import bloom, gpt2, llama, llama_like, neox, randomize
+from reference import bloom, gpt2, llama, llama_like, neox, opt, randomize
 
 transformers.utils.logging.disable_progress_bar()
 TOLERANCE = 1e-4
@@ -48,6 +48,8 @@ CASES = {
     "neox-dora": (neox, lora(target_modules=["query_key_value"], use_dora=True)),
     "bloom-ia3": (lambda rng: bloom(rng), ia3(target_modules=["query_key_value", "mlp.dense_4h_to_h"], feedforward_modules=["mlp.dense_4h_to_h"])),
     "phi3": (phi3, lora(target_modules=["qkv_proj", "gate_up_proj", "down_proj"])),
+    "opt-350m": (lambda rng: opt(rng, do_layer_norm_before=False, word_embed_proj_dim=7, hidden_size=18, num_attention_heads=3), lora(target_modules="all-linear")),
+    "bloom-variant-dora": (lambda rng: bloom(rng, apply_residual_connection_post_layernorm=True), lora(target_modules="all-linear", use_dora=True)),
     "merge-embeddings": (llama, lora(target_modules=["embed_tokens", "v_proj"])),
     "merge-norms": (llama, lora(modules_to_save=["norm"])),
     "merge-biases": (lambda rng: llama(rng, attention_bias=True), lora(bias="all")),

@@ -1,7 +1,5 @@
 // The decoder as the decode loop takes it.
 #include <ATen/core/grad_mode.h>
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -13,9 +11,20 @@
 namespace mobula::models {
 namespace {
 
-[[noreturn]] void refuse(const DecoderConfig& config, const char* what) {
-  throw Error(ErrorCode::unsupported, fmt::format("{}: no kernel runs {}", config.family, what),
-              "it runs in fp32 and bf16 alone");
+nn::Residual residual_of(BlockKind block) {
+  switch (block) {
+    case BlockKind::pre_norm:
+    case BlockKind::sandwich:
+      return nn::Residual::input;
+    case BlockKind::post_norm:
+      return nn::Residual::sum_norm;
+    case BlockKind::normed_residual:
+      return nn::Residual::normed;
+    case BlockKind::parallel:
+    case BlockKind::parallel_shared_norm:
+      return nn::Residual::shared;
+  }
+  throw_internal("decoder: unknown block");
 }
 
 nn::NormWeights norm_of(const Affine& norm) {
@@ -71,11 +80,6 @@ std::vector<float> to_vector(const at::Tensor& values) {
 nn::DecoderModel DecoderLm::decoder_model() const {
   const at::NoGradGuard no_grad;
   const DecoderConfig& c = config_;
-  if (c.block == BlockKind::post_norm || c.block == BlockKind::normed_residual) {
-    refuse(c, "layers that normalise what is added to");
-  }
-  if (!c.has_final_norm) refuse(c, "layers without a norm after the last");
-  if (weights_.project_in.defined()) refuse(c, "embeddings narrower than the layers");
   nn::DecoderModel model;
   model.spec = {.vocab_size = c.vocab_size,
                 .hidden = c.hidden,
@@ -88,7 +92,8 @@ nn::DecoderModel DecoderLm::decoder_model() const {
                 .norm_eps = c.norm_eps,
                 .norm_offset = c.norm_offset,
                 .activation = c.activation,
-                .parallel_residual = c.block == BlockKind::parallel || c.block == BlockKind::parallel_shared_norm,
+                .residual = residual_of(c.block),
+                .has_final_norm = c.has_final_norm,
                 .embedding_scale = embedding_scale(),
                 .attention_softcap = c.attention_softcap,
                 .logit_softcap = c.logits_softcap};
@@ -154,6 +159,10 @@ nn::DecoderModel DecoderLm::decoder_model() const {
     model.layers.push_back(std::move(layer));
   }
   model.final_norm = norm_of(weights_.final_norm);
+  if (weights_.project_in.defined()) {
+    model.project_in = {weights_.project_in, {}, c.names.project_in};
+    model.project_out = {weights_.project_out, {}, c.names.project_out};
+  }
   model.head = {weights_.head, weights_.head_bias, c.names.head};
   return model;
 }

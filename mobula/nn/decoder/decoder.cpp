@@ -67,7 +67,9 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
     : model_(std::move(model)), kernels_(options.kernels != nullptr ? *options.kernels : cpu_kernels()) {
   const DecoderSpec& spec = model_.spec;
   if (spec.head_dim > kMaxHeadDim) {
-    throw Error(ErrorCode::unsupported, fmt::format("heads of {} are wider than {}", spec.head_dim, kMaxHeadDim));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("no kernel runs heads of {} numbers: {} is the most", spec.head_dim, kMaxHeadDim),
+                "it runs in fp32 and bf16 alone");
   }
   for (const DecoderLayer& layer : model_.layers) {
     if (layer.rotary.dim > spec.head_dim) {
@@ -113,6 +115,8 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
   if (!layers_.empty() && layers_[0].attention_out.type != WeightType::fp32) layout_.type = KvType::bf16;
   embedding_norm_ = make_norm(model_.embedding_norm);
   final_norm_ = make_norm(model_.final_norm);
+  if (model_.project_in.defined()) project_in_ = make_matrix(model_.project_in, std::nullopt);
+  if (model_.project_out.defined()) project_out_ = make_matrix(model_.project_out, std::nullopt);
   head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
   read_once_.reset();
   model_.position_embedding = as_float(model_.position_embedding);
@@ -162,25 +166,33 @@ Decoder::Norm Decoder::make_norm(const NormWeights& weights) {
 
 void Decoder::embed(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
-  float* x = x_.sized(static_cast<std::int64_t>(rows.size()) * spec.hidden);
+  const auto num_rows = static_cast<std::int64_t>(rows.size());
+  const bool projected = project_in_.weight.defined();
+  const std::int64_t width = projected ? project_in_.view.num_in : spec.hidden;
+  float* x = x_.sized(num_rows * spec.hidden);
+  float* embedded = projected ? normed_.sized(num_rows * width) : x;
   const auto scale = static_cast<float>(spec.embedding_scale);
   const at::Tensor& table = model_.token_embedding;
   for (std::size_t r = 0; r < rows.size(); ++r) {
-    float* out = x + static_cast<std::int64_t>(r) * spec.hidden;
+    float* out = embedded + static_cast<std::int64_t>(r) * width;
     if (table.scalar_type() == at::kBFloat16) {
-      const at::BFloat16* vector = table.const_data_ptr<at::BFloat16>() + rows[r].token * spec.hidden;
-      for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = static_cast<float>(vector[i]) * scale;
+      const at::BFloat16* vector = table.const_data_ptr<at::BFloat16>() + rows[r].token * width;
+      for (std::int64_t i = 0; i < width; ++i) out[i] = static_cast<float>(vector[i]) * scale;
     } else {
       const at::Tensor wide = table[rows[r].token].to(at::kFloat);
       const float* vector = data(wide);
-      for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] = vector[i] * scale;
+      for (std::int64_t i = 0; i < width; ++i) out[i] = vector[i] * scale;
     }
-    if (model_.position_embedding.defined()) {
+  }
+  if (projected) multiply(embedded, num_rows, project_in_, x);
+  if (model_.position_embedding.defined()) {
+    for (std::size_t r = 0; r < rows.size(); ++r) {
       const float* position = data(model_.position_embedding) + rows[r].position * spec.hidden;
+      float* out = x + static_cast<std::int64_t>(r) * spec.hidden;
       for (std::int64_t i = 0; i < spec.hidden; ++i) out[i] += position[i];
     }
   }
-  if (embedding_norm_.weight.defined()) normalize(embedding_norm_, x, x, static_cast<std::int64_t>(rows.size()));
+  if (embedding_norm_.weight.defined()) normalize(embedding_norm_, x, x, num_rows);
 }
 
 void Decoder::normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const {
@@ -297,7 +309,7 @@ void Decoder::rotate(const RotarySpec& rotary, std::int64_t row, float* head) co
   }
 }
 
-void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
+void Decoder::attention(const float* x, std::span<const DecoderRow> rows, std::size_t index) {
   const DecoderSpec& spec = model_.spec;
   const DecoderLayer& layer = model_.layers[index];
   const Layer& made = layers_[index];
@@ -315,7 +327,7 @@ void Decoder::attention(std::span<const DecoderRow> rows, std::size_t index) {
     strides.push_back(stride);
     column += matrix.view.num_out;
   }
-  multiply(normed_.data(), num_rows, matrices, outs, strides);
+  multiply(x, num_rows, matrices, outs, strides);
 
   prepare_rotation(rows, layer.rotary);
   const auto finish_head = [&](float* head, const Norm& norm, std::int64_t row) {
@@ -504,19 +516,43 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   float* normed = normed_.sized(num_rows * spec.hidden);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    normalize(layer.attention_norm, x, normed, num_rows);
-    attention(rows, i);
-    if (spec.parallel_residual) {
-      // The MLP reads x before attention is added, through its own norm or attention's.
-      if (layer.mlp_norm.weight.defined()) normalize(layer.mlp_norm, x, normed, num_rows);
-      mlp(normed, i, num_rows);
-      add_normalized(layer.attention_out_norm, x, out_.data(), num_rows);
-    } else {
-      add_normalized(layer.attention_out_norm, x, out_.data(), num_rows);
-      normalize(layer.mlp_norm, x, normed, num_rows);
-      mlp(normed, i, num_rows);
+    const auto add_attention = [&] { add_normalized(layer.attention_out_norm, x, out_.data(), num_rows); };
+    const auto add_mlp = [&] { add_normalized(layer.mlp_out_norm, x, mlp_out_.data(), num_rows); };
+    switch (spec.residual) {
+      case Residual::input:
+        normalize(layer.attention_norm, x, normed, num_rows);
+        attention(normed, rows, i);
+        add_attention();
+        normalize(layer.mlp_norm, x, normed, num_rows);
+        mlp(normed, i, num_rows);
+        add_mlp();
+        break;
+      case Residual::shared:
+        normalize(layer.attention_norm, x, normed, num_rows);
+        attention(normed, rows, i);
+        // The MLP reads x before attention is added, through its own norm or attention's.
+        if (layer.mlp_norm.weight.defined()) normalize(layer.mlp_norm, x, normed, num_rows);
+        mlp(normed, i, num_rows);
+        add_attention();
+        add_mlp();
+        break;
+      case Residual::normed:
+        normalize(layer.attention_norm, x, x, num_rows);
+        attention(x, rows, i);
+        add_attention();
+        normalize(layer.mlp_norm, x, x, num_rows);
+        mlp(x, i, num_rows);
+        add_mlp();
+        break;
+      case Residual::sum_norm:
+        attention(x, rows, i);
+        add_attention();
+        normalize(layer.attention_norm, x, x, num_rows);
+        mlp(x, i, num_rows);
+        add_mlp();
+        normalize(layer.mlp_norm, x, x, num_rows);
+        break;
     }
-    add_normalized(layer.mlp_out_norm, x, mlp_out_.data(), num_rows);
   }
   std::int64_t wanted = 0;
   for (std::int64_t r = 0; r < num_rows; ++r) {
@@ -527,9 +563,15 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
     std::copy_n(x + r * spec.hidden, spec.hidden, normed + wanted++ * spec.hidden);
   }
   if (wanted == 0) return {};
-  normalize(final_norm_, normed, normed, wanted);
+  if (spec.has_final_norm) normalize(final_norm_, normed, normed, wanted);
+  const float* last = normed;
+  if (project_out_.weight.defined()) {
+    float* narrow = last_.sized(wanted * project_out_.view.num_out);
+    multiply(normed, wanted, project_out_, narrow);
+    last = narrow;
+  }
   float* logits = logits_.sized(wanted * spec.vocab_size);
-  multiply(normed, wanted, head_, logits);
+  multiply(last, wanted, head_, logits);
   if (spec.logit_scale != 1.0) {
     for (std::int64_t i = 0; i < wanted * spec.vocab_size; ++i) logits[i] *= static_cast<float>(spec.logit_scale);
   }

@@ -33,8 +33,8 @@ struct DecoderRow {
 
 struct DecoderOptions {
   const CpuKernels* kernels = nullptr;  ///< null: those of this machine
-  /// int8 or int4: rounds the weight matrices when the decoder is made. The head keeps at least 8 bits, embeddings and
-  /// norms their own type. What is quantized that way already stays as it is; without a value, all that is quantized
+  /// int8 or int4: rounds the weight matrices when the decoder is made. The head keeps at least 8 bits; embeddings, their
+  /// projections and norms keep their own type. What is quantized that way already stays as it is; without a value, all that is quantized
   /// does (NF4 becomes the type that it stands for).
   std::optional<WeightType> quantize;
 };
@@ -122,7 +122,8 @@ class Decoder {
   void apply_adapter(const MatrixAdapter& adapter, const float* x, std::span<const std::int64_t> rows,
                      const Matrix& matrix, float* out, std::int64_t stride);
   void for_each_matrix(const std::function<void(Matrix&)>& visit);
-  void attention(std::span<const DecoderRow> rows, std::size_t index);
+  /// Writes what the layer's attention over x adds to out_.
+  void attention(const float* x, std::span<const DecoderRow> rows, std::size_t index);
   /// Computes cosines and sines of every row's position, unless those of the last call serve.
   void prepare_rotation(std::span<const DecoderRow> rows, const RotarySpec& rotary);
   void rotate(const RotarySpec& rotary, std::int64_t row, float* head) const;
@@ -141,7 +142,7 @@ class Decoder {
   KvLayout layout_;
   std::vector<Layer> layers_;
   Norm embedding_norm_, final_norm_;
-  Matrix head_;
+  Matrix project_in_, project_out_, head_;
   AlignedBuffer<float> x_, normed_, qkv_, attended_, inner_, gate_, out_, mlp_out_, last_, logits_;
   AlignedBuffer<float> router_, expert_in_, expert_out_;
   AlignedBuffer<float> cosine_, sine_;    // [row][dim / 2]

@@ -26,12 +26,14 @@ void Decoder::for_each_matrix(const std::function<void(Matrix&)>& visit) {
       if (matrix->weight.defined()) visit(*matrix);
     }
   };
+  if (project_in_.weight.defined()) visit(project_in_);
   for (Layer& layer : layers_) {
     for (Matrix& matrix : layer.qkv) visit(matrix);
     visit(layer.attention_out);
     visit_mlp(layer.mlp);
     for (Mlp& expert : layer.experts) visit_mlp(expert);
   }
+  if (project_out_.weight.defined()) visit(project_out_);
   visit(head_);
 }
 

@@ -17,6 +17,14 @@ namespace mobula::nn {
 
 enum class NormKind { layer, rms };
 
+/// What a layer adds its two halves to, attention and MLP.
+enum class Residual {
+  input,     ///< x += attention(norm(x)); x += mlp(norm(x))
+  shared,    ///< both halves read the same x, each through its norm: GPT-J, GPT-NeoX
+  normed,    ///< x = norm(x); x += attention(x); x = norm(x); x += mlp(x): a variant of BLOOM
+  sum_norm,  ///< x = norm(x + attention(x)); x = norm(x + mlp(x)): OPT 350M
+};
+
 /// Rotary position embedding (Su et al., "RoFormer", 2021).
 struct RotarySpec {
   std::int64_t dim = 0;            ///< leading numbers of a head that are rotated; 0: none
@@ -39,7 +47,8 @@ struct DecoderSpec {
   double norm_eps = 1e-5;
   double norm_offset = 0.0;  ///< added to RMSNorm's weights (Gemma: 1)
   Activation activation = Activation::silu;
-  bool parallel_residual = false;  ///< attention and MLP read the same input (GPT-J, GPT-NeoX)
+  Residual residual = Residual::input;
+  bool has_final_norm = true;
   double embedding_scale = 1.0;
   double attention_softcap = 0.0;  ///< 0: none
   double logit_softcap = 0.0;      ///< 0: none
@@ -80,7 +89,7 @@ struct DecoderLayer {
   NormWeights query_norm, key_norm;  ///< over each head; undefined where there is none
   LinearWeights attention_out;
   NormWeights attention_out_norm;  ///< on what attention adds (Gemma 2); undefined where there is none
-  NormWeights mlp_norm;            ///< undefined: the MLP reads what attention reads
+  NormWeights mlp_norm;            ///< of Residual::shared, undefined: the MLP reads what attention reads
   LinearWeights gate;              ///< undefined: MLP without a gate
   LinearWeights up, down;          ///< undefined where there are only experts
   std::optional<DecoderExperts> experts;
@@ -94,12 +103,14 @@ struct DecoderLayer {
 /// The whole model; tensors may lie over a mapped file.
 struct DecoderModel {
   DecoderSpec spec;
-  at::Tensor token_embedding;     ///< [vocab, hidden]
+  at::Tensor token_embedding;     ///< [vocab, hidden], or [vocab, width] where there is project_in
+  LinearWeights project_in;       ///< [hidden, width]: what embeddings pass before positions are added; undefined: none
   at::Tensor position_embedding;  ///< [context, hidden]; undefined: none
   NormWeights embedding_norm;     ///< undefined: none
   std::vector<DecoderLayer> layers;
   NormWeights final_norm;
-  LinearWeights head;  ///< [vocab, hidden]
+  LinearWeights project_out;  ///< [width, hidden]: what the head reads passes it after the last norm; undefined: none
+  LinearWeights head;         ///< [vocab, hidden or width]
   /// Returns the shortest length whose texts turn their positions by the same angles as those of `length`; null: all do.
   /// A text that grows to another answer is read anew.
   std::function<std::int64_t(std::int64_t length)> rotary_length;
