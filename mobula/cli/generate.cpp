@@ -1,5 +1,7 @@
 #include "mobula/cli/generate.hpp"
 
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "mobula/cli/commands.hpp"
@@ -26,24 +28,26 @@ void add_generate_command(CommandLine& line) {
                      "File of prompts (-: standard input), a JSON object a line: \"prompt\" or \"ids\", and options of "
                      "its own such as \"seed\"");
   command.add_option("--output", options->output, "File for the answers, a JSON object a line");
-  command.add_option("--max-tokens", options->max_tokens, "Most tokens to write")->capture_default_str();
-  command.add_option("--temperature", options->temperature, "0 takes the likeliest token")->capture_default_str();
-  command.add_option("--top-k", options->top_k, "Draw from the k likeliest (0: all)")->capture_default_str();
-  command.add_option("--top-p", options->top_p, "Draw from the likeliest that have this probability together")
-      ->capture_default_str();
-  command.add_option("--min-p", options->min_p, "Leave out what is less likely than this times the likeliest")
-      ->capture_default_str();
+  command.add_option("--max-tokens", options->max_tokens,
+                     fmt::format("Most tokens to write [the checkpoint's, else {}]", kDefaultMaxTokens));
+  command.add_option("--temperature", options->temperature,
+                     "0 takes the likeliest token [the checkpoint's, else 1; so with the options that follow]");
+  command.add_option("--top-k", options->top_k, "Draw from the k likeliest; 0 and [else]: all");
+  command.add_option("--top-p", options->top_p, "Draw from the likeliest that have this probability together [else 1]");
+  command.add_option("--min-p", options->min_p, "Leave out what is less likely than this times the likeliest [else 0]");
+  command.add_option("--typical-p", options->typical_p,
+                     "Draw from the most typical that have this probability together [else 1]");
+  command.add_option("--repetition-penalty", options->repetition_penalty,
+                     "Above 1: what stood before gets less likely [else 1]");
+  command.add_option("--no-repeat-ngram", options->no_repeat_ngram,
+                     "Write no run of n tokens twice; 0 and [else]: off");
   command
-      .add_option("--typical-p", options->typical_p, "Draw from the most typical that have this probability together")
-      ->capture_default_str();
-  command
-      .add_option("--repetition-penalty", options->repetition_penalty, "Above 1: what stood before gets less likely")
+      .add_option("--generation-config", options->generation_config,
+                  "Where a checkpoint's defaults come from: auto (its generation_config.json), none, a folder or file")
       ->capture_default_str();
   command.add_option("--presence-penalty", options->presence_penalty, "Taken off the score of what was written")
       ->capture_default_str();
   command.add_option("--frequency-penalty", options->frequency_penalty, "Taken off for each time it was written")
-      ->capture_default_str();
-  command.add_option("--no-repeat-ngram", options->no_repeat_ngram, "Write no run of n tokens twice (0: off)")
       ->capture_default_str();
   command
       .add_option("--logit-bias", options->logit_bias, "ID=BIAS: added to a token's score; may be given several times")

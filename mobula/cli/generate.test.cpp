@@ -227,6 +227,32 @@ TEST_F(Generate, GivesTheLikeliestOfSeveralAnswersAndLogprobs) {
     EXPECT_EQ(run(command("generate", {"--prompt", "x", "--logit-bias", wrong})).code, 2) << wrong;
 }
 
+TEST_F(Generate, TakesTheCheckpointsDefaultsForWhatTheUserDoesntSay) {
+  const auto tokens = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--prompt", "b", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return parse_json(run(command("generate", arguments)).text, "output")["tokens"].get<std::vector<int>>();
+  };
+  EXPECT_EQ(tokens({}).size(), 31u);  // up to the context's end
+  EXPECT_NE(std::ranges::count(tokens({}), 'a'), 31);
+  write_file_atomic(folder_.path() / "generation_config.json", R"({"do_sample":false,"max_new_tokens":3})");
+  EXPECT_EQ(tokens({}), (std::vector<int>{'a', 'a', 'a'}));
+  EXPECT_EQ(tokens({"--max-tokens", "2"}), (std::vector<int>{'a', 'a'}));
+  EXPECT_NE(tokens({"--temperature", "4"}), (std::vector<int>{'a', 'a', 'a'}));
+  EXPECT_EQ(tokens({"--generation-config", "none"}).size(), 31u);
+  // Another folder's, and a file's.
+  const TemporaryDirectory other;
+  write_file_atomic(other.path() / "generation_config.json", R"({"top_k":1,"max_new_tokens":2})");
+  EXPECT_EQ(tokens({"--generation-config", other.path().string()}), (std::vector<int>{'a', 'a'}));
+  EXPECT_EQ(tokens({"--generation-config", (other.path() / "generation_config.json").string()}).size(), 2u);
+  EXPECT_EQ(run(command("generate", {"--prompt", "b", "--generation-config", "nowhere"})).code, 1);
+  // The end of text is the model's own.
+  write_file_atomic(folder_.path() / "generation_config.json", R"({"eos_token_id":97})");
+  EXPECT_TRUE(tokens({"--generation-config", "none", "--temperature", "0"}).empty());
+  write_file_atomic(folder_.path() / "generation_config.json", R"({"temperature":"hot"})");
+  EXPECT_EQ(run(command("generate", {"--prompt", "b"})).code, 2);
+}
+
 TEST_F(Generate, WorksOnIdsWithoutATokenizer) {
   std::filesystem::remove(folder_.path() / "tokenizer.json");
   EXPECT_EQ(run(command("generate", {"--ids", "98,99", "--temperature", "0", "--max-tokens", "3"})).text, "97,97,97\n");

@@ -22,10 +22,11 @@ struct Prompt {
 /// Returns what --ids, --prompt or the lines of --input ask for. A line is a JSON object with "prompt" or "ids"; members named as
 /// the options are (with _ for -) count for it alone, others are left alone. `tokenizer` may be null; `adapters`: the names
 /// that lines may give. Throws Error naming the line.
-std::vector<Prompt> read_prompts(const GenerateOptions& options, const text::Tokenizer* tokenizer,
-                                 const std::vector<std::string>& adapters);
+std::vector<Prompt> read_prompts(const GenerateOptions& options, const nn::SamplingDefaults& defaults,
+                                 const text::Tokenizer* tokenizer, const std::vector<std::string>& adapters);
 
-/// Returns the sampling that the options ask for. Throws Error(invalid_argument) naming what is out of range.
-nn::SamplingOptions sampling_of(const GenerateOptions& options);
+/// Returns the sampling that the options ask for, and `defaults` where they don't. Throws Error(invalid_argument) naming what is
+/// out of range.
+nn::SamplingOptions sampling_of(const GenerateOptions& options, const nn::SamplingDefaults& defaults);
 
 }  // namespace mobula::cli

@@ -122,20 +122,21 @@ std::vector<nn::TokenId> encode(const std::string& text, const text::Tokenizer* 
 
 }  // namespace
 
-nn::SamplingOptions sampling_of(const GenerateOptions& o) {
-  nn::SamplingOptions sampling{.max_tokens = o.max_tokens,
-                               .temperature = o.temperature,
-                               .top_k = o.top_k,
-                               .top_p = o.top_p,
-                               .min_p = o.min_p,
-                               .typical_p = o.typical_p,
-                               .repetition_penalty = o.repetition_penalty,
-                               .presence_penalty = o.presence_penalty,
-                               .frequency_penalty = o.frequency_penalty,
-                               .no_repeat_ngram = o.no_repeat_ngram,
-                               .seed = o.seed,
-                               .ignore_eos = o.ignore_eos,
-                               .logprobs = o.logprobs.value_or(0)};
+nn::SamplingOptions sampling_of(const GenerateOptions& o, const nn::SamplingDefaults& defaults) {
+  nn::SamplingOptions sampling = defaults.sampling;
+  sampling.max_tokens = o.max_tokens.value_or(defaults.max_tokens.value_or(kDefaultMaxTokens));
+  sampling.temperature = o.temperature.value_or(sampling.temperature);
+  sampling.top_k = o.top_k.value_or(sampling.top_k);
+  sampling.top_p = o.top_p.value_or(sampling.top_p);
+  sampling.min_p = o.min_p.value_or(sampling.min_p);
+  sampling.typical_p = o.typical_p.value_or(sampling.typical_p);
+  sampling.repetition_penalty = o.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.presence_penalty = o.presence_penalty;
+  sampling.frequency_penalty = o.frequency_penalty;
+  sampling.no_repeat_ngram = o.no_repeat_ngram.value_or(sampling.no_repeat_ngram);
+  sampling.seed = o.seed;
+  sampling.ignore_eos = o.ignore_eos;
+  sampling.logprobs = o.logprobs.value_or(0);
   for (const std::string& entry : o.logit_bias) {
     const auto equals = entry.find('=');
     const auto id = LineReader::token_id(std::string_view(entry).substr(0, equals));
@@ -150,9 +151,9 @@ nn::SamplingOptions sampling_of(const GenerateOptions& o) {
   return sampling;
 }
 
-std::vector<Prompt> read_prompts(const GenerateOptions& options, const text::Tokenizer* tokenizer,
-                                 const std::vector<std::string>& adapters) {
-  Prompt prompt{.text = options.prompt, .sampling = sampling_of(options), .stop = options.stop};
+std::vector<Prompt> read_prompts(const GenerateOptions& options, const nn::SamplingDefaults& defaults,
+                                 const text::Tokenizer* tokenizer, const std::vector<std::string>& adapters) {
+  Prompt prompt{.text = options.prompt, .sampling = sampling_of(options, defaults), .stop = options.stop};
   if (adapters.size() == 1) prompt.adapter = adapters[0];
   if (options.input.empty()) {
     if (adapters.size() > 1)

@@ -16,6 +16,7 @@
 #include "mobula/cli/generate.hpp"
 #include "mobula/cli/generate_prompts.hpp"
 #include "mobula/cli/language_model.hpp"
+#include "mobula/cli/sampling_defaults.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -171,13 +172,14 @@ void answer_file(Generation& generation, const std::vector<Prompt>& prompts, con
 
 int run(const GenerateOptions& options, const GlobalOptions& globals) {
   check_usage(options, globals);
-  sampling_of(options);
+  const nn::SamplingDefaults defaults = load_sampling_defaults(options.model, options.generation_config);
+  sampling_of(options, defaults);
   nn::EngineOptions engine_options;
   add_adapters(options.adapters, engine_options);
   const auto engine = load_engine(options.model, options.dtype, std::move(engine_options));
   const auto tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   if (tokenizer == nullptr && !options.stop.empty()) throw_invalid("--stop needs a tokenizer, and the model has none");
-  const std::vector<Prompt> prompts = read_prompts(options, tokenizer.get(), engine->info().adapters);
+  const std::vector<Prompt> prompts = read_prompts(options, defaults, tokenizer.get(), engine->info().adapters);
   Generation generation(*engine, tokenizer, prompts, options);
   if (!options.input.empty()) {
     answer_file(generation, prompts, options, tokenizer != nullptr);

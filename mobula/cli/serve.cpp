@@ -34,6 +34,12 @@ void add_serve_command(CommandLine& line) {
           "several times")
       ->allow_extra_args(false);
   command.add_option("--dtype", options->dtype, "fp32, bf16, int8 or int4 (default: the checkpoint's)");
+  command
+      .add_option(
+          "--generation-config", options->generation_config,
+          "Sampling of requests that don't say it: auto (the checkpoint's generation_config.json), none, a folder "
+          "or file")
+      ->capture_default_str();
   command.add_option("--http-threads", options->http_threads, "Threads for connections [one a processor, at most 4]");
   command.add_option("--drain-timeout", options->drain_timeout, "How long requests may still run after SIGTERM")
       ->capture_default_str();

@@ -20,6 +20,7 @@
 #include "mobula/base/size.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/language_model.hpp"
+#include "mobula/cli/sampling_defaults.hpp"
 #include "mobula/serve/http/server.hpp"
 #include "mobula/serve/openai/service.hpp"
 #include "mobula/serve/text_generator.hpp"
@@ -88,6 +89,7 @@ std::string model_id(const ServeOptions& options) {
 }
 
 serve::openai::ServedModel load_model(const ServeOptions& options) {
+  const nn::SamplingDefaults defaults = load_sampling_defaults(options.model, options.generation_config);
   nn::EngineOptions engine_options;
   engine_options.max_batch = options.max_concurrent;
   engine_options.cache_bytes = parse_size(options.cache);
@@ -111,7 +113,8 @@ serve::openai::ServedModel load_model(const ServeOptions& options) {
           .generator = std::make_shared<serve::TextGenerator>(
               std::move(engine), std::move(tokenizer), serve::TextGeneratorOptions{.max_requests = options.max_queue}),
           .render_chat = [chat, opens_answer](const Json& messages) { return chat.render(messages, opens_answer); },
-          .chat_needs_special_tokens = chat.is_default};
+          .chat_needs_special_tokens = chat.is_default,
+          .sampling = defaults};
 }
 
 int run(const ServeOptions& options, const GlobalOptions& globals) {

@@ -15,6 +15,7 @@
 #include "mobula/models/decoder/experts.hpp"
 #include "mobula/models/gemma2/config.hpp"
 #include "mobula/models/gemma3_text/config.hpp"
+#include "mobula/models/generation_config.hpp"
 #include "mobula/models/gguf/checkpoint.hpp"
 #include "mobula/models/gpt2/model.hpp"
 #include "mobula/models/gpt_neox/config.hpp"
@@ -143,11 +144,8 @@ std::unique_ptr<nn::CausalLm> load_folder(const std::filesystem::path& path, con
   Json config = nn::read_json_file(path / "config.json");
   find_family(config);
   check_quantization(config);
-  const auto generation = path / "generation_config.json";
-  if (std::filesystem::exists(generation)) {
-    const Json json = nn::read_json_file(generation);
-    if (json.contains("eos_token_id")) config["eos_token_id"] = json["eos_token_id"];
-  }
+  const Json generation = load_generation_config(path);
+  if (generation.contains("eos_token_id")) config["eos_token_id"] = generation["eos_token_id"];
   return load_from(config, nn::CheckpointTensors(path), options);
 }
 

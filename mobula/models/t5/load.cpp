@@ -2,20 +2,19 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/models/config_reader.hpp"
+#include "mobula/models/generation_config.hpp"
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
 
 std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options) {
-  const std::filesystem::path file = directory / "config.json", generation = directory / "generation_config.json";
+  const std::filesystem::path file = directory / "config.json";
   T5Config config = naming_config(file, [&] {
     Json json = nn::read_json_file(file);
-    if (std::filesystem::exists(generation)) {
-      const Json more = nn::read_json_file(generation);
-      for (const char* key : {"eos_token_id", "decoder_start_token_id"}) {
-        if (more.contains(key)) json[key] = more[key];
-      }
+    const Json generation = load_generation_config(directory);
+    for (const char* key : {"eos_token_id", "decoder_start_token_id"}) {
+      if (generation.contains(key)) json[key] = generation[key];
     }
     return T5Config::from_json(json);
   });

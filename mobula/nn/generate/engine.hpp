@@ -37,6 +37,12 @@ struct SamplingOptions {
   void validate() const;
 };
 
+/// How a checkpoint's makers would have it sampled. What a user says goes before it.
+struct SamplingDefaults {
+  SamplingOptions sampling;               ///< its max_tokens doesn't count
+  std::optional<std::size_t> max_tokens;  ///< absent: the caller's own default
+};
+
 enum class FinishReason { none, stop, length, cancelled, error };
 std::string_view to_string(FinishReason reason);
 

@@ -73,24 +73,28 @@ std::vector<std::pair<nn::TokenId, double>> read_logit_bias(FieldReader& fields)
   return biases;
 }
 
-GenerationParameters read_parameters(FieldReader& fields) {
+GenerationParameters read_parameters(FieldReader& fields, const nn::SamplingDefaults& defaults) {
   GenerationParameters result;
   auto model = fields.string("model");
   if (!model) throw ApiError(400, "you must provide a 'model'; GET /v1/models lists it", "model", "missing_parameter");
   result.model = std::move(*model);
   nn::SamplingOptions& sampling = result.sampling;
+  sampling = defaults.sampling;
   sampling.temperature = fields.number("temperature", 0, 2).value_or(sampling.temperature);
   sampling.top_p = fields.number("top_p", 0, 1).value_or(sampling.top_p);
   if (sampling.top_p <= 0) refuse("'top_p' must be greater than 0; use temperature 0 for greedy decoding", "top_p");
-  sampling.presence_penalty = fields.number("presence_penalty", -2, 2).value_or(0);
-  sampling.frequency_penalty = fields.number("frequency_penalty", -2, 2).value_or(0);
-  sampling.top_k = static_cast<std::size_t>(
-      std::max<std::int64_t>(0, fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max()).value_or(0)));
+  sampling.presence_penalty = fields.number("presence_penalty", -2, 2).value_or(sampling.presence_penalty);
+  sampling.frequency_penalty = fields.number("frequency_penalty", -2, 2).value_or(sampling.frequency_penalty);
+  if (const auto top_k = fields.integer("top_k", -1, std::numeric_limits<std::int32_t>::max())) {
+    sampling.top_k = static_cast<std::size_t>(std::max<std::int64_t>(0, *top_k));
+  }
   sampling.min_p = fields.number("min_p", 0, 1).value_or(sampling.min_p);
   sampling.typical_p = fields.number("typical_p", 0, 1).value_or(sampling.typical_p);
   if (sampling.typical_p <= 0) refuse("'typical_p' must be greater than 0", "typical_p");
   sampling.repetition_penalty = fields.number("repetition_penalty", 0.01, 10).value_or(sampling.repetition_penalty);
-  sampling.no_repeat_ngram = static_cast<std::size_t>(fields.integer("no_repeat_ngram_size", 0, 1024).value_or(0));
+  if (const auto size = fields.integer("no_repeat_ngram_size", 0, 1024)) {
+    sampling.no_repeat_ngram = static_cast<std::size_t>(*size);
+  }
   sampling.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   sampling.logit_bias = read_logit_bias(fields);
   result.stop = read_stop(fields);
@@ -194,15 +198,16 @@ Json read_messages(FieldReader& fields) {
 
 }  // namespace
 
-CompletionRequest parse_completion_request(std::string_view body) {
+CompletionRequest parse_completion_request(std::string_view body, const nn::SamplingDefaults& defaults) {
   const Json json = parse_body(body);
   FieldReader fields(json, "");
   CompletionRequest request;
-  request.parameters = read_parameters(fields);
+  request.parameters = read_parameters(fields, defaults);
   read_prompts(fields, request);
   GenerationParameters& parameters = request.parameters;
   request.echo = fields.boolean("echo").value_or(false);
-  parameters.sampling.max_tokens = static_cast<std::size_t>(fields.integer("max_tokens", 0, kMaxTokens).value_or(16));
+  const auto limit = fields.integer("max_tokens", 0, kMaxTokens);
+  parameters.sampling.max_tokens = limit ? static_cast<std::size_t>(*limit) : defaults.max_tokens.value_or(16);
   if (const auto count = fields.integer("logprobs", 0, kMaxLogprobs)) {
     request.logprobs = true;
     parameters.sampling.logprobs = static_cast<std::size_t>(*count);
@@ -220,11 +225,11 @@ CompletionRequest parse_completion_request(std::string_view body) {
   return request;
 }
 
-ChatRequest parse_chat_request(std::string_view body) {
+ChatRequest parse_chat_request(std::string_view body, const nn::SamplingDefaults& defaults) {
   const Json json = parse_body(body);
   FieldReader fields(json, "");
   ChatRequest request;
-  request.parameters = read_parameters(fields);
+  request.parameters = read_parameters(fields, defaults);
   request.messages = read_messages(fields);
   nn::SamplingOptions& sampling = request.parameters.sampling;
   const auto old_limit = fields.integer("max_tokens", 1, kMaxTokens);
@@ -233,7 +238,8 @@ ChatRequest parse_chat_request(std::string_view body) {
     refuse("'max_tokens' and 'max_completion_tokens' differ; use the latter alone", "max_tokens");
   }
   // Without a limit the answer may fill the context.
-  sampling.max_tokens = static_cast<std::size_t>(limit ? *limit : old_limit.value_or(kMaxTokens));
+  sampling.max_tokens = limit || old_limit ? static_cast<std::size_t>(limit ? *limit : *old_limit)
+                                           : defaults.max_tokens.value_or(kMaxTokens);
   request.logprobs = fields.boolean("logprobs").value_or(false);
   if (const auto count = fields.integer("top_logprobs", 0, kMaxLogprobs)) {
     if (!request.logprobs) refuse("'top_logprobs' needs 'logprobs': true", "top_logprobs");

@@ -44,8 +44,8 @@ struct ChatRequest {
   bool logprobs = false;  ///< how many: parameters.sampling.logprobs
 };
 
-/// Parses a body. Throws ApiError(400) that names the field.
-CompletionRequest parse_completion_request(std::string_view body);
-ChatRequest parse_chat_request(std::string_view body);
+/// Parses a body; what it doesn't say of sampling is as in `defaults`. Throws ApiError(400) that names the field.
+CompletionRequest parse_completion_request(std::string_view body, const nn::SamplingDefaults& defaults = {});
+ChatRequest parse_chat_request(std::string_view body, const nn::SamplingDefaults& defaults = {});
 
 }  // namespace mobula::serve::openai

@@ -13,7 +13,7 @@ namespace {
 template <class Parse>
 std::string refusal(Parse parse, const std::string& body) {
   try {
-    parse(body);
+    parse(body, {});
     return {};
   } catch (const std::exception& error) {
     const ApiError refused = to_api_error(error);
@@ -40,6 +40,41 @@ TEST(CompletionRequest, HasTheApisDefaults) {
   EXPECT_FALSE(request.parameters.stream);
   EXPECT_FALSE(request.parameters.seed.has_value());
   EXPECT_EQ(std::get<std::string>(request.prompts.at(0)), "p");
+}
+
+TEST(Requests, TakeWhatTheyDontSayFromTheModelsDefaults) {
+  nn::SamplingDefaults defaults{.max_tokens = 7};
+  defaults.sampling = {.temperature = 0,
+                       .top_k = 20,
+                       .top_p = 0.8,
+                       .min_p = 0.1,
+                       .typical_p = 0.7,
+                       .repetition_penalty = 1.2,
+                       .no_repeat_ngram = 3};
+  const CompletionRequest plain = parse_completion_request(R"({"model":"m","prompt":"p"})", defaults);
+  EXPECT_EQ(plain.parameters.sampling.max_tokens, 7u);
+  EXPECT_EQ(plain.parameters.sampling.temperature, 0);
+  EXPECT_EQ(plain.parameters.sampling.top_k, 20u);
+  EXPECT_EQ(plain.parameters.sampling.top_p, 0.8);
+  EXPECT_EQ(plain.parameters.sampling.min_p, 0.1);
+  EXPECT_EQ(plain.parameters.sampling.typical_p, 0.7);
+  EXPECT_EQ(plain.parameters.sampling.repetition_penalty, 1.2);
+  EXPECT_EQ(plain.parameters.sampling.no_repeat_ngram, 3u);
+  const ChatRequest chat = parse_chat_request(
+      R"({"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":9,"temperature":1,"top_k":-1,"top_p":1,
+          "min_p":0,"typical_p":1,"repetition_penalty":1,"no_repeat_ngram_size":0})",
+      defaults);
+  EXPECT_EQ(chat.parameters.sampling.max_tokens, 9u);
+  EXPECT_EQ(chat.parameters.sampling.temperature, 1);
+  EXPECT_EQ(chat.parameters.sampling.top_k, 0u);
+  EXPECT_EQ(chat.parameters.sampling.top_p, 1);
+  EXPECT_EQ(chat.parameters.sampling.min_p, 0);
+  EXPECT_EQ(chat.parameters.sampling.typical_p, 1);
+  EXPECT_EQ(chat.parameters.sampling.repetition_penalty, 1);
+  EXPECT_EQ(chat.parameters.sampling.no_repeat_ngram, 0u);
+  const char* const unlimited = R"({"model":"m","messages":[{"role":"user","content":"x"}]})";
+  EXPECT_EQ(parse_chat_request(unlimited, defaults).parameters.sampling.max_tokens, 7u);
+  EXPECT_GT(parse_chat_request(unlimited).parameters.sampling.max_tokens, 1u << 30);
 }
 
 TEST(CompletionRequest, ReadsEveryField) {

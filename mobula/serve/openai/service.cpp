@@ -186,7 +186,7 @@ std::uint64_t Service::draw_seed() {
 }
 
 void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
-  CompletionRequest request = parse_completion_request(exchange->request().body);
+  CompletionRequest request = parse_completion_request(exchange->request().body, model_.sampling);
   GenerationParameters& parameters = request.parameters;
   std::string adapter = adapter_of(parameters.model);
   check_bias(parameters.sampling);
@@ -225,7 +225,7 @@ void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
 }
 
 void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
-  ChatRequest request = parse_chat_request(exchange->request().body);
+  ChatRequest request = parse_chat_request(exchange->request().body, model_.sampling);
   GenerationParameters& parameters = request.parameters;
   std::string adapter = adapter_of(parameters.model);
   check_bias(parameters.sampling);

@@ -32,6 +32,7 @@ struct ServedModel {
   std::function<std::string(const Json& messages)> render_chat;
   /// What render_chat makes is plain text: the tokenizer puts special tokens around it. Templates write them themselves.
   bool chat_needs_special_tokens = false;
+  nn::SamplingDefaults sampling;  ///< of requests that don't say it
 };
 
 struct ServiceOptions {
