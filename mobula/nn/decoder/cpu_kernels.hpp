@@ -13,27 +13,37 @@
 namespace mobula::nn {
 
 /// int8 and int4 hold groups of kQuantGroup inputs with one scale each; x is rounded to 8 bits in the same groups, and the
-/// products within a group are exact. The stored ones are the same numbers in a checkpoint's order; only some sets of kernels
-/// run them.
+/// products within a group are exact. The stored ones are the same numbers in a checkpoint's order.
 enum class WeightType { fp32, bf16, int8, int4, stored_int8, stored_int4 };
 inline constexpr int kNumWeightTypes = 6;
 inline constexpr std::int64_t kQuantGroup = 64;
+
+/// What a checkpoint keeps scales as.
+enum class ScaleType { fp32, bf16, fp16 };
+
+/// The scales of a stored matrix as they lie in its checkpoint: output after output, one a run of `groups_each` groups.
+struct StoredScales {
+  const void* data = nullptr;
+  ScaleType type = ScaleType::fp32;
+  std::int64_t num_runs = 0;  ///< of an output
+  std::int64_t groups_each = 1;
+};
 
 /// A weight matrix as kernels see it: `num_out` rows of `num_in` numbers, one after the other. int8 and int4 lie in blocks of
 /// 16 outputs (the last one filled up), a block in groups, a group in vectors of four inputs of each output: int8 as bytes of
 /// 128 + value, int4 as 8 + value, inputs 0..31 of a group in the low halves of the bytes and 32..63 in the high ones. stored_int8
 /// and stored_int4 lie output after output, bytes of 128 + value or two numbers 8 + value, the first in the low half; their
-/// inputs are a multiple of kQuantGroup and their outputs one of 16, and their scales lie as those of int8 and int4.
+/// inputs are a multiple of kQuantGroup and their outputs one of 16, and their scales are those of the checkpoint.
 struct WeightView {
   const void* data = nullptr;
-  const float* scales = nullptr;  ///< of 8 and 4 bits: block after block, group after group, 16 each
-  const float* bias = nullptr;    ///< num_out numbers, or null
+  const float* scales = nullptr;  ///< of int8 and int4: block after block, group after group, 16 each
+  StoredScales stored_scales = {};
+  const float* bias = nullptr;  ///< num_out numbers, or null
   std::int64_t num_out = 0;
   std::int64_t num_in = 0;
 };
 
-/// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed. All null: this set
-/// doesn't run the type.
+/// y = x · Wᵀ + bias in two steps: the rows of x are packed once, then any range of outputs can be computed.
 struct MatmulKernel {
   /// Rows may be packed by several threads in groups of so many: those from row r on go to packed_bytes(r, num_in).
   std::int64_t pack_group = 1;

@@ -1,7 +1,9 @@
 #include "mobula/nn/decoder/cpu_kernels.hpp"
 
+#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -178,31 +180,81 @@ TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
   }
 }
 
+// A matrix as a checkpoint has it: any digits, `num_runs` scales an output of a type, among them ones that aren't normal numbers.
+QuantizedMatrix stored_matrix(QuantizedFormat format, const Shape& shape, std::int64_t num_runs, at::ScalarType type) {
+  Random random(17, static_cast<std::uint64_t>(shape.in + num_runs));
+  const std::int64_t words = shape.in / (format == QuantizedFormat::int8 ? 4 : 8);
+  QuantizedMatrix matrix;
+  matrix.format = format;
+  matrix.num_out = shape.out;
+  matrix.num_in = shape.in;
+  matrix.type = type;
+  matrix.digits = at::empty({shape.out, words}, at::TensorOptions().dtype(at::kInt));
+  auto* digits = matrix.digits.data_ptr<std::int32_t>();
+  for (std::int64_t i = 0; i < matrix.digits.numel(); ++i) {
+    digits[i] = static_cast<std::int32_t>(random.below(std::uint64_t{1} << 32));
+  }
+  std::fill_n(digits, words, 0);
+  std::fill_n(digits + words, words, -1);
+  at::Tensor scales = normal_tensor({shape.out, num_runs}, 1.0, 32, "scales");
+  auto* numbers = scales.data_ptr<float>();
+  numbers[0] = 0x1p-20f;  // below the normal numbers of 16 bits
+  numbers[scales.numel() - 1] = std::numeric_limits<float>::infinity();
+  numbers[scales.numel() - num_runs - 1] = std::numeric_limits<float>::quiet_NaN();
+  matrix.scales = scales.to(type);
+  return matrix;
+}
+
 TEST_P(EveryCpuKernels, MultipliesStoredWeightsToTheBitAsThoseLaidOutForIt) {
-  for (const QuantizedFormat format : {QuantizedFormat::int8, QuantizedFormat::int4}) {
-    for (const auto& [rows, in, out] :
-         {Shape{1, 64, 16}, {1, 320, 48}, {2, 128, 32}, {15, 192, 96}, {16, 64, 16}, {17, 320, 80}, {38, 448, 160}}) {
-      const auto x = random_floats(static_cast<std::size_t>(rows * in), 30);
-      const auto bias = random_floats(static_cast<std::size_t>(out), 31);
-      const QuantizedMatrix matrix = quantize_matrix(normal_tensor({out, in}, 1.0, 32, "w").to(at::kBFloat16), format);
-      const std::optional<WeightType> type = type_of(matrix), stored = stored_type_of(matrix);
-      ASSERT_TRUE(type && stored);
-      if (kernels_->matmul[static_cast<int>(*stored)].run == nullptr) GTEST_SKIP() << "not run by " << GetParam();
-      HugePages pages;
-      const QuantizedWeight laid_out = rearrange(matrix, pages);
-      const at::Tensor scales = block_scales(matrix, pages);
-      const WeightView one{.data = laid_out.data.const_data_ptr(),
-                           .scales = laid_out.scales.const_data_ptr<float>(),
+  const auto check = [&](QuantizedFormat format, const Shape& shape, std::int64_t num_runs, at::ScalarType scales) {
+    const auto& [rows, in, out] = shape;
+    auto x = random_floats(static_cast<std::size_t>(rows * in), 30);
+    std::fill_n(x.begin(), std::min<std::int64_t>(in, 64),
+                3.0f);  // with the digits of the first two outputs, the largest sums
+    const auto bias = random_floats(static_cast<std::size_t>(out), 31);
+    const QuantizedMatrix matrix = stored_matrix(format, shape, num_runs, scales);
+    const std::optional<WeightType> type = type_of(matrix), stored = stored_type_of(matrix);
+    ASSERT_TRUE(type && stored);
+    HugePages pages;
+    const QuantizedWeight laid_out = rearrange(matrix, pages);
+    const WeightView one{.data = laid_out.data.const_data_ptr(),
+                         .scales = laid_out.scales.const_data_ptr<float>(),
+                         .bias = bias.data(),
+                         .num_out = out,
+                         .num_in = in};
+    const WeightView other{.data = matrix.digits.const_data_ptr(),
+                           .stored_scales = stored_scales(matrix),
                            .bias = bias.data(),
                            .num_out = out,
                            .num_in = in};
-      WeightView other = one;
-      other.data = matrix.digits.const_data_ptr();
-      other.scales = scales.const_data_ptr<float>();
-      const auto wanted = multiply(*type, x, rows, one, 0, out), got = multiply(*stored, x, rows, other, 0, out);
-      for (std::size_t i = 0; i < wanted.size(); ++i) {
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i]))
-            << rows << "x" << in << "x" << out << " at " << i;
+    const auto wanted = multiply(*type, x, rows, one, 0, out), got = multiply(*stored, x, rows, other, 0, out);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      if (std::isnan(wanted[i]) && std::isnan(got[i])) continue;
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(got[i]), std::bit_cast<std::uint32_t>(wanted[i]))
+          << nn::to_string(format) << ", " << rows << "x" << in << "x" << out << " at " << i << ", " << num_runs
+          << " scales of " << c10::toString(scales);
+    }
+  };
+  for (const QuantizedFormat format : {QuantizedFormat::int8, QuantizedFormat::int4}) {
+    for (const Shape& shape : {Shape{1, 64, 16},
+                               {1, 1088, 48},
+                               {1, 2880, 32},
+                               {2, 128, 32},
+                               {3, 1088, 16},
+                               {4, 192, 64},
+                               {5, 576, 32},
+                               {8, 1024, 48},
+                               {9, 320, 16},
+                               {15, 192, 96},
+                               {16, 64, 16},
+                               {17, 320, 80},
+                               {22, 1152, 160},
+                               {38, 448, 160}}) {
+      check(format, shape, shape.in / 64, at::kBFloat16);
+    }
+    for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
+      for (const std::int64_t rows : {1, 6, 19}) {
+        for (const std::int64_t num_runs : {1, 5, 20}) check(format, {rows, 1280, 48}, num_runs, type);
       }
     }
   }
@@ -216,6 +268,9 @@ TEST(StoredWeights, RunWhereTheyLieOnlyInWholeGroupsAndBlocks) {
   EXPECT_EQ(stored(32, 128, QuantizedFormat::int4), WeightType::stored_int4);
   EXPECT_EQ(stored(33, 128, QuantizedFormat::int4), std::nullopt);
   EXPECT_EQ(stored(32, 128, QuantizedFormat::nf4), std::nullopt);
+  QuantizedMatrix double_scales = quantize_matrix(normal_tensor({32, 128}, 1.0, 33, "w"), QuantizedFormat::int8);
+  double_scales.scales = double_scales.scales.to(at::kDouble);
+  EXPECT_EQ(stored_type_of(double_scales), std::nullopt);
 }
 
 float widened(std::uint16_t half) {

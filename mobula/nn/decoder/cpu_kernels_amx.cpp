@@ -18,10 +18,10 @@ constexpr CpuKernels with_tiles(CpuKernels kernels) {
                                                         run_quantized_tiles<EightBits, kRows>};
   kernels.matmul[static_cast<int>(WeightType::int4)] = {kTileRows, packed_quantized_bytes, pack_quantized_tiles,
                                                         run_quantized_tiles<FourBits, kRows>};
-  kernels.matmul[static_cast<int>(WeightType::stored_int8)] = {kTileRows, packed_quantized_bytes,
-                                                               pack_stored<EightBits>, run_stored<EightBits>};
-  kernels.matmul[static_cast<int>(WeightType::stored_int4)] = {kTileRows, packed_quantized_bytes, pack_stored<FourBits>,
-                                                               run_stored<FourBits>};
+  kernels.matmul[static_cast<int>(WeightType::stored_int8)] = {
+      kTileRows, packed_stored_bytes, pack_stored_tiles<EightBits>, run_stored_tiles<EightBits>};
+  kernels.matmul[static_cast<int>(WeightType::stored_int4)] = {kTileRows, packed_stored_bytes,
+                                                               pack_stored_tiles<FourBits>, run_stored_tiles<FourBits>};
   kernels.attend = attend_tiles;
   return kernels;
 }

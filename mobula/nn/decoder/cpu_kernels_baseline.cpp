@@ -1,8 +1,8 @@
 // For any processor.
 #include "mobula/nn/decoder/attention_kernels.hpp"
 #include "mobula/nn/decoder/cpu_kernel_sets.hpp"
-#include "mobula/nn/decoder/quantized_kernels.hpp"
 #include "mobula/nn/decoder/rounding_kernels.hpp"
+#include "mobula/nn/decoder/stored_kernels.hpp"
 // after the kernels
 #include "mobula/nn/decoder/kernel_set.inl"
 

@@ -37,10 +37,7 @@ void fetch_vectors(const DecoderModel& model) {
     fetch(norm.weight);
     fetch(norm.bias);
   };
-  const auto fetch_matrix = [&](const LinearWeights& matrix) {
-    fetch(matrix.bias);
-    if (matrix.quantized) fetch(matrix.quantized->scales);
-  };
+  const auto fetch_matrix = [&](const LinearWeights& matrix) { fetch(matrix.bias); };
   fetch_norm(model.embedding_norm);
   for (const DecoderLayer& layer : model.layers) {
     for (const NormWeights* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm,
@@ -129,9 +126,8 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
   Matrix matrix;
   const std::optional<WeightType> kept = weights.quantized ? type_of(*weights.quantized) : std::nullopt;
   if (kept && quantize_to.value_or(*kept) == *kept) {
-    const std::optional<WeightType> stored = stored_type_of(*weights.quantized);
-    if (stored && kernels_.matmul[static_cast<int>(*stored)].run != nullptr) {
-      matrix.hold({weights.quantized->digits, block_scales(*weights.quantized, pages_), 0}, *stored);
+    if (const std::optional<WeightType> stored = stored_type_of(*weights.quantized)) {
+      matrix.hold({weights.quantized->digits, {}, 0}, *stored);
       matrix.stored = weights.quantized;
     } else {
       matrix.hold(rearrange(*weights.quantized, pages_), *kept);
@@ -154,6 +150,7 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
   matrix.rows_of_module = weights.rows_of_module;
   matrix.view = {.data = matrix.weight.const_data_ptr(),
                  .scales = data(matrix.scales),
+                 .stored_scales = matrix.stored ? stored_scales(*matrix.stored) : StoredScales{},
                  .bias = data(matrix.bias),
                  .num_out = num_out,
                  .num_in = num_in};

@@ -7,6 +7,7 @@
 // sum is made in the order of the inputs, whatever lies beside it.
 #pragma once
 
+#include "mobula/nn/decoder/thread_buffer.hpp"
 #include "mobula/nn/decoder/tile_registers.hpp"
 
 namespace mobula::nn {
@@ -159,7 +160,7 @@ inline void run_narrow(const std::byte* x, i64 num_rows, const WeightView& weigh
                        i64 y_stride) {
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
   const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs), step = num_rows * 64;
-  static thread_local TileBuffer copies;
+  static thread_local ThreadBuffer copies;
   alignas(64) float sums[kTileRows * kTileRows] = {};
   const auto row_bytes = static_cast<size_t>(num_rows * 4);
   for (i64 out = begin; out < end; out += kTileRows) {
@@ -189,7 +190,7 @@ inline void run_few_rows(const std::byte* x, i64 num_rows, const WeightView& wei
                          i64 y_stride) {
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
   const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs);
-  static thread_local TileBuffer copies;
+  static thread_local ThreadBuffer copies;
   for (i64 out = begin; out < end; out += 2 * kTileRows) {
     const i64 outs = end - out < 2 * kTileRows ? end - out : 2 * kTileRows;
     const auto* rows = reinterpret_cast<const std::byte*>(w + out * num_in);
@@ -212,7 +213,7 @@ inline void run_many_rows(const std::byte* x, i64 num_rows, const WeightView& we
   const auto* w = static_cast<const std::uint16_t*>(weight.data);
   const i64 num_in = weight.num_in, padded = round_up(num_in, kTileInputs);
   const i64 fit = kPanelBytes / (padded * 2) / kStep * kStep, width = fit < kStep ? kStep : fit;
-  static thread_local TileBuffer panels;
+  static thread_local ThreadBuffer panels;
   const i64 most = end - begin < width ? round_up(end - begin, kStep) : width;
   auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>((most + kTileRows) * padded * 2)));
   std::byte* const last_rows = panel + most * padded * 2;

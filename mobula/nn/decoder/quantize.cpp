@@ -52,14 +52,44 @@ std::optional<WeightType> type_of(const QuantizedMatrix& matrix) {
   return matrix.format == QuantizedFormat::int8 ? WeightType::int8 : WeightType::int4;
 }
 
+namespace {
+
+// None: no kernel reads scales of that type.
+std::optional<ScaleType> scale_type_of(const QuantizedMatrix& matrix) {
+  switch (matrix.scales.scalar_type()) {
+    case at::kFloat:
+      return ScaleType::fp32;
+    case at::kBFloat16:
+      return ScaleType::bf16;
+    case at::kHalf:
+      return ScaleType::fp16;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
 std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix) {
   const std::optional<WeightType> type = type_of(matrix);
-  if (!type || matrix.num_in % kQuantGroup != 0 || matrix.num_out % kBlock != 0 || !matrix.digits.is_contiguous()) {
+  if (!type || matrix.num_in % kQuantGroup != 0 || matrix.num_out % kBlock != 0 || !matrix.digits.is_contiguous() ||
+      !matrix.scales.is_contiguous() || !scale_type_of(matrix)) {
     return std::nullopt;
   }
   return *type == WeightType::int8 ? WeightType::stored_int8 : WeightType::stored_int4;
 }
 
+StoredScales stored_scales(const QuantizedMatrix& matrix) {
+  const std::int64_t num_runs = matrix.scales.size(1);
+  return {.data = matrix.scales.const_data_ptr(),
+          .type = scale_type_of(matrix).value(),
+          .num_runs = num_runs,
+          .groups_each = matrix.num_in / kQuantGroup / num_runs};
+}
+
+namespace {
+
+// fp32 [blocks, groups, 16].
 at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
   const at::Tensor source = matrix.scales.contiguous();
   const std::int64_t groups = (matrix.num_in + kQuantGroup - 1) / kQuantGroup;
@@ -92,6 +122,8 @@ at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
   }
   return result;
 }
+
+}  // namespace
 
 QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
   const bool eight = matrix.format == QuantizedFormat::int8;

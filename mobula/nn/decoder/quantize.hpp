@@ -31,8 +31,8 @@ std::optional<WeightType> type_of(const QuantizedMatrix& matrix);
 /// Returns the type as which kernels can run a checkpoint's matrix where it lies, stored_int8 or stored_int4. None for others.
 std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix);
 
-/// Returns the scales of such a matrix as kernels read them, fp32 [blocks, groups, 16], in `pages`. Uses libtorch's threads.
-at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages);
+/// Returns the scales of such a matrix as kernels read them; valid as long as the matrix.
+StoredScales stored_scales(const QuantizedMatrix& matrix);
 
 /// Lays a matrix that type_of() knows out for the kernels, in `pages`; the numbers stay what they are. Uses libtorch's threads.
 QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "mobula/nn/decoder/quantized_kernels.hpp"
+#include "mobula/nn/decoder/thread_buffer.hpp"
 #include "mobula/nn/decoder/tile_registers.hpp"
 
 namespace mobula::nn {
@@ -131,27 +132,43 @@ inline void multiply_tile(const QuantizedTile& tile, const char* x, const std::b
   }
 }
 
-// Whole tiles of rows by outputs [begin, end). `copy` writes a block of weights, given its first output, as signed bytes, a tile
-// a group.
-template <class Copy>
+// Writes a block of weights, given its first output, as signed bytes, a tile a group, and its scales, 16 a group.
+using CopyBlock = void (*)(const WeightView& weight, i64 out, std::byte* panel, float* scales);
+
+template <class Bits>
+inline void copy_laid_out(const WeightView& weight, i64 out, std::byte* panel, float* scales) {
+  const i64 groups = QuantizedRows(weight.num_in).num_groups;
+  copy_block(Bits{}, static_cast<const std::uint8_t*>(weight.data) + out / kLanes * groups * Bits::kGroupBytes, groups,
+             panel);
+  memcpy(scales, weight.scales + out * groups, static_cast<size_t>(groups * kLanes) * sizeof(float));
+}
+
+// Whole tiles of rows by outputs [begin, end).
 inline void multiply_tiles_of_rows(const char* x, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
-                                   i64 y_stride, const Copy& copy) {
+                                   i64 y_stride, CopyBlock copy) {
   const QuantizedTile tile{QuantizedRows(weight.num_in)};
   const i64 groups = tile.num_groups;
   const Tiles registers;
   // Some blocks at a time, so that rows are read once for all of them.
   constexpr i64 kBlocks = 8;
-  static thread_local TileBuffer panels;
-  auto* panel = static_cast<std::byte*>(panels.sized(static_cast<size_t>(kBlocks * groups * kTileBytes)));
+  static thread_local ThreadBuffer panels;
+  const i64 panel_bytes = groups * kTileBytes, block_bytes = panel_bytes + groups * 64;
+  auto* blocks = static_cast<std::byte*>(panels.sized(static_cast<size_t>(kBlocks * block_bytes)));
+  const auto block_of = [&](i64 index) { return blocks + index * block_bytes; };
+  const auto scales_of = [&](i64 index) { return reinterpret_cast<float*>(block_of(index) + panel_bytes); };
   for (i64 first = begin; first < end; first += kBlocks * kLanes) {
     const i64 last = end - first < kBlocks * kLanes ? end : first + kBlocks * kLanes;
-    for (i64 out = first; out < last; out += kLanes) copy(out, panel + (out - first) / kLanes * groups * kTileBytes);
+    for (i64 out = first; out < last; out += kLanes) {
+      const i64 index = (out - first) / kLanes;
+      copy(weight, out, block_of(index), scales_of(index));
+    }
     written_for_tiles();
     for (i64 row = 0; row < num_rows; row += kTileRows) {
       for (i64 out = first; out < last; out += kLanes) {
-        multiply_tile(tile, x + row / kTileRows * tile.stride, panel + (out - first) / kLanes * groups * kTileBytes,
-                      weight.scales + out * groups, weight.bias == nullptr ? nullptr : weight.bias + out, end - out,
-                      y + row * y_stride + out, y_stride);
+        const i64 index = (out - first) / kLanes;
+        multiply_tile(tile, x + row / kTileRows * tile.stride, block_of(index), scales_of(index),
+                      weight.bias == nullptr ? nullptr : weight.bias + out, end - out, y + row * y_stride + out,
+                      y_stride);
       }
     }
   }
@@ -161,13 +178,10 @@ template <class Bits, int kRows>
 void run_quantized_tiles(const void* packed, i64 num_rows, const WeightView& weight, i64 begin, i64 end, float* y,
                          i64 y_stride) {
   const QuantizedRows rows(weight.num_in);
-  const i64 groups = rows.num_groups, tiled = num_rows / kTileRows * kTileRows;
+  const i64 tiled = num_rows / kTileRows * kTileRows;
   const auto* x = static_cast<const char*>(packed);
   if (tiled > 0) {
-    multiply_tiles_of_rows(x, tiled, weight, begin, end, y, y_stride, [&](i64 out, std::byte* panel) {
-      copy_block(Bits{}, static_cast<const std::uint8_t*>(weight.data) + out / kLanes * groups * Bits::kGroupBytes,
-                 groups, panel);
-    });
+    multiply_tiles_of_rows(x, tiled, weight, begin, end, y, y_stride, copy_laid_out<Bits>);
   }
   if (tiled < num_rows) {
     run_quantized<Bits, kRows>(x + tiled * rows.stride, num_rows - tiled, weight, begin, end, y + tiled * y_stride,

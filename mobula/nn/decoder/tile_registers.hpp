@@ -37,28 +37,6 @@ class Tiles {
   ~Tiles() { _tile_release(); }
 };
 
-// Memory that a thread keeps from call to call; what it held is lost when it grows.
-class TileBuffer {
- public:
-  TileBuffer() = default;
-  TileBuffer(const TileBuffer&) = delete;
-  TileBuffer& operator=(const TileBuffer&) = delete;
-  ~TileBuffer() { free(data_); }
-
-  void* sized(std::size_t bytes) {
-    if (bytes > size_) {
-      free(data_);
-      size_ = static_cast<std::size_t>(round_up(static_cast<i64>(bytes), 4096));
-      data_ = aligned_alloc(64, size_);
-    }
-    return data_;
-  }
-
- private:
-  void* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
 // Says that memory is read by what follows: GCC's intrinsics that load tiles don't, so what was written for them alone could be
 // left out.
 inline void written_for_tiles() {
