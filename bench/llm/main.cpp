@@ -109,15 +109,17 @@ void write_checkpoint(const std::filesystem::path& folder) {
   write_file_atomic(folder / "config.json", config.dump(2));
 }
 
-/// Writes a checkpoint whose matrices another one's were rounded to, as `mobula model quantize` does.
+/// Writes a checkpoint whose matrices another one's were rounded to, as `mobula model quantize --head int8` does.
 void write_stored(const std::filesystem::path& from, const std::filesystem::path& folder, nn::QuantizedFormat format) {
   std::filesystem::create_directories(folder);
   const nn::SafetensorsFile file(from / "model.safetensors");
   std::vector<nn::NamedTensor> tensors;
   for (const nn::TensorInfo& info : file.tensors()) {
     const at::Tensor tensor = file.tensor(info.name);
-    if (info.shape.size() == 2 && info.name.starts_with("model.layers.")) {
-      for (nn::NamedTensor& part : nn::stored_tensors(info.name, nn::quantize_matrix(tensor, format))) {
+    const bool is_head = info.name == "lm_head.weight";
+    if (is_head || (info.shape.size() == 2 && info.name.starts_with("model.layers."))) {
+      const auto as = is_head ? nn::QuantizedFormat::int8 : format;
+      for (nn::NamedTensor& part : nn::stored_tensors(info.name, nn::quantize_matrix(tensor, as))) {
         tensors.push_back(std::move(part));
       }
     } else {
@@ -126,7 +128,7 @@ void write_stored(const std::filesystem::path& from, const std::filesystem::path
   }
   nn::write_safetensors(folder / "model.safetensors", tensors);
   Json config = nn::read_json_file(from / "config.json");
-  config["quantization_config"] = models::quantization_config(format, "bfloat16", {"lm_head", "model.embed_tokens"});
+  config["quantization_config"] = models::quantization_config(format, "bfloat16", {"model.embed_tokens"}, "lm_head");
   write_file_atomic(folder / "config.json", config.dump(2));
 }
 

@@ -53,6 +53,8 @@ void add_quantize(CommandLine& line, CLI::App& group) {
   command.add_option("model", options->model, "Folder of a checkpoint, or a file .gguf")->required();
   command.add_option("out", options->out, "Folder to write")->required();
   command.add_option("--dtype", options->dtype, "int8, int4 or nf4")->capture_default_str();
+  command.add_option("--head", options->head, "int8 stores the head in 8 bits, too; whole leaves it as it is")
+      ->capture_default_str();
   command.add_option("--shard-size", options->shard_size, "Largest file, such as 2GB")->capture_default_str();
 }
 

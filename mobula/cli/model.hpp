@@ -26,6 +26,7 @@ struct ModelQuantizeOptions {
   std::string model;
   std::string out;
   std::string dtype = "int4";
+  std::string head = "whole";
   std::string shard_size = "5GB";
 };
 

@@ -49,6 +49,16 @@ std::set<std::string> quantizable(const nn::CausalLm& model) {
   return names;
 }
 
+// Returns the head's name, where it can be stored in 8 bits.
+std::string head_to_round(const nn::CausalLm& model) {
+  const nn::LinearWeights& head = model.decoder_model().head;
+  if (head.weight.size(1) % 64 != 0) {
+    throw_invalid(fmt::format("--head int8: its {} inputs make no whole groups of 64", head.weight.size(1)),
+                  "leave --head out");
+  }
+  return head.module;
+}
+
 // What is left of a matrix's numbers: the root of the mean square of the errors over that of the numbers.
 struct ErrorSum {
   double errors = 0, numbers = 0;
@@ -57,6 +67,13 @@ struct ErrorSum {
 
 int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
   const nn::QuantizedFormat format = format_of(options.dtype);
+  if (options.head != "whole" && options.head != "int8") {
+    throw_invalid(fmt::format("--head {} is unknown", options.head), "use whole or int8");
+  }
+  if (options.head == "int8" && format == nn::QuantizedFormat::nf4) {
+    throw_invalid("--head int8 goes with int8 and int4: a checkpoint of bitsandbytes has one format",
+                  "leave --head out");
+  }
   const std::uint64_t limit = parse_size(options.shard_size);
   if (limit < 1) throw_invalid("--shard-size is 0");
   const CheckpointSource source = open_checkpoint(options.model);
@@ -77,11 +94,24 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
                 "mobula generate --dtype int8 rounds them when the model is opened");
   }
   const std::set<std::string> names = quantizable(*model);
+  const std::string head = options.head == "int8" ? head_to_round(*model) : "";
   std::vector<nn::NamedTensor> tensors;
+  std::vector<std::string> whole, odd;
   // GPT-NeoX's head has this name in transformers and another in files.
-  std::vector<std::string> whole = {"lm_head"}, odd;
+  if (head.empty()) whole.emplace_back("lm_head");
   std::uint64_t before = 0, after = 0;
   ErrorSum error;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor, nn::QuantizedFormat as) {
+    const nn::QuantizedMatrix matrix = nn::quantize_matrix(tensor, as);
+    const at::Tensor wide = tensor.to(at::kFloat);
+    error.errors += matrix.dequantize().to(at::kFloat).sub(wide).square().sum().item<double>();
+    error.numbers += wide.square().sum().item<double>();
+    for (nn::NamedTensor& part : nn::stored_tensors(name, matrix)) {
+      after += part.tensor.nbytes();
+      tensors.push_back(std::move(part));
+    }
+  };
+  bool has_head = head.empty();
   Progress progress("quantizing", model->parameters().size());
   for (std::size_t i = 0; i < model->parameters().size(); ++i) {
     const auto& [name, parameter] = model->parameters()[i];
@@ -90,14 +120,10 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
     const bool fits = format == nn::QuantizedFormat::nf4 || tensor.dim() != 2 || tensor.size(1) % 64 == 0;
     const std::string module = name.substr(0, name.rfind('.'));
     if (names.contains(name) && fits) {
-      const nn::QuantizedMatrix matrix = nn::quantize_matrix(tensor, format);
-      const at::Tensor wide = tensor.to(at::kFloat);
-      error.errors += matrix.dequantize().to(at::kFloat).sub(wide).square().sum().item<double>();
-      error.numbers += wide.square().sum().item<double>();
-      for (nn::NamedTensor& part : nn::stored_tensors(name, matrix)) {
-        after += part.tensor.nbytes();
-        tensors.push_back(std::move(part));
-      }
+      add(name, tensor, format);
+    } else if (name == head + ".weight") {
+      add(name, tensor, nn::QuantizedFormat::int8);
+      has_head = true;
     } else {
       if (names.contains(name)) odd.push_back(name);
       if (tensor.dim() == 2 && module != "lm_head") whole.push_back(module);
@@ -106,6 +132,8 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
     }
     progress.update(i + 1, name);
   }
+  // A head that is the table of embeddings becomes a matrix of its own; the table stays.
+  if (!has_head) add(head + ".weight", model->decoder_model().head.weight.detach(), nn::QuantizedFormat::int8);
   progress.clear();
   if (!odd.empty()) {
     log_warning("{} matrices stay as they are, because their inputs make no whole groups of 64: {}{}", odd.size(),
@@ -121,22 +149,24 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
   const std::string type = in_memory == at::kBFloat16 ? "bfloat16" : in_memory == at::kHalf ? "float16" : "float32";
   config.erase("torch_dtype");
   config["dtype"] = type;
-  config["quantization_config"] = models::quantization_config(format, type, whole);
+  if (!has_head) config["tie_word_embeddings"] = false;
+  config["quantization_config"] = models::quantization_config(format, type, whole, head);
   write_file_atomic(folder.path() / "config.json", config.dump(2) + "\n");
   copy_companions(source, folder.path());
   folder.commit();
+  const std::size_t num_quantized = names.size() - odd.size() + (head.empty() ? 0 : 1);
   const char* reader = experts ? "" : format == nn::QuantizedFormat::nf4 ? "bitsandbytes" : "compressed-tensors";
   if (globals.json) {
     fmt::print("{}\n", to_line({{"out", options.out},
                                 {"dtype", options.dtype},
-                                {"quantized", names.size() - odd.size()},
+                                {"quantized", num_quantized},
                                 {"bytes_before", before},
                                 {"bytes", after},
                                 {"relative_error", error.relative()},
                                 {"transformers_needs", experts ? Json(nullptr) : Json(reader)}}));
   } else {
-    fmt::print("{}: {} matrices in {}, {} instead of {}, relative error {:.2g}\n", options.out,
-               names.size() - odd.size(), options.dtype, format_size(after), format_size(before), error.relative());
+    fmt::print("{}: {} matrices in {}, {} instead of {}, relative error {:.2g}\n", options.out, num_quantized,
+               options.dtype, format_size(after), format_size(before), error.relative());
   }
   return 0;
 }

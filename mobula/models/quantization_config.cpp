@@ -62,7 +62,8 @@ void check_quantization(const Json& config) {
   }
 }
 
-Json quantization_config(nn::QuantizedFormat format, const std::string& type, const std::vector<std::string>& whole) {
+Json quantization_config(nn::QuantizedFormat format, const std::string& type, const std::vector<std::string>& whole,
+                         const std::string& eight) {
   if (format == nn::QuantizedFormat::nf4) {
     return {{"quant_method", "bitsandbytes"},
             {"load_in_4bit", true},
@@ -73,18 +74,21 @@ Json quantization_config(nn::QuantizedFormat format, const std::string& type, co
             {"bnb_4bit_quant_storage", "uint8"},
             {"llm_int8_skip_modules", whole}};
   }
-  const Json weights = {{"num_bits", format == nn::QuantizedFormat::int8 ? 8 : 4},
-                        {"type", "int"},
-                        {"symmetric", true},
-                        {"strategy", "group"},
-                        {"group_size", 64},
-                        {"dynamic", false}};
-  const Json group = {
-      {"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}, {"output_activations", nullptr}};
+  const auto group = [](const std::string& target, int bits) {
+    const Json weights = {{"num_bits", bits},    {"type", "int"},    {"symmetric", true},
+                          {"strategy", "group"}, {"group_size", 64}, {"dynamic", false}};
+    return Json{{"targets", Json::array({target})},
+                {"weights", weights},
+                {"input_activations", nullptr},
+                {"output_activations", nullptr}};
+  };
+  const bool all_eight = format == nn::QuantizedFormat::int8;
+  Json groups = {{"group_0", group("Linear", all_eight ? 8 : 4)}};
+  if (!eight.empty() && !all_eight) groups["group_1"] = group(eight, 8);
   return {{"quant_method", "compressed-tensors"},
           {"format", "pack-quantized"},
           {"quantization_status", "compressed"},
-          {"config_groups", {{"group_0", group}}},
+          {"config_groups", groups},
           {"ignore", whole}};
 }
 

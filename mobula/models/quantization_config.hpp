@@ -14,7 +14,8 @@ namespace mobula::models {
 void check_quantization(const Json& config);
 
 /// Returns what config.json says of matrices that quantize_matrix() made. `type` is the model's in config.json's spelling
-/// ("bfloat16"); `whole` names the modules that stay as they are.
-Json quantization_config(nn::QuantizedFormat format, const std::string& type, const std::vector<std::string>& whole);
+/// ("bfloat16"); `whole` names the modules that stay as they are, `eight` one that is int8 whatever `format` says (empty: none).
+Json quantization_config(nn::QuantizedFormat format, const std::string& type, const std::vector<std::string>& whole,
+                         const std::string& eight = {});
 
 }  // namespace mobula::models

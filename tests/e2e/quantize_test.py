@@ -74,6 +74,19 @@ class Quantize(ProgramTest):
                     self.near(self.logits(out), theirs)
                     # The engine's kernels round what goes in to 8 bits; with NF4 they compute in the model's type.
                     self.near(self.scores(out), self.logprobs(theirs), 1e-4 if dtype == "nf4" else 0.1)
+        # A head in 8 bits, one of its own and one that is the table of embeddings.
+        for family, tied in (("llama", False), ("qwen3", True)):
+            name = f"{family}-tied-{tied}"
+            draw(family, vocab_size=80, num_key_value_heads=2, tie_word_embeddings=tied).save_pretrained(self.folder / name)
+            for dtype in ("int8", "int4"):
+                with self.subTest(family=family, dtype=dtype, tied=tied):
+                    out = f"{name}-{dtype}"
+                    said = self.mobula_json("model", "quantize", name, out, "--dtype", dtype, "--head", "int8")
+                    self.assertEqual(said["quantized"], 2 * 7 + 1)
+                    self.assertEqual(load_file(self.folder / out / "model.safetensors")["lm_head.weight_packed"].shape, (80, 128 // 4))
+                    theirs = self.theirs(self.load(out))
+                    self.near(self.logits(out), theirs)
+                    self.near(self.scores(out), self.logprobs(theirs), 0.1)
         # The numbers themselves, as anybody reads them.
         self.mobula("model", "convert", "llama-int4", "plain")
         self.near(self.logits("plain"), self.logits("llama-int4"))
@@ -115,6 +128,8 @@ class Quantize(ProgramTest):
         self.fails("model", "quantize", "out", "x", code=2, error="quantized already", hint="convert")
         self.fails("model", "quantize", "odd", "out", code=1, error="in the way")
         self.fails("model", "quantize", "odd", "x", "--dtype", "int3", code=2, error="int3")
+        self.fails("model", "quantize", "odd", "x", "--head", "int4", code=2, error="int4", hint="whole")
+        self.fails("model", "quantize", "odd", "x", "--head", "int8", "--dtype", "nf4", code=2, error="bitsandbytes")
         draw("gpt2", n_embd=64, n_head=2, n_layer=1).save_pretrained(self.folder / "gpt2")
         self.fails("model", "quantize", "gpt2", "x", code=1, error="inputs first", hint="--dtype int8")
         config = json.loads((self.folder / "out" / "config.json").read_text())

@@ -229,7 +229,7 @@ at::Tensor DecoderLm::hidden(const at::Tensor& ids_BT, const at::Tensor& mask_BT
 }
 
 at::Tensor DecoderLm::head(const at::Tensor& x_BTC) const {
-  const at::Tensor scores = project(x_BTC, {weights_.head, weights_.head_bias});
+  const at::Tensor scores = project(x_BTC, weights_.head);
   if (config_.logits_softcap == 0.0) return scores;
   return at::mul(at::tanh(at::div(scores, config_.logits_softcap)), config_.logits_softcap);
 }
@@ -244,8 +244,8 @@ at::Tensor DecoderLm::logits(const at::Tensor& ids_BT, const at::Tensor& mask_BT
 
 at::Tensor DecoderLm::loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) {
   const at::Tensor x_BTC = hidden(ids_BT, {});
-  if (config_.logits_softcap == 0.0 && !weights_.head_bias.defined()) {
-    return nn::tied_head_cross_entropy(x_BTC, weights_.head, targets_BT, precision());
+  if (config_.logits_softcap == 0.0 && !weights_.head.bias.defined()) {
+    return nn::tied_head_cross_entropy(x_BTC, weights_.head.matrix(), targets_BT, precision());
   }
   return nn::cross_entropy(head(x_BTC), targets_BT);
 }

@@ -163,7 +163,7 @@ nn::DecoderModel DecoderLm::decoder_model() const {
     model.project_in = {weights_.project_in, {}, c.names.project_in};
     model.project_out = {weights_.project_out, {}, c.names.project_out};
   }
-  model.head = {weights_.head, weights_.head_bias, c.names.head};
+  model.head = linear_of(weights_.head);
   return model;
 }
 

@@ -124,8 +124,9 @@ DecoderWeights make_decoder_weights(const DecoderConfig& config, nn::ParameterSo
     weights.layers.push_back(std::move(layer));
   }
   if (c.has_final_norm) weights.final_norm = build.norm(n.final_norm, c.hidden);
-  weights.head = c.tied_head ? weights.embedding : build.matrix(n.head, c.vocab_size, c.embedding_width);
-  if (c.head_bias) weights.head_bias = build.tensor(n.head + ".bias", {c.vocab_size}, nn::Initial::zeros());
+  weights.head = c.tied_head ? Affine{weights.embedding, {}, n.head}
+                             : build.projection(n.head, c.embedding_width, c.vocab_size, false);
+  if (c.head_bias) weights.head.bias = build.tensor(n.head + ".bias", {c.vocab_size}, nn::Initial::zeros());
   return weights;
 }
 

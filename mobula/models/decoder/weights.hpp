@@ -40,8 +40,8 @@ struct DecoderLayerWeights {
 };
 
 struct DecoderWeights {
-  at::Tensor embedding, positions, head, head_bias, project_in, project_out;
-  Affine embedding_norm, final_norm;
+  at::Tensor embedding, positions, project_in, project_out;
+  Affine embedding_norm, final_norm, head;
   std::vector<DecoderLayerWeights> layers;
 };
 
