@@ -106,9 +106,10 @@ std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& model, 
     if (json.empty()) return nullptr;
     tokenizer = text::Tokenizer::parse(json, model);
   } else {
-    path /= "tokenizer.json";
-    if (!std::filesystem::exists(path)) return nullptr;
+    const auto file = text::Tokenizer::find(path);
+    if (!file) return nullptr;
     tokenizer = text::Tokenizer::load(path, text::Lengths::as_they_come);
+    path = *file;
   }
   if (tokenizer->vocab_size() > vocab_size) {
     throw_invalid(fmt::format("{}: the tokenizer has {} ids, the model's vocabulary {}", path.string(),

@@ -112,7 +112,9 @@ serve::openai::ServedModel load_model(const ServeOptions& options) {
   return {.id = model_id(options),
           .generator = std::make_shared<serve::TextGenerator>(
               std::move(engine), std::move(tokenizer), serve::TextGeneratorOptions{.max_requests = options.max_queue}),
-          .render_chat = [chat, opens_answer](const Json& messages) { return chat.render(messages, opens_answer); },
+          .render_chat = [chat, opens_answer](
+                             const Json& messages, const Json& tools,
+                             const Json& variables) { return chat.render(messages, opens_answer, tools, variables); },
           .chat_needs_special_tokens = chat.is_default,
           .sampling = defaults};
 }

@@ -7,6 +7,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/text/loader/checkpoint_tokenizer.hpp"
 #include "mobula/text/loader/components.hpp"
 #include "mobula/text/tiktoken/tiktoken_file.hpp"
 #include "mobula/text/tokenizer_impl.hpp"
@@ -24,16 +25,16 @@ void check_id(TokenId id, std::size_t size) {
 // Returns `path`, or the tokenizer's file in a folder.
 std::filesystem::path find_tokenizer_file(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) return path;
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}) {
-    if (std::filesystem::exists(path / name)) return path / name;
-  }
-  std::vector<std::filesystem::path> others;
-  for (const auto& entry : std::filesystem::directory_iterator(path)) {
-    if (entry.path().extension() == ".tiktoken") others.push_back(entry.path());
-  }
-  if (others.size() == 1) return others[0];
+  if (auto file = Tokenizer::find(path)) return *file;
   throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json in this folder", path.string()),
               "save one with transformers' PreTrainedTokenizerFast, or name the file itself");
+}
+
+// Returns the text behind its first `given` bytes, which were given out. A token for a byte can change those before it: a run of
+// such tokens that is no UTF-8 is U+FFFD throughout. Then it begins at the next character.
+std::string behind(const std::string& text, std::size_t given) {
+  while (given < text.size() && (static_cast<unsigned char>(text[given]) & 0xC0) == 0x80) ++given;
+  return given < text.size() ? text.substr(given) : std::string();
 }
 
 std::unique_ptr<Tokenizer::Impl> read_any(std::string_view content, std::string_view name) {
@@ -48,9 +49,24 @@ std::unique_ptr<Tokenizer::Impl> read_any(std::string_view content, std::string_
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
+std::optional<std::filesystem::path> Tokenizer::find(const std::filesystem::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}) {
+    if (std::filesystem::exists(folder / name)) return folder / name;
+  }
+  std::vector<std::filesystem::path> others;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".tiktoken") others.push_back(entry.path());
+  }
+  return others.size() == 1 ? std::optional(others[0]) : std::nullopt;
+}
+
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path, Lengths lengths) {
   const std::filesystem::path file = find_tokenizer_file(path);
   const MappedFile mapped(file);
+  if (file != path && file.filename() != "tokenizer.json" && has_tokenizer_settings(path)) {
+    const std::string json = checkpoint_tokenizer_json(path, file, mapped.text());
+    return std::make_shared<const Tokenizer>(read_tokenizer(json, file.string()));
+  }
   if (!TiktokenFile::matches(mapped.text())) {
     std::unique_ptr<Impl> impl = read_any(mapped.text(), file.string());
     if (lengths == Lengths::as_they_come) {
@@ -216,7 +232,7 @@ std::string StreamDecoder::push(TokenId id) {
   // their text.
   std::string text = tokenizer_->decode(ids_, skip_special_tokens_);
   if (text.size() <= given_ || text.ends_with("\xEF\xBF\xBD")) return {};
-  std::string fresh = text.substr(given_);
+  std::string fresh = behind(text, given_);
   ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(prefix_));
   prefix_ = ids_.size();
   given_ = tokenizer_->decode(ids_, skip_special_tokens_).size();
@@ -225,7 +241,7 @@ std::string StreamDecoder::push(TokenId id) {
 
 std::string StreamDecoder::finish() {
   std::string text = tokenizer_->decode(ids_, skip_special_tokens_);
-  std::string rest = text.size() > given_ ? text.substr(given_) : std::string();
+  std::string rest = behind(text, given_);
   append_repaired_utf8(rest, pending_);
   pending_.clear();
   ids_.clear();

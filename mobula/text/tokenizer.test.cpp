@@ -72,6 +72,21 @@ TEST(StreamDecoder, GivesIdsBeyondTheVocabularyNoText) {
   EXPECT_THROW(decoder.push(-1), Error);
 }
 
+TEST(StreamDecoder, GivesWholeCharactersWhereBytesSpoilThoseBeforeThem) {
+  const auto tokenizer = Tokenizer::parse(
+      R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,
+          "decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"Fuse"}]},
+          "model":{"type":"BPE","byte_fallback":true,"vocab":{"<0x41>":0,"<0xE4>":1,"b":2},"merges":[]}})",
+      "t");
+  const std::vector<TokenId> ids = {0, 0, 1, 2};
+  EXPECT_EQ(tokenizer->decode(ids), "\uFFFD\uFFFD\uFFFDb");
+  StreamDecoder decoder(tokenizer);
+  std::string text;
+  for (const TokenId id : ids) text += decoder.push(id);
+  text += decoder.finish();
+  EXPECT_EQ(text, "AA\uFFFDb");
+}
+
 TEST(StreamDecoder, HoldsBackIncompleteCharacters) {
   StreamDecoder decoder(make_byte_tokenizer());
   EXPECT_EQ(decoder.push('a'), "a");

@@ -9,8 +9,8 @@ import warnings
 import torch
 import transformers
 
-from serve_test import Server
 from mobula_program import DATA, SOURCE, ProgramTest
+from model_server import Server
 
 sys.path.insert(0, str(SOURCE / "mobula" / "models"))
 warnings.simplefilter("ignore")

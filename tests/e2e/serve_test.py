@@ -1,88 +1,16 @@
-"""mobula serve against OpenAI's Python client, and its start and end as a process.
-
-The model is a small GPT-2 with random weights, written by transformers; every byte is a token.
-"""
+"""mobula serve against OpenAI's Python client, and its start and end as a process."""
 import concurrent.futures
-import http.client
-import json
-import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
 import openai
 
-from mobula_program import BIN, ProgramTest
-
-WRITE_MODEL = """
-import sys, torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel
-torch.manual_seed(7)
-config = GPT2Config(vocab_size=256, n_positions=192, n_embd=32, n_layer=2, n_head=2, bos_token_id=255, eos_token_id=255,
-                    initializer_range=0.3)
-GPT2LMHeadModel(config).save_pretrained(sys.argv[1])
-alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
-tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-tokenizer.decoder = decoders.ByteLevel()
-tokenizer.save(sys.argv[1] + "/tokenizer.json")
-with open(sys.argv[1] + "/chat_template.jinja", "w") as template:
-    template.write("{% for m in messages %}{% if m.role == 'robot' or m.content == 'no' %}{{ raise_exception('never') }}"
-                   "{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
-"""
+from model_server import Server, ServedModelTest
 
 
-class Server:
-    """A running `mobula serve`."""
-
-    def __init__(self, *arguments, env=None):
-        self.process = subprocess.Popen([str(BIN / "mobula"), "serve", *map(str, arguments)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
-        line = self.process.stdout.readline().strip()
-        if not line.startswith("listening on http://"):
-            raise AssertionError(f"{line!r}: {self.process.stderr.read()}")
-        self.url = line.removeprefix("listening on ")
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    def client(self, key="none"):
-        return openai.OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, timeout=60)
-
-    def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", path)
-        try:
-            return connection.getresponse().read().decode()
-        finally:
-            connection.close()
-
-    def stop(self, number=signal.SIGTERM):
-        """Sends the signal (none where it was sent already) and returns exit code, output and log."""
-        if number is not None:
-            self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-
-class ServeTest(ProgramTest):
-    @classmethod
-    def setUpClass(cls):
-        cls._models = tempfile.TemporaryDirectory(prefix="mobula-serve-")
-        cls.model = pathlib.Path(cls._models.name) / "tiny"
-        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(cls.model)], check=True, capture_output=True)
-        cls.server = Server("--model", cls.model, "--port", 0)
-        cls.client = cls.server.client()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-        cls._models.cleanup()
-
+class ServeTest(ServedModelTest):
     def test_lists_the_model_under_its_folders_name(self):
         self.assertEqual([model.id for model in self.client.models.list()], ["tiny"])
         self.assertEqual(self.client.models.retrieve("tiny").id, "tiny")

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "mobula/serve/openai/api_error.hpp"
+#include "mobula/serve/openai/chat_messages.hpp"
 #include "mobula/serve/openai/field_reader.hpp"
 
 namespace mobula::serve::openai {
@@ -19,14 +20,13 @@ constexpr std::int64_t kMaxChoices = 128;
 constexpr std::int64_t kMaxBestOf = 20;
 constexpr std::int64_t kMaxLogprobs = 20;
 constexpr std::size_t kMaxPrompts = 256;
-constexpr std::size_t kMaxMessages = 4096;
 constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 1024;
 constexpr std::size_t kMaxBiases = 1024;
 constexpr std::size_t kMaxMembers = 2048;
 
 Json parse_body(std::string_view body) {
-  return parse_json(body, "the body", {.max_depth = 16, .max_members = kMaxMembers});
+  return parse_json(body, "the body", {.max_depth = 32, .max_members = kMaxMembers});
 }
 
 [[noreturn]] void refuse(std::string message, std::string field) {
@@ -152,48 +152,18 @@ void read_prompts(FieldReader& fields, CompletionRequest& request) {
   for (const Json& prompt : *value) add(prompt);
 }
 
-std::string read_content(const Json& content, const std::string& field) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) refuse(fmt::format("'{}' must be a string or an array of text parts", field), field);
-  std::string text;
-  for (std::size_t i = 0; i < content.size(); ++i) {
-    FieldReader part(content[i], fmt::format("{}[{}]", field, i));
-    part.only("type", {"\"text\""});
-    const auto words = part.string("text");
-    if (!words) refuse(fmt::format("'{}' needs a 'text'", part.path_of("text")), part.path_of("text"));
-    part.finish();
-    if (i > 0) text += '\n';
-    text += *words;
+Json read_template_variables(FieldReader& fields) {
+  Json variables = Json::object();
+  if (const Json* more = fields.find("chat_template_kwargs")) {
+    if (!more->is_object())
+      refuse("'chat_template_kwargs' must be an object of the template's variables", "chat_template_kwargs");
+    variables = *more;
   }
-  return text;
-}
-
-Json read_messages(FieldReader& fields) {
-  const Json* value = fields.find("messages");
-  if (value == nullptr) throw ApiError(400, "you must provide 'messages'", "messages", "missing_parameter");
-  if (!value->is_array() || value->empty() || value->size() > kMaxMessages) {
-    refuse(fmt::format("'messages' must be an array of 1 to {} messages", kMaxMessages), "messages");
+  if (const Json* documents = fields.find("documents")) {
+    if (!documents->is_array()) refuse("'documents' must be an array", "documents");
+    if (!documents->empty()) variables["documents"] = *documents;
   }
-  Json messages = Json::array();
-  for (std::size_t i = 0; i < value->size(); ++i) {
-    FieldReader message((*value)[i], fmt::format("messages[{}]", i));
-    std::string role = message.string("role").value_or("");
-    if (role == "developer") role = "system";
-    if (role != "system" && role != "user" && role != "assistant") {
-      refuse(fmt::format("'{}' must be system, developer, user or assistant, not {}", message.path_of("role"),
-                         quote(role)),
-             message.path_of("role"));
-    }
-    const Json* content = message.find("content");
-    if (content == nullptr)
-      refuse(fmt::format("'{}' is missing", message.path_of("content")), message.path_of("content"));
-    Json read = {{"role", role}, {"content", read_content(*content, message.path_of("content"))}};
-    if (auto name = message.string("name")) read["name"] = std::move(*name);
-    for (const char* unsupported : {"tool_calls", "function_call", "audio", "refusal"}) message.only(unsupported, {});
-    message.finish();
-    messages.push_back(std::move(read));
-  }
-  return messages;
+  return variables;
 }
 
 }  // namespace
@@ -247,9 +217,12 @@ ChatRequest parse_chat_request(std::string_view body, const nn::SamplingDefaults
   }
   fields.only("response_format", {R"({"type":"text"})"});
   fields.only("modalities", {R"(["text"])"});
-  fields.only("tools", {"[]"});
+  request.tools = read_tools(fields);
   fields.only("tool_choice", {R"("none")", R"("auto")"});
-  fields.only("parallel_tool_calls", {"true", "false"});  // about calls that don't happen
+  if (fields.string("tool_choice") == "none") request.tools = nullptr;
+  fields.boolean("parallel_tool_calls");
+  if (!request.tools.is_null()) fields.only("parallel_tool_calls", {"true"});
+  request.variables = read_template_variables(fields);
   fields.only("functions", {"[]"});
   fields.only("function_call", {R"("none")", R"("auto")"});
   fields.only("store", {"false"});

@@ -1,6 +1,6 @@
 /// Requests of OpenAI's API, parsed and checked. What this server can't do is refused with 400, never ignored.
 /// Reference: platform.openai.com/docs/api-reference (completions, chat). Beyond it, as other servers do: top_k, min_p,
-/// typical_p, repetition_penalty, no_repeat_ngram_size, ignore_eos.
+/// typical_p, repetition_penalty, no_repeat_ngram_size, ignore_eos; documents and chat_template_kwargs for the chat template.
 #pragma once
 
 #include <cstddef>
@@ -39,9 +39,10 @@ struct CompletionRequest {
 /// The body of POST /v1/chat/completions.
 struct ChatRequest {
   GenerationParameters parameters;
-  /// {"role", "content"} with content as text; the role developer reads system; "name" where it was given.
-  Json messages;
-  bool logprobs = false;  ///< how many: parameters.sampling.logprobs
+  Json messages;                    ///< as read_messages() makes them
+  Json tools;                       ///< what the answer may call, for the template; null: nothing
+  Json variables = Json::object();  ///< "chat_template_kwargs", and "documents" where there are some
+  bool logprobs = false;            ///< how many: parameters.sampling.logprobs
 };
 
 /// Parses a body; what it doesn't say of sampling is as in `defaults`. Throws ApiError(400) that names the field.

@@ -192,6 +192,28 @@ TEST(ChatRequest, ReadsMessagesAndParts) {
   EXPECT_EQ(request.parameters.sampling.logprobs, 2u);
 }
 
+TEST(ChatRequest, ReadsToolsTheirCallsAndWhatTheyGave) {
+  const ChatRequest request = parse_chat_request(
+      R"({"model":"m","tools":[{"type":"function","function":{"name":"add","description":"d","strict":false,
+          "parameters":{"type":"object","properties":{"b":{"type":"number"},"a":{"type":"number"}}}}}],
+          "tool_choice":"auto","documents":[{"text":"t"}],"chat_template_kwargs":{"enable_thinking":false},
+          "messages":[{"role":"user","content":"2+3?"},
+            {"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"add",
+              "arguments":"{\"b\": 3, \"a\": 2}"}}]},
+            {"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"5"}]}]})");
+  EXPECT_EQ(
+      to_line(request.tools),
+      R"([{"type":"function","function":{"name":"add","description":"d","strict":false,"parameters":{"type":"object","properties":{"b":{"type":"number"},"a":{"type":"number"}}}}}])");
+  EXPECT_EQ(
+      to_line(request.messages),
+      R"([{"role":"user","content":"2+3?"},{"role":"assistant","tool_calls":[{"type":"function","id":"c1","function":{"name":"add","arguments":{"b":3,"a":2}}}]},{"role":"tool","content":"5","tool_call_id":"c1"}])");
+  EXPECT_EQ(to_line(request.variables), R"({"enable_thinking":false,"documents":[{"text":"t"}]})");
+  const ChatRequest none = parse_chat_request(
+      R"({"model":"m","messages":[{"role":"user","content":"x"}],"tool_choice":"none",
+          "tools":[{"type":"function","function":{"name":"f"}}]})");
+  EXPECT_TRUE(none.tools.is_null());
+}
+
 TEST(ChatRequest, RefusesBadFieldsByName) {
   const std::pair<const char*, const char*> cases[] = {
       {R"("max_tokens":0)", "max_tokens"},
@@ -199,7 +221,15 @@ TEST(ChatRequest, RefusesBadFieldsByName) {
       {R"("top_logprobs":2)", "top_logprobs"},
       {R"("logprobs":2)", "logprobs"},
       {R"("response_format":{"type":"json_object"})", "response_format"},
-      {R"("tools":[{"type":"function"}])", "tools"},
+      {R"("tools":{})", "tools"},
+      {R"("tools":[{"type":"function"}])", "tools[0].function"},
+      {R"("tools":[{"type":"retrieval"}])", "tools[0].type"},
+      {R"("tools":[{"type":"function","function":{"name":"f","strict":true}}])", "tools[0].function.strict"},
+      {R"("tools":[{"type":"function","function":{"description":"d"}}])", "tools[0].function.name"},
+      {R"("tools":[{"type":"function","function":{"name":"f","parameters":[]}}])", "tools[0].function.parameters"},
+      {R"("parallel_tool_calls":false,"tools":[{"type":"function","function":{"name":"f"}}])", "parallel_tool_calls"},
+      {R"("documents":"d")", "documents"},
+      {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("tool_choice":"required")", "tool_choice"},
       {R"("modalities":["text","audio"])", "modalities"},
       {R"("reasoning_effort":"high")", "reasoning_effort"},
@@ -226,7 +256,17 @@ TEST(ChatRequest, RefusesBadMessagesByTheirPlace) {
       {R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])", "messages[0].content[0].type"},
       {R"([{"role":"user","content":[{"type":"text"}]}])", "messages[0].content[0].text"},
       {R"([{"role":"user","content":"a","extra":1}])", "messages[0].extra"},
-      {R"([{"role":"assistant","content":"a","tool_calls":[{}]}])", "messages[0].tool_calls"},
+      {R"([{"role":"assistant","content":"a","tool_calls":[{}]}])", "messages[0].tool_calls[0].function"},
+      {R"([{"role":"user","content":"a","tool_calls":[]}])", "messages[0].tool_calls"},
+      {R"([{"role":"assistant","tool_calls":[]}])", "messages[0].tool_calls"},
+      {R"([{"role":"assistant","tool_calls":[{"function":{"arguments":"{}"}}]}])",
+       "messages[0].tool_calls[0].function.name"},
+      {R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{"}}]}])",
+       "messages[0].tool_calls[0].function.arguments"},
+      {R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"[]"}}]}])",
+       "messages[0].tool_calls[0].function.arguments"},
+      {R"([{"role":"assistant","content":null}])", "messages[0].content"},
+      {R"([{"role":"tool","content":"a"}])", "messages[0].tool_call_id"},
   };
   for (const auto& [messages, param] : cases) {
     const std::string body = refusal(parse_chat_request, fmt::format(R"({{"model":"m","messages":{}}})", messages));

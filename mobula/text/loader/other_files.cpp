@@ -9,20 +9,12 @@
 #include "mobula/text/sentencepiece/pieces.hpp"
 #include "mobula/text/tiktoken/tiktoken_file.hpp"
 #include "mobula/text/tokenizer_impl.hpp"
+#include "mobula/text/tokenizer_json.hpp"
 
 namespace mobula::text {
 namespace {
 
 constexpr std::string_view kVisibleSpace = "\xE2\x96\x81";
-
-void add_token(Tokenizer::Impl& impl, std::string_view content, TokenId id) {
-  AddedToken token;
-  token.id = id;
-  token.content = content;
-  token.normalized = false;
-  token.special = true;
-  impl.added.add(std::move(token), std::string(content));
-}
 
 // Tells whether pieces begin with the visible space or have none, so that no merge reaches over a place before one.
 bool only_begin_with_spaces(const SentencePieceFile& file, const SentencePieceVocabulary& vocabulary) {
@@ -54,7 +46,7 @@ std::unique_ptr<Tokenizer::Impl> read_sentencepiece(std::string_view bytes, std:
     if (cuts) impl->pre_tokenizers.push_back(std::make_unique<BoundaryPreTokenizer>(std::string(kVisibleSpace)));
     impl->model = std::make_unique<SentencePieceBpe>(vocabulary, cuts);
   }
-  impl->convert = [file] { return file->to_json(); };
+  impl->convert = [file] { return file->to_json({.added_tokens = file->added_tokens()}); };
   impl->prepare_ids();
   for (std::size_t i = 0; i < file->pieces.size(); ++i) {
     if (file->pieces[i].type == SentencePieceFile::PieceType::control) impl->special_ids[i] = true;
@@ -72,7 +64,7 @@ std::unique_ptr<const Tokenizer::Impl> read_tiktoken(std::string_view content, s
     if (id < 0 || id > kMaxTokenId) throw_invalid(fmt::format("special token '{}': id {} is out of range", token, id));
     if (impl->model->token(id))
       throw_invalid(fmt::format("special token '{}': {} is the id of another token of {}", token, id, name));
-    add_token(*impl, token, id);
+    impl->added.add(special_token(token, id), token);
   }
   impl->added.finish();
   const std::string pattern = tiktoken_pattern(options.pattern);

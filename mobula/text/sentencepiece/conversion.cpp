@@ -8,6 +8,7 @@
 #include "mobula/base/json.hpp"
 #include "mobula/text/base64.hpp"
 #include "mobula/text/sentencepiece/model_file.hpp"
+#include "mobula/text/tokenizer_json.hpp"
 
 namespace mobula::text {
 namespace {
@@ -15,10 +16,6 @@ namespace {
 using File = SentencePieceFile;
 
 constexpr std::string_view kVisibleSpace = "\xE2\x96\x81";
-
-std::string json_text(std::string_view text) {
-  return to_line(Json(text));
-}
 
 // Every way to make a piece out of two others is a merge; better pieces are made first.
 std::string merges(const File& file) {
@@ -50,7 +47,24 @@ std::string merges(const File& file) {
   return out;
 }
 
-std::string normalizer(const File::Rules& rules) {
+const char* scheme(File::Prefix prefix) {
+  switch (prefix) {
+    case File::Prefix::each_text:
+      return "always";
+    case File::Prefix::first:
+      return "first";
+    case File::Prefix::never:
+      return "never";
+  }
+  return "never";
+}
+
+std::string metaspace(File::Prefix prefix, bool split) {
+  return fmt::format(R"({{"type": "Metaspace", "replacement": "{}", "prepend_scheme": "{}", "split": {}}})",
+                     kVisibleSpace, scheme(prefix), split);
+}
+
+std::string normalizer(const File::Rules& rules, File::Prefix prefix) {
   std::string steps;
   const auto add = [&](const std::string& step) { steps += (steps.empty() ? "" : ",\n    ") + step; };
   if (!rules.precompiled_map.empty()) {
@@ -60,31 +74,38 @@ std::string normalizer(const File::Rules& rules) {
   if (rules.remove_extra_whitespaces) {
     add(R"({"type": "Strip", "strip_left": true, "strip_right": true})");
     add(R"({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})");
-  } else {
-    if (rules.add_dummy_prefix) add(fmt::format(R"({{"type": "Prepend", "prepend": "{}"}})", kVisibleSpace));
+  } else if (prefix != File::Prefix::first) {
+    if (prefix == File::Prefix::each_text) add(fmt::format(R"({{"type": "Prepend", "prepend": "{}"}})", kVisibleSpace));
     add(fmt::format(R"({{"type": "Replace", "pattern": {{"String": " "}}, "content": "{}"}})", kVisibleSpace));
   }
-  return fmt::format(R"({{"type": "Sequence", "normalizers": [{}]}})", steps);
+  return steps.empty() ? "null" : fmt::format(R"({{"type": "Sequence", "normalizers": [{}]}})", steps);
 }
 
 }  // namespace
 
-std::string SentencePieceFile::to_json() const {
+std::vector<AddedToken> SentencePieceFile::added_tokens() const {
+  std::vector<AddedToken> tokens;
+  for (std::size_t id = 0; id < pieces.size(); ++id) {
+    const PieceType type = pieces[id].type;
+    if (type != PieceType::unknown && type != PieceType::control && type != PieceType::user_defined) continue;
+    tokens.push_back(special_token(pieces[id].text, static_cast<TokenId>(id)));
+    tokens.back().special = type != PieceType::user_defined;
+  }
+  return tokens;
+}
+
+std::string SentencePieceFile::to_json(const Conversion& conversion) const {
   if (treat_whitespace_as_suffix) {
     throw Error(ErrorCode::unsupported, "tokenizer.json has no step for white space as a suffix of words",
                 "use the SentencePiece model itself");
   }
+  const Prefix prefix = normalizer.add_dummy_prefix ? conversion.prefix : Prefix::never;
   const bool strips = normalizer.remove_extra_whitespaces;
-  const std::string metaspace =
-      fmt::format(R"({{"type": "Metaspace", "replacement": "{}", "prepend_scheme": "{}", "split": true}})",
-                  kVisibleSpace, normalizer.add_dummy_prefix ? "always" : "never");
-  std::string added;
-  for (std::size_t id = 0; id < pieces.size(); ++id) {
-    const PieceType type = pieces[id].type;
-    if (type != PieceType::unknown && type != PieceType::control && type != PieceType::user_defined) continue;
-    added += fmt::format(
-        R"({}{{"id": {}, "content": {}, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": {}}})",
-        added.empty() ? "" : ",\n    ", id, json_text(pieces[id].text), type != PieceType::user_defined);
+  std::string pre_tokenizer =
+      strips || prefix == Prefix::first ? metaspace(prefix, /*split=*/strips) : std::string("null");
+  if (conversion.splits_at_white_space && strips) {
+    pre_tokenizer =
+        fmt::format(R"({{"type": "Sequence", "pretokenizers": [{{"type": "WhitespaceSplit"}}, {}]}})", pre_tokenizer);
   }
   std::string vocab;
   const bool bpe = algorithm == Algorithm::bpe;
@@ -107,22 +128,23 @@ std::string SentencePieceFile::to_json() const {
   const std::string spaces =
       fmt::format(R"({{"type": "Replace", "pattern": {{"String": "{}"}}, "content": " "}})", kVisibleSpace);
   const std::string strip =
-      normalizer.add_dummy_prefix ? R"(, {"type": "Strip", "content": " ", "start": 1, "stop": 0})" : "";
+      prefix != Prefix::never ? R"(, {"type": "Strip", "content": " ", "start": 1, "stop": 0})" : "";
   return fmt::format(R"({{
   "version": "1.0",
   "truncation": null,
   "padding": null,
-  "added_tokens": [{}],
+  "added_tokens": {},
   "normalizer": {},
   "pre_tokenizer": {},
-  "post_processor": null,
+  "post_processor": {},
   "decoder": {{"type": "Sequence", "decoders": [{}, {{"type": "ByteFallback"}}, {{"type": "Fuse"}}{}]}},
   "model": {{
     {}
   }}
 }}
 )",
-                     added, text::normalizer(normalizer), strips ? metaspace : "null", spaces, strip, model);
+                     added_tokens_json(conversion.added_tokens), text::normalizer(normalizer, prefix), pre_tokenizer,
+                     conversion.post_processor, spaces, strip, model);
 }
 
 }  // namespace mobula::text

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "mobula/text/added_tokens.hpp"
 #include "mobula/text/tokenizer.hpp"
 
 namespace mobula::text {
@@ -40,10 +41,26 @@ struct SentencePieceFile {
   /// Reads a file's content. Throws Error(corrupt) or Error(unsupported) that leads with `name`.
   static SentencePieceFile parse(std::string_view bytes, std::string_view name);
 
+  /// Returns the pieces that are found in texts before all others: unknown, control and user-defined ones.
+  std::vector<AddedToken> added_tokens() const;
+
+  /// Where a text gets a space in front, if the model wants one at all.
+  enum class Prefix {
+    each_text,  ///< behind added tokens, too: SentencePiece, and transformers' "legacy" Llama
+    first,      ///< only where the text begins
+    never,
+  };
+  /// What a checkpoint adds to its model.
+  struct Conversion {
+    Prefix prefix = Prefix::each_text;
+    bool splits_at_white_space = false;  ///< of every kind, also what the normalizer leaves: T5
+    std::vector<AddedToken> added_tokens;
+    std::string post_processor = "null";  ///< JSON
+  };
   /// Returns the tokenizer.json that transformers' conversion would make: equal ids on common text. Where SentencePiece's
   /// own rules have no counterpart there (runs of spaces that are kept, user-defined symbols within words), texts with them
   /// may differ.
-  std::string to_json() const;
+  std::string to_json(const Conversion& conversion) const;
 };
 
 }  // namespace mobula::text

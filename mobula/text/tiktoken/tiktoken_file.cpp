@@ -7,10 +7,10 @@
 #include <unordered_map>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/json.hpp"
 #include "mobula/text/base64.hpp"
 #include "mobula/text/byte_alphabet.hpp"
 #include "mobula/text/loader/components.hpp"
+#include "mobula/text/tokenizer_json.hpp"
 
 namespace mobula::text {
 namespace {
@@ -25,10 +25,6 @@ constexpr std::string_view kO200k =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-std::string json_text(std::string_view text) {
-  return to_line(Json(text));
-}
 
 std::string spelt(std::string_view bytes) {
   std::string out;
@@ -96,7 +92,7 @@ TiktokenFile TiktokenFile::parse(std::string_view content, std::string_view name
   return file;
 }
 
-std::string TiktokenFile::to_json(const TiktokenOptions& options) const {
+std::string TiktokenFile::to_json(const TiktokenOptions& options, const std::string& post_processor) const {
   std::vector<const std::pair<std::string, TokenId>*> order;
   std::unordered_map<std::string_view, TokenId> ids;
   for (const auto& token : tokens) {
@@ -126,11 +122,9 @@ std::string TiktokenFile::to_json(const TiktokenOptions& options) const {
                             json_text(spelt(bytes.substr(at))));
     }
   }
-  std::string added;
+  std::vector<AddedToken> added;
   for (const auto& [content, id] : options.special_tokens) {
-    added += fmt::format(
-        R"({}{{"id": {}, "content": {}, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}})",
-        added.empty() ? "" : ",\n    ", id, json_text(content));
+    added.push_back(special_token(content, id));
     vocab += fmt::format(",\n      {}: {}", json_text(content), id);
   }
   const std::string_view bytes =
@@ -139,12 +133,12 @@ std::string TiktokenFile::to_json(const TiktokenOptions& options) const {
   "version": "1.0",
   "truncation": null,
   "padding": null,
-  "added_tokens": [{}],
+  "added_tokens": {},
   "normalizer": null,
   "pre_tokenizer": {{"type": "Sequence", "pretokenizers": [
     {{"type": "Split", "pattern": {{"Regex": {}}}, "behavior": "Removed", "invert": true}},
     {}]}},
-  "post_processor": null,
+  "post_processor": {},
   "decoder": {},
   "model": {{"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
     "fuse_unk": false, "byte_fallback": false, "ignore_merges": true,
@@ -153,7 +147,8 @@ std::string TiktokenFile::to_json(const TiktokenOptions& options) const {
   }}
 }}
 )",
-                     added, json_text(tiktoken_pattern(options.pattern)), bytes, bytes, vocab, merges);
+                     added_tokens_json(std::move(added)), json_text(tiktoken_pattern(options.pattern)), bytes,
+                     post_processor, bytes, vocab, merges);
 }
 
 TiktokenOptions known_tiktoken_options(std::string_view name) {

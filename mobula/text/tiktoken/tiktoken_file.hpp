@@ -18,8 +18,8 @@ struct TiktokenFile {
   static bool matches(std::string_view content);
   /// Reads a file's content. Throws Error(corrupt) naming the line.
   static TiktokenFile parse(std::string_view content, std::string_view name);
-  /// Returns the same tokens as tokenizer.json.
-  std::string to_json(const TiktokenOptions& options) const;
+  /// Returns the same tokens as tokenizer.json, with a post-processor (JSON).
+  std::string to_json(const TiktokenOptions& options, const std::string& post_processor = "null") const;
 };
 
 /// Returns what OpenAI's and others' encodings add to their file, by its name without extension ("cl100k_base"); a pattern

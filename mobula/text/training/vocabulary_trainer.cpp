@@ -11,6 +11,7 @@
 #include "mobula/text/bpe_trainer.hpp"
 #include "mobula/text/loader/components.hpp"
 #include "mobula/text/tokenizer_impl.hpp"
+#include "mobula/text/tokenizer_json.hpp"
 #include "mobula/text/training/merge_learner.hpp"
 #include "mobula/text/training/unigram_learner.hpp"
 #include "mobula/text/training/word_counts.hpp"
@@ -21,10 +22,6 @@ namespace {
 
 constexpr std::size_t kNumBytes = 256;
 constexpr std::string_view kContinuing = "##";
-
-std::string json_text(std::string_view text) {
-  return to_line(Json(text));
-}
 
 std::vector<std::string> usual_special_tokens(VocabularyKind kind) {
   switch (kind) {
@@ -80,17 +77,15 @@ std::string post_processor(const VocabularyTrainingOptions& options) {
 }
 
 std::string file(const VocabularyTrainingOptions& options, std::string_view model) {
-  std::string added;
-  for (std::size_t id = 0; id < options.special_tokens.size(); ++id) {
-    added += fmt::format(
-        R"({}{{"id": {}, "content": {}, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}})",
-        id == 0 ? "" : ",\n    ", id, json_text(options.special_tokens[id]));
+  std::vector<AddedToken> added;
+  for (const std::string& token : options.special_tokens) {
+    added.push_back(special_token(token, static_cast<TokenId>(added.size())));
   }
   return fmt::format(R"({{
   "version": "1.0",
   "truncation": null,
   "padding": null,
-  "added_tokens": [{}],
+  "added_tokens": {},
   {}
   "post_processor": {},
   "decoder": {},
@@ -98,7 +93,8 @@ std::string file(const VocabularyTrainingOptions& options, std::string_view mode
   }}
 }}
 )",
-                     added, steps(options), post_processor(options), decoder(options), model);
+                     added_tokens_json(std::move(added)), steps(options), post_processor(options), decoder(options),
+                     model);
 }
 
 }  // namespace
