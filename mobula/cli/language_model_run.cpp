@@ -77,10 +77,15 @@ std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, cons
   }
   check_model_path(model);
   if (is_t5(model)) {
-    if (options.quantize || !options.adapters.empty()) {
-      throw Error(ErrorCode::unsupported, fmt::format("{}: T5 runs in fp32 or bf16, without adapters", model));
+    if (options.quantize) {
+      throw Error(ErrorCode::unsupported, fmt::format("{}: T5 runs in fp32 or bf16, not in {}", model, dtype),
+                  "--dtype bf16 takes half of fp32's memory");
     }
-    return models::make_t5_engine(models::load_t5(model, load_options(dtype)));
+    models::T5EngineOptions of_t5;
+    for (const nn::EngineAdapter& one : options.adapters) {
+      of_t5.adapters.push_back({one.name, models::load_t5(model, load_options(dtype), one.adapter.get())});
+    }
+    return models::make_t5_engine(models::load_t5(model, load_options(dtype)), of_t5);
   }
   return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
 }

@@ -2,6 +2,7 @@
 
 reference_adapters.py make DIR SEED   DIR/CASE/model, DIR/CASE/adapter, and DIR/CASE/expected.safetensors: ids, logits with
                                       the adapter, plain ones without, merged.NAME
+reference_adapters.py make-t5 DIR SEED   the same for T5: ids, decoder_ids, logits, plain, rounding
 reference_adapters.py check DIR...    folders with model, ours (an adapter that Mobula wrote) and expected.safetensors: fails
                                       where PEFT computes other logits from ours
 """
@@ -16,7 +17,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from reference import bloom, gpt2, llama, llama_like, neox, opt, randomize
+from reference import bloom, gpt2, llama, llama_like, moved_by_rounding, neox, opt, randomize
 
 transformers.utils.logging.disable_progress_bar()
 TOLERANCE = 1e-4
@@ -56,6 +57,17 @@ CASES = {
 }
 
 
+def change_adapter(tuned, seed):
+    """Draws the adapter's parameters, which start as if there was none."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter, tensor in tuned.named_parameters():
+            if any(part in parameter for part in ("lora_A", "lora_B", "lora_embedding", "modules_to_save")) or (tensor.requires_grad and parameter.endswith("bias")):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
+            elif "magnitude" in parameter or "ia3_l" in parameter:
+                tensor.mul_(1 + 0.3 * torch.randn(tensor.shape, generator=generator))
+
+
 def make(directory, seed):
     for index, (name, (config, adapter)) in enumerate(CASES.items()):
         rng = random.Random(f"{seed} {name}")
@@ -68,13 +80,7 @@ def make(directory, seed):
         with torch.no_grad():
             plain = model(ids).logits
         tuned = peft.get_peft_model(model, adapter(rng)).eval()
-        generator = torch.Generator().manual_seed(seed + index)
-        with torch.no_grad():
-            for parameter, tensor in tuned.named_parameters():
-                if any(part in parameter for part in ("lora_A", "lora_B", "lora_embedding", "modules_to_save")) or (tensor.requires_grad and parameter.endswith("bias")):
-                    tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
-                elif "magnitude" in parameter or "ia3_l" in parameter:
-                    tensor.mul_(1 + 0.3 * torch.randn(tensor.shape, generator=generator))
+        change_adapter(tuned, seed + index)
         tuned.save_pretrained(os.path.join(folder, "adapter"))
         with torch.no_grad():
             out = {"ids": ids, "logits": tuned(ids).logits, "plain": plain}
@@ -82,6 +88,37 @@ def make(directory, seed):
             for parameter, tensor in merged.state_dict().items():
                 if not (parameter == "lm_head.weight" and merged.config.tie_word_embeddings):
                     out["merged." + ("embed_out.weight" if name.startswith("neox") and parameter == "lm_head.weight" else parameter)] = tensor
+        save_file({k: v.detach().contiguous().clone() for k, v in out.items()}, os.path.join(folder, "expected.safetensors"))
+
+
+T5_CASES = {
+    "lora": lora(target_modules=["q", "v"]),
+    "rslora-all": lora(use_rslora=True, target_modules="all-linear"),
+    "dora": lora(use_dora=True, target_modules=["k", "o", "wi", "wo"]),
+    "ia3": ia3(target_modules=["k", "v", "wo"], feedforward_modules=["wo"]),
+    "norms": lora(target_modules=["q"], modules_to_save=["final_layer_norm"]),
+}
+
+
+def make_t5(directory, seed):
+    for index, (name, adapter) in enumerate(T5_CASES.items()):
+        rng = random.Random(f"{seed} t5 {name}")
+        config = transformers.T5Config(vocab_size=rng.randrange(17, 99), d_model=rng.choice([7, 12]), d_kv=5, d_ff=11, num_layers=2, num_heads=3, dropout_rate=0.0, decoder_start_token_id=0)
+        model = transformers.T5ForConditionalGeneration(config).eval()
+        randomize(model, seed + index)
+        folder = os.path.join(directory, name)
+        model.save_pretrained(os.path.join(folder, "model"))
+        draw = lambda length: torch.tensor([[rng.randrange(2, config.vocab_size) for _ in range(length)] for _ in range(2)])
+        ids, decoder_ids = draw(rng.randrange(9, 20)), draw(rng.randrange(3, 9))
+        run = lambda m: m(input_ids=ids, decoder_input_ids=decoder_ids).logits
+        with torch.no_grad():
+            plain = run(model)
+        tuned = peft.get_peft_model(model, adapter(rng)).eval()
+        change_adapter(tuned, seed + index)
+        tuned.save_pretrained(os.path.join(folder, "adapter"))
+        with torch.no_grad():
+            logits = run(tuned)
+            out = {"ids": ids, "decoder_ids": decoder_ids, "plain": plain, "logits": logits, "rounding": torch.tensor(max(moved_by_rounding(tuned, lambda: [run(tuned)])))}
         save_file({k: v.detach().contiguous().clone() for k, v in out.items()}, os.path.join(folder, "expected.safetensors"))
 
 
@@ -99,5 +136,7 @@ def check(directories):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "make-t5":
+        make_t5(sys.argv[2], int(sys.argv[3]))
     else:
         check(sys.argv[2:])

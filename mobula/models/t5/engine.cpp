@@ -33,6 +33,12 @@ class T5Engine final : public nn::GenerationEngine {
              .context = options.max_tokens,
              .eos_ids = {config.eos_ids.begin(), config.eos_ids.end()},
              .continues_prompt = false};
+    for (const T5Adapter& one : options_.adapters) {
+      if (one.name.empty() || std::ranges::find(info_.adapters, one.name) != info_.adapters.end()) {
+        throw_invalid(fmt::format("the adapters' names must differ and not be empty: '{}'", one.name));
+      }
+      info_.adapters.push_back(one.name);
+    }
   }
 
   const nn::EngineInfo& info() const override { return info_; }
@@ -45,7 +51,7 @@ class T5Engine final : public nn::GenerationEngine {
     const std::lock_guard lock(mutex_);
     const RequestId id = next_id_++;
     known_.insert(id);
-    queued_.push_back(std::make_unique<Request>(id, std::move(request), model_->description().decoder_start_id));
+    queued_.push_back(std::make_unique<Request>(id, std::move(request), model_of(request.adapter)));
     return id;
   }
 
@@ -77,14 +83,16 @@ class T5Engine final : public nn::GenerationEngine {
 
  private:
   struct Request {
-    Request(RequestId id, nn::GenerationRequest&& request, std::int64_t start)
+    Request(RequestId id, nn::GenerationRequest&& request, T5& model)
         : id(id),
+          model(model),
           prompt(request.prompt.begin(), request.prompt.end()),
-          last(static_cast<TokenId>(start)),
+          last(static_cast<TokenId>(model.description().decoder_start_id)),
           sampler(request.sampling, std::span(&last, 1)),
           on_token(std::move(request.on_token)) {}
 
     RequestId id;
+    T5& model;
     std::vector<std::int64_t> prompt;
     TokenId last;  // what the decoder reads next
     nn::Sampler sampler;
@@ -92,6 +100,11 @@ class T5Engine final : public nn::GenerationEngine {
     T5Cache cache;
     bool finished = false;
   };
+
+  T5& model_of(const std::string& adapter) const {
+    const auto found = std::ranges::find(options_.adapters, adapter, &T5Adapter::name);
+    return found == options_.adapters.end() ? *model_ : *found->model;
+  }
 
   // Takes what waits and ends what was cancelled.
   void admit() {
@@ -121,10 +134,11 @@ class T5Engine final : public nn::GenerationEngine {
     const nn::SamplingOptions& sampling = request.sampler.options();
     if (sampling.max_tokens == 0) return emit(request, {.finish = FinishReason::length});
     if (request.cache.blocks.empty()) {
-      request.cache = model_->begin(model_->encode(at::tensor(request.prompt, at::kLong).unsqueeze(0), {}), {});
+      request.cache =
+          request.model.begin(request.model.encode(at::tensor(request.prompt, at::kLong).unsqueeze(0), {}), {});
     }
     const at::Tensor ids = at::tensor({static_cast<std::int64_t>(request.last)}, at::kLong).unsqueeze(0);
-    const at::Tensor scores = model_->advance(request.cache, ids).view({-1}).to(at::kFloat).contiguous();
+    const at::Tensor scores = request.model.advance(request.cache, ids).view({-1}).to(at::kFloat).contiguous();
     const std::span logits(scores.const_data_ptr<float>(), info_.vocab_size);
     const double log_sum = nn::cpu_kernels().log_sum_exp(logits.data(), scores.numel());
     if (!std::isfinite(log_sum)) {

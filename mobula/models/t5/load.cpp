@@ -1,14 +1,18 @@
 #include "mobula/models/t5/load.hpp"
 
+#include <optional>
+
 #include "mobula/base/json.hpp"
 #include "mobula/models/config_reader.hpp"
 #include "mobula/models/generation_config.hpp"
 #include "mobula/models/model_folder.hpp"
+#include "mobula/nn/adapters/adapted_parameters.hpp"
 #include "mobula/nn/checkpoint.hpp"
 
 namespace mobula::models {
 
-std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options) {
+std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOptions& options,
+                            const nn::Adapter* adapter) {
   const std::filesystem::path file = directory / "config.json";
   T5Config config = naming_config(file, [&] {
     Json json = nn::read_json_file(file);
@@ -21,7 +25,10 @@ std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOp
   const nn::CheckpointTensors tensors(directory);
   nn::CheckpointParameters source(tensors, {.type = options.type, .writable = options.trainable});
   config.separate_head = source.has("lm_head.weight");
-  auto model = std::make_unique<T5>(std::move(config), source);
+  std::optional<nn::AdaptedParameters> adapted;
+  if (adapter != nullptr) adapted.emplace(source, *adapter);
+  auto model = std::make_unique<T5>(std::move(config), adapted ? static_cast<nn::ParameterSource&>(*adapted) : source);
+  if (adapted) adapted->check_all_used();
   // Copies of the shared table, and a bias that the first checkpoints held and nobody read.
   source.check_all_used(
       {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "EncDecAttention.relative_attention_bias.weight"});
