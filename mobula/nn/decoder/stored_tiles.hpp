@@ -130,19 +130,19 @@ inline void copy_stored(const WeightView& weight, i64 out, std::byte* panel, flo
 
 // ---- Fewer than 16 rows ----
 
-// So many groups are spread before the first of them is multiplied: a tile that was just written can't be read at once.
-constexpr i64 kGroupsAtOnce = 8;
+// So many groups are multiplied before the first of them is added up, and of 4 bits spread before the first is multiplied: what was
+// just written can't be read at once.
+template <class Bits>
+constexpr i64 kGroupsAtOnce = 16;
+template <>
+constexpr i64 kGroupsAtOnce<FourBits> = 8;
 
-// Says where tiles of `count` groups lie: of 8 bits where they are stored, of 4 bits in `spread`. The next block is fetched.
+// Says where tiles of `count` groups lie: of 8 bits where they are stored, of 4 bits in `spread`.
 struct StoredTiles {
   const std::byte* data;
   i64 stride, step;  // bytes from output to output and from group to group
 };
-inline StoredTiles tiles_of(EightBits, const StoredBlock& w, i64 g, i64 count, std::byte*) {
-  for (i64 o = 0; o < kTileRows; ++o) {
-    const std::byte* next = w.data + (kTileRows + o) * w.stride + g * kQuantGroup;
-    for (i64 i = 0; i < count; ++i) __builtin_prefetch(next + i * kQuantGroup, 0, 2);
-  }
+inline StoredTiles tiles_of(EightBits, const StoredBlock& w, i64 g, i64, std::byte*) {
   return {w.data + g * kQuantGroup, w.stride, kQuantGroup};
 }
 inline StoredTiles tiles_of(FourBits, const StoredBlock& w, i64 g, i64 count, std::byte* spread) {
@@ -158,6 +158,14 @@ inline StoredTiles tiles_of(FourBits, const StoredBlock& w, i64 g, i64 count, st
   return {spread, 64, kTileBytes};
 }
 
+// Fetches a group of the next block, unless tiles_of() has done so.
+inline void fetch_next(EightBits, const StoredBlock& w, i64 g) {
+  const std::byte* next = w.data + kTileRows * w.stride + g * kQuantGroup;
+#pragma GCC unroll 16
+  for (i64 o = 0; o < kTileRows; ++o) __builtin_prefetch(next + o * w.stride, 0, 2);
+}
+inline void fetch_next(FourBits, const StoredBlock&, i64) {}
+
 // Repeats kWidth numbers to a vector.
 template <i64 kWidth>
 inline __m512 repeated(const float* x) {
@@ -172,8 +180,9 @@ inline void rows_by_block(const void* x, i64 num_rows, const WeightView& weight,
   constexpr i64 kOutsEach = kLanes / kWidth;
   const StoredBlock w = block_at<Bits>(weight, out);
   const StoredRows rows{kWidth, w.num_groups};
-  alignas(64) std::int32_t totals[kGroupsAtOnce][kTileRows * kWidth];
-  alignas(64) std::byte spread[kGroupsAtOnce * kTileBytes];
+  constexpr i64 kAtOnce = kGroupsAtOnce<Bits>;
+  alignas(64) std::int32_t totals[kAtOnce][kTileRows * kWidth];
+  alignas(64) std::byte spread[Bits::kZero == FourBits::kZero ? kAtOnce * kTileBytes : 64];
   const __m512i zero = _mm512_set1_epi32(Bits::kZero);
   __m512i outs[kWidth];  // which lanes of the weights' scales a vector takes
   for (i64 i = 0; i < kWidth; ++i) {
@@ -184,11 +193,12 @@ inline void rows_by_block(const void* x, i64 num_rows, const WeightView& weight,
   __m512 sums[kWidth];
   for (__m512& sum : sums) sum = _mm512_setzero_ps();
   Vec scales[kScaledGroups];
-  for (i64 g = 0; g < w.num_groups; g += kGroupsAtOnce) {
+  for (i64 g = 0; g < w.num_groups; g += kAtOnce) {
     if (g % kScaledGroups == 0) read_scales(weight.stored_scales, weight.num_out, out, g, scales);
-    const i64 count = w.num_groups - g < kGroupsAtOnce ? w.num_groups - g : kGroupsAtOnce;
+    const i64 count = w.num_groups - g < kAtOnce ? w.num_groups - g : kAtOnce;
     const StoredTiles tiles = tiles_of(Bits{}, w, g, count, spread);
     for (i64 i = 0; i < count; ++i) {
+      fetch_next(Bits{}, w, g + i);
       _tile_zero(0);
       _tile_loadd(6, rows.values(x, g + i), kWidth * 4);
       _tile_loadd(4, tiles.data + i * tiles.step, static_cast<size_t>(tiles.stride));
@@ -236,7 +246,7 @@ void run_stored_tiles(const void* packed, i64 num_rows, const WeightView& weight
   y += tiled * y_stride;
   if (rest == 0) return;
   if (rest == 1) {
-    for (i64 out = begin; out < end; out += kLanes) one_row<Bits>(x, weight, out, y);
+    one_row<Bits>(x, weight, begin, end, y);
     return;
   }
   const i64 width = StoredRows::width_of(rest);
