@@ -188,65 +188,11 @@ void pack_stored_rows(const float* x, i64 stride, i64 num_rows, i64 num_in, void
 
 // ---- One row ----
 
-// multiply_outputs() does what comes before sums of groups for groups [first, end) of 16 outputs, at most kKeptGroups; then
-// group_totals() returns how many groups' totals it made from group g on, the one numbered `kept` of those. x is what operand_of()
-// made of it. The next outputs are fetched meanwhile. kRaw: the weights' digits were taken for what they are, without what they are
-// too large.
+// group_totals() multiplies some groups of 16 outputs with one row and returns how many; the next block is fetched meanwhile.
+// kRaw: the weights' digits were taken for what they are, without what they are too large.
 #if defined(__AVX512VNNI__)
 template <class Bits>
 constexpr bool kRaw = true;
-
-constexpr i64 kKeptVectors = 32;
-template <class Bits>
-constexpr i64 kKeptGroups = kScaledGroups;
-template <>
-constexpr i64 kKeptGroups<FourBits> = 2 * kKeptVectors;
-struct Products {
-  __m512i of[kKeptVectors][kLanes];
-};
-
-inline const std::int8_t* operand_of(EightBits, const QuantizedRows& rows, const char* x) {
-  return rows.values(x);
-}
-// Of two groups the even inputs, then the odd ones, as the digits of 64 bytes of weights are spread.
-inline const std::int8_t* operand_of(FourBits, const QuantizedRows& rows, const char* x) {
-  static thread_local ThreadBuffer buffer;
-  const i64 pairs = (rows.num_groups + 1) / 2;
-  auto* operand = static_cast<__m512i*>(buffer.sized(static_cast<size_t>(pairs * 128)));
-  for (i64 p = 0; p < pairs; ++p) {
-    const std::int8_t* group = rows.values(x) + p * 2 * kQuantGroup;
-    const bool two = 2 * p + 1 < rows.num_groups;
-    const __m512i first = _mm512_loadu_si512(group);
-    const __m512i second = two ? _mm512_loadu_si512(group + kQuantGroup) : _mm512_setzero_si512();
-    operand[2 * p] = _mm512_inserti64x4(first, _mm512_castsi512_si256(second), 1);
-    operand[2 * p + 1] = _mm512_shuffle_i64x2(first, second, 0xEE);
-  }
-  return reinterpret_cast<const std::int8_t*>(operand);
-}
-
-inline void multiply_outputs(EightBits, const StoredBlock&, i64, i64, const std::int8_t*, Products&) {}
-// The weights are read in the order in which they lie: output by output is a tenth faster, because shorter rows of several outputs
-// share a page, which processors fetch ahead in one stream. Of 8 bits it was slower.
-inline void multiply_outputs(FourBits, const StoredBlock& w, i64 first, i64 end, const std::int8_t* x,
-                             Products& products) {
-  constexpr i64 kBytesAhead = 8192;
-  const i64 whole = (end - first) / 2;
-  const __m512i* operand = reinterpret_cast<const __m512i*>(x + first * kQuantGroup);
-  const auto multiply = [&](__m512i bytes, i64 i) {
-    const __m512i even = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low_digits(bytes), operand[2 * i]);
-    return _mm512_dpbusd_epi32(even, high_digits(bytes), operand[2 * i + 1]);
-  };
-  for (i64 o = 0; o < kLanes; ++o) {
-    const std::byte* row = w.data + o * w.stride + first * kQuantGroup / 2;
-    for (i64 i = 0; i < whole; ++i) {
-      __builtin_prefetch(row + i * 64 + kBytesAhead, 0, 2);
-      products.of[i][o] = multiply(_mm512_loadu_si512(row + i * 64), i);
-    }
-    if ((end - first) % 2 != 0) {
-      products.of[whole][o] = multiply(_mm512_maskz_loadu_epi32(0x00FF, row + whole * 64), whole);
-    }
-  }
-}
 
 // From the quarters that each four outputs' sums lie in: of all four where kGroups is 1, else of the first and of the last two.
 template <int kGroups>
@@ -263,9 +209,8 @@ inline void add_quarters(const __m512i (&fours)[4], IntVec (&totals)[2]) {
   totals[1] = reinterpret_cast<IntVec>(last);
 }
 
-inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::int8_t* x, const Products&,
-                        IntVec (&totals)[2]) {
-  const __m512i xs = _mm512_loadu_si512(x + g * kQuantGroup);
+inline i64 group_totals(EightBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
+  const __m512i xs = _mm512_loadu_si512(x);
   __m512i pairs[8], fours[4];
 #pragma GCC unroll 8
   for (i64 i = 0; i < 8; ++i) {
@@ -286,34 +231,38 @@ inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::
   add_quarters<1>(fours, totals);
   return 1;
 }
-// Eight products of 15 * 127 fit into 16 bits, and twice as many do: sums are made of pairs of 16 bits.
-inline i64 group_totals(FourBits, const StoredBlock& w, i64 kept, i64 g, const std::int8_t*, const Products& products,
-                        IntVec (&totals)[2]) {
-  const __m512i* v = products.of[kept / 2];
+// Two groups, one at the end where there is no second. Eight products of 15 * 127 fit into 16 bits, and twice as many do: sums are
+// made of pairs of 16 bits.
+inline i64 group_totals(FourBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
+  const bool two = g + 1 < w.num_groups;
+  const __mmask16 dwords = two ? 0xFFFF : 0x00FF;
+  const __m512i first = _mm512_loadu_si512(x);
+  const __m512i second = two ? _mm512_loadu_si512(x + kQuantGroup) : _mm512_setzero_si512();
+  const __m512i even = _mm512_inserti64x4(first, _mm512_castsi512_si256(second), 1);
+  const __m512i odd = _mm512_shuffle_i64x2(first, second, 0xEE);
   const __m512i ones = _mm512_set1_epi16(1);
   __m512i pairs[8], fours[4];
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) pairs[i] = _mm512_madd_epi16(_mm512_packs_epi32(v[2 * i], v[2 * i + 1]), ones);
+  for (i64 i = 0; i < 8; ++i) {
+    __m512i v[2];
+#pragma GCC unroll 2
+    for (i64 half = 0; half < 2; ++half) {
+      const std::byte* at = w.data + (2 * i + half) * w.stride + g * kQuantGroup / 2;
+      __builtin_prefetch(at + kLanes * w.stride, 0, 2);
+      const __m512i bytes = _mm512_maskz_loadu_epi32(dwords, at);
+      v[half] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low_digits(bytes), even);
+      v[half] = _mm512_dpbusd_epi32(v[half], high_digits(bytes), odd);
+    }
+    pairs[i] = _mm512_madd_epi16(_mm512_packs_epi32(v[0], v[1]), ones);
+  }
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     fours[i] = _mm512_madd_epi16(_mm512_packs_epi32(pairs[2 * i], pairs[2 * i + 1]), ones);
   }
   add_quarters<2>(fours, totals);
-  return g + 1 < w.num_groups ? 2 : 1;
+  return two ? 2 : 1;
 }
-#else
-template <class Bits>
-constexpr i64 kKeptGroups = kScaledGroups;
-struct Products {};
-
-template <class Bits>
-inline const std::int8_t* operand_of(Bits, const QuantizedRows& rows, const char* x) {
-  return rows.values(x);
-}
-template <class Bits>
-inline void multiply_outputs(Bits, const StoredBlock&, i64, i64, const std::int8_t*, Products&) {}
-
-#if defined(__AVX2__)
+#elif defined(__AVX2__)
 template <class Bits>
 constexpr bool kRaw = false;
 template <>
@@ -329,9 +278,8 @@ inline void add_halves(const __m256i (&fours)[4], IntVec (&totals)[2]) {
   memcpy(&totals[0], eights, sizeof eights);
 }
 
-inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::int8_t* x, const Products&,
-                        IntVec (&totals)[2]) {
-  const auto* xs = reinterpret_cast<const __m256i*>(x + g * kQuantGroup);
+inline i64 group_totals(EightBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
+  const auto* xs = reinterpret_cast<const __m256i*>(x);
   const __m256i zero = _mm256_set1_epi8(static_cast<char>(EightBits::kZero)), ones = _mm256_set1_epi16(1);
   __m256i v[kLanes], pairs[8], fours[4];
 #pragma GCC unroll 16
@@ -356,9 +304,8 @@ inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::
   return 1;
 }
 // Sums are made of pairs of 16 bits, which eight products of 15 * 127 fit into, and twice as many.
-inline i64 group_totals(FourBits, const StoredBlock& w, i64, i64 g, const std::int8_t* x, const Products&,
-                        IntVec (&totals)[2]) {
-  const auto* xs = reinterpret_cast<const __m256i*>(x + g * kQuantGroup);
+inline i64 group_totals(FourBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
+  const auto* xs = reinterpret_cast<const __m256i*>(x);
   const __m256i even = _mm256_loadu_si256(xs), odd = _mm256_loadu_si256(xs + 1);
   const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
   __m256i v[kLanes], pairs[8], fours[4];
@@ -385,9 +332,7 @@ inline i64 group_totals(FourBits, const StoredBlock& w, i64, i64 g, const std::i
 template <class Bits>
 constexpr bool kRaw = true;
 
-inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::int8_t* x, const Products&,
-                        IntVec (&totals)[2]) {
-  x += g * kQuantGroup;
+inline i64 group_totals(EightBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
   for (i64 o = 0; o < kLanes; ++o) {
     const auto* ws = reinterpret_cast<const std::uint8_t*>(w.data + o * w.stride + g * kQuantGroup);
     std::int32_t total = 0;
@@ -396,10 +341,8 @@ inline i64 group_totals(EightBits, const StoredBlock& w, i64, i64 g, const std::
   }
   return 1;
 }
-inline i64 group_totals(FourBits, const StoredBlock& w, i64, i64 g, const std::int8_t* x, const Products&,
-                        IntVec (&totals)[2]) {
+inline i64 group_totals(FourBits, const StoredBlock& w, i64 g, const std::int8_t* x, IntVec (&totals)[2]) {
   constexpr i64 kHalf = kQuantGroup / 2;
-  x += g * kQuantGroup;
   for (i64 o = 0; o < kLanes; ++o) {
     const auto* ws = reinterpret_cast<const std::uint8_t*>(w.data + o * w.stride + g * kHalf);
     std::int32_t total = 0;
@@ -409,45 +352,31 @@ inline i64 group_totals(FourBits, const StoredBlock& w, i64, i64 g, const std::i
   return 1;
 }
 #endif
-#endif
 
 // One row by 16 outputs.
 template <class Bits>
-inline void one_row_by_block(const QuantizedRows& rows, const char* x, const std::int8_t* operand,
-                             const WeightView& weight, i64 out, float* y) {
+inline void one_row(const char* x, const WeightView& weight, i64 out, float* y) {
+  const QuantizedRows rows(weight.num_in);
   const StoredBlock w = block_at<Bits>(weight, out);
   const float* const x_scales = rows.scales(x);
   Vec sum{};
-  alignas(64) Products products;
-  for (i64 kept = 0; kept < w.num_groups; kept += kKeptGroups<Bits>) {
-    const i64 end = w.num_groups - kept < kKeptGroups<Bits> ? w.num_groups : kept + kKeptGroups<Bits>;
-    multiply_outputs(Bits{}, w, kept, end, operand, products);
-    for (i64 first = kept; first < end; first += kScaledGroups) {
-      Vec scales[kScaledGroups];
-      read_scales(weight.stored_scales, weight.num_out, out, first, scales);
-      const i64 last = end - first < kScaledGroups ? end : first + kScaledGroups;
-      for (i64 g = first; g < last;) {
-        IntVec totals[2];
-        const i64 count = group_totals(Bits{}, w, g - kept, g, operand, products, totals);
-        for (i64 i = 0; i < count; ++i, ++g) {
-          if (kRaw<Bits>) totals[i] -= Bits::kZero * rows.sums(x)[g];
-          const Vec factors = scales[g - first] * x_scales[g];
-          sum += __builtin_convertvector(totals[i], Vec) * factors;
-        }
+  for (i64 first = 0; first < w.num_groups; first += kScaledGroups) {
+    Vec scales[kScaledGroups];
+    read_scales(weight.stored_scales, weight.num_out, out, first, scales);
+    const i64 end = w.num_groups - first < kScaledGroups ? w.num_groups : first + kScaledGroups;
+    for (i64 g = first; g < end;) {
+      IntVec totals[2];
+      const i64 count = group_totals(Bits{}, w, g, rows.values(x) + g * kQuantGroup, totals);
+      for (i64 i = 0; i < count; ++i, ++g) {
+        if (kRaw<Bits>) totals[i] -= Bits::kZero * rows.sums(x)[g];
+        const Vec factors = scales[g - first] * x_scales[g];
+        sum += __builtin_convertvector(totals[i], Vec) * factors;
       }
     }
   }
   Vec shift{};
   if (weight.bias != nullptr) shift = load(weight.bias + out);
   store(y + out, sum + shift);
-}
-
-// One row by outputs [begin, end).
-template <class Bits>
-inline void one_row(const char* x, const WeightView& weight, i64 begin, i64 end, float* y) {
-  const QuantizedRows rows(weight.num_in);
-  const std::int8_t* const operand = operand_of(Bits{}, rows, x);
-  for (i64 out = begin; out < end; out += kLanes) one_row_by_block<Bits>(rows, x, operand, weight, out, y);
 }
 
 // ---- Some rows ----
@@ -497,7 +426,7 @@ void run_stored(const void* packed, i64 num_rows, const WeightView& weight, i64 
                 i64 y_stride) {
   const auto* x = static_cast<const char*>(packed);
   if (num_rows == 1) {
-    one_row<Bits>(x, weight, begin, end, y);
+    for (i64 out = begin; out < end; out += kLanes) one_row<Bits>(x, weight, out, y);
     return;
   }
   i64 out = begin;

@@ -246,7 +246,7 @@ void run_stored_tiles(const void* packed, i64 num_rows, const WeightView& weight
   y += tiled * y_stride;
   if (rest == 0) return;
   if (rest == 1) {
-    one_row<Bits>(x, weight, begin, end, y);
+    for (i64 out = begin; out < end; out += kLanes) one_row<Bits>(x, weight, out, y);
     return;
   }
   const i64 width = StoredRows::width_of(rest);
