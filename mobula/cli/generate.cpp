@@ -24,9 +24,14 @@ void add_generate_command(CommandLine& line) {
       ->allow_extra_args(false);
   command.add_option("--prompt", options->prompt, "Text to continue");
   command.add_option("--ids", options->ids, "Token ids to continue, separated by commas")->delimiter(',');
-  command.add_option("--input", options->input,
-                     "File of prompts (-: standard input), a JSON object a line: \"prompt\" or \"ids\", and options of "
-                     "its own such as \"seed\"");
+  command.add_option("--messages", options->messages,
+                     "File of a conversation to answer by the model's chat template: a JSON array of {\"role\", "
+                     "\"content\"}, or an object with \"messages\", \"tools\", \"documents\"");
+  command.add_option("--tools", options->tools, "File of tools (a JSON array) that conversations show to the model");
+  command.add_option(
+      "--input", options->input,
+      "File of prompts (-: standard input), a JSON object a line: \"prompt\", \"ids\" or \"messages\", and "
+      "options of its own such as \"seed\"");
   command.add_option("--output", options->output, "File for the answers, a JSON object a line");
   command.add_option("--max-tokens", options->max_tokens,
                      fmt::format("Most tokens to write [the checkpoint's, else {}]", kDefaultMaxTokens));

@@ -15,6 +15,8 @@ inline constexpr std::size_t kDefaultMaxTokens = 128;
 struct GenerateOptions {
   std::string model;
   std::optional<std::string> prompt;
+  std::string messages;                    ///< file of a conversation to answer, instead of a prompt
+  std::string tools;                       ///< file of what answers to conversations may call
   std::vector<std::int32_t> ids;           ///< instead of a prompt
   std::string input;                       ///< JSON lines {"prompt": ...}
   std::string output;                      ///< where the JSON objects go; empty: standard output

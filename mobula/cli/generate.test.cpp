@@ -253,6 +253,32 @@ TEST_F(Generate, TakesTheCheckpointsDefaultsForWhatTheUserDoesntSay) {
   EXPECT_EQ(run(command("generate", {"--prompt", "b"})).code, 2);
 }
 
+TEST_F(Generate, AnswersConversations) {
+  write_file_atomic(
+      folder_.path() / "chat_template.jinja",
+      "{% for t in tools or [] %}{{ t.name }}{% endfor %}{% for m in messages %}{{ m.content }};{% endfor %}>");
+  const auto chat = folder_.path() / "chat.json", tools = folder_.path() / "tools.json",
+             lines = folder_.path() / "l.jsonl";
+  write_file_atomic(chat, R"([{"role":"user","content":"b"},{"role":"assistant","content":"c"}])");
+  write_file_atomic(tools, R"([{"name":"f"}])");
+  const std::vector<std::string> options = {"--temperature", "0", "--max-tokens", "2", "--tools", tools.string()};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), options.begin(), options.end());
+    return run(command("generate", more));
+  };
+  EXPECT_EQ(with({"--messages", chat.string()}).text, "aa\n");
+  EXPECT_EQ(parse_json(with({"--messages", chat.string(), "--json"}).text, "output")["prompt"], "fb;c;>");
+  write_file_atomic(lines, R"({"messages":[{"role":"user","content":"x"}],"tools":[{"name":"g"}],"max_tokens":1})");
+  const Json line = parse_json(with({"--input", lines.string()}).text, "output");
+  EXPECT_EQ(line["prompt"], "gx;>");
+  EXPECT_EQ(line["text"], "a");
+  EXPECT_EQ(with({"--prompt", "b"}).code, 2);
+  write_file_atomic(lines, R"({"messages":[{"role":"user","content":"x"}],"documents":["d"]})");
+  EXPECT_EQ(with({"--input", lines.string()}).code, 1);
+  write_file_atomic(lines, R"({"messages":"x"})");
+  EXPECT_EQ(with({"--input", lines.string()}).code, 2);
+}
+
 TEST_F(Generate, WorksOnIdsWithoutATokenizer) {
   std::filesystem::remove(folder_.path() / "tokenizer.json");
   EXPECT_EQ(run(command("generate", {"--ids", "98,99", "--temperature", "0", "--max-tokens", "3"})).text, "97,97,97\n");

@@ -9,13 +9,17 @@
 #include <string_view>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/cli/generate_prompts.hpp"
+#include "mobula/cli/language_model.hpp"
+#include "mobula/text/conversation.hpp"
 
 namespace mobula::cli {
 namespace {
 
 constexpr std::size_t kMaxMembers = 4096;
+constexpr std::size_t kMaxChatBytes = std::size_t{1} << 26;
 
 // Reads members of a line; `place` leads messages.
 class LineReader {
@@ -115,10 +119,43 @@ void read_options(const LineReader& line, Prompt& prompt) {
   line.read("adapter", prompt.adapter);
 }
 
-std::vector<nn::TokenId> encode(const std::string& text, const text::Tokenizer* tokenizer, const std::string& model) {
-  if (tokenizer != nullptr) return tokenizer->encode(text);
-  throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", model), "give token ids with --ids");
-}
+// Makes prompts of texts and conversations.
+class PromptMaker {
+ public:
+  PromptMaker(const GenerateOptions& options, const text::Tokenizer* tokenizer, bool continues_prompt)
+      : options_(options), tokenizer_(tokenizer), continues_prompt_(continues_prompt) {
+    if (!options.tools.empty()) tools_ = read_json(options.tools);
+  }
+
+  void take_text(std::string text, Prompt& prompt) const {
+    prompt.ids = tokenizer().encode(text);
+    prompt.text = std::move(text);
+  }
+  void take_chat(const Json& value, const std::string& place, Prompt& prompt) {
+    text::Conversation conversation = text::read_conversation(value, place);
+    if (conversation.tools.is_null()) conversation.tools = tools_;
+    if (!chat_) chat_ = load_model_chat_template(options_.model);
+    // As mobula serve does it: what joins messages only is given the special tokens that templates write themselves.
+    prompt.text = text::render_conversation(*chat_, conversation, !chat_->is_default || continues_prompt_);
+    prompt.ids = tokenizer().encode(*prompt.text, chat_->is_default);
+    prompt.is_chat = true;
+  }
+  void take_chat_file(Prompt& prompt) { take_chat(read_json(options_.messages), options_.messages, prompt); }
+
+ private:
+  static Json read_json(const std::string& path) { return parse_json(read_file(path, kMaxChatBytes), path); }
+  const text::Tokenizer& tokenizer() const {
+    if (tokenizer_ != nullptr) return *tokenizer_;
+    throw Error(ErrorCode::not_found, fmt::format("{}: no tokenizer.json", options_.model),
+                "give token ids with --ids");
+  }
+
+  const GenerateOptions& options_;
+  const text::Tokenizer* tokenizer_;
+  bool continues_prompt_;
+  Json tools_;
+  std::optional<text::ModelChatTemplate> chat_;  // loaded for the first conversation
+};
 
 }  // namespace
 
@@ -152,14 +189,20 @@ nn::SamplingOptions sampling_of(const GenerateOptions& o, const nn::SamplingDefa
 }
 
 std::vector<Prompt> read_prompts(const GenerateOptions& options, const nn::SamplingDefaults& defaults,
-                                 const text::Tokenizer* tokenizer, const std::vector<std::string>& adapters) {
+                                 const text::Tokenizer* tokenizer, const nn::EngineInfo& info) {
   Prompt prompt{.text = options.prompt, .sampling = sampling_of(options, defaults), .stop = options.stop};
-  if (adapters.size() == 1) prompt.adapter = adapters[0];
+  PromptMaker maker(options, tokenizer, info.continues_prompt);
+  if (info.adapters.size() == 1) prompt.adapter = info.adapters[0];
   if (options.input.empty()) {
-    if (adapters.size() > 1)
+    if (info.adapters.size() > 1)
       throw_invalid("there are several adapters", "lines of --input choose by \"adapter\": NAME");
-    prompt.ids = options.prompt ? encode(*options.prompt, tokenizer, options.model)
-                                : std::vector<nn::TokenId>(options.ids.begin(), options.ids.end());
+    if (options.prompt) {
+      maker.take_text(*options.prompt, prompt);
+    } else if (!options.messages.empty()) {
+      maker.take_chat_file(prompt);
+    } else {
+      prompt.ids.assign(options.ids.begin(), options.ids.end());
+    }
     return {std::move(prompt)};
   }
   std::ifstream opened;
@@ -171,15 +214,18 @@ std::vector<Prompt> read_prompts(const GenerateOptions& options, const nn::Sampl
   for (std::string text; std::getline(file, text);) {
     const std::string place = fmt::format("{}:{}", options.input, prompts.size() + 1);
     const Json json = parse_json(text, place, {.max_members = kMaxMembers});
-    const bool has_text = json.is_object() && json.contains("prompt") && json["prompt"].is_string();
-    if (!has_text && !(json.is_object() && json.contains("ids") && !json.contains("prompt"))) {
-      throw_invalid(fmt::format("{}: expected an object with the string 'prompt' or the array 'ids'", place));
+    const auto has = [&](const char* key) { return json.is_object() && json.contains(key); };
+    const bool has_text = has("prompt") && json["prompt"].is_string();
+    if (has("prompt") + has("ids") + has("messages") != 1 || has("prompt") != has_text) {
+      throw_invalid(fmt::format(
+          "{}: expected an object with the string 'prompt', or one of the arrays 'ids' and 'messages'", place));
     }
     const LineReader line(json, place);
     Prompt& one = prompts.emplace_back(prompt);
     if (has_text) {
-      one.text = json["prompt"].get<std::string>();
-      one.ids = encode(*one.text, tokenizer, options.model);
+      maker.take_text(json["prompt"].get<std::string>(), one);
+    } else if (has("messages")) {
+      maker.take_chat(json, place, one);
     } else {
       line.read("ids", one.ids);
     }

@@ -49,8 +49,11 @@ Json to_json(const Prompt& prompt, std::size_t index, const Answer& answer, cons
 }
 
 void check_usage(const GenerateOptions& options, const GlobalOptions& globals) {
-  if (options.prompt.has_value() + !options.ids.empty() + !options.input.empty() != 1) {
-    throw_invalid("give one of --prompt, --ids and --input");
+  if (options.prompt.has_value() + !options.ids.empty() + !options.messages.empty() + !options.input.empty() != 1) {
+    throw_invalid("give one of --prompt, --ids, --messages and --input");
+  }
+  if (!options.tools.empty() && options.messages.empty() && options.input.empty()) {
+    throw_invalid("--tools are for conversations: --messages or --input");
   }
   if (options.num_answers < 1) throw_invalid("--n is 0, expected at least 1");
   if (options.best_of > 0 && options.best_of < options.num_answers) {
@@ -179,7 +182,7 @@ int run(const GenerateOptions& options, const GlobalOptions& globals) {
   const auto engine = load_engine(options.model, options.dtype, std::move(engine_options));
   const auto tokenizer = load_tokenizer(options.model, engine->info().vocab_size);
   if (tokenizer == nullptr && !options.stop.empty()) throw_invalid("--stop needs a tokenizer, and the model has none");
-  const std::vector<Prompt> prompts = read_prompts(options, defaults, tokenizer.get(), engine->info().adapters);
+  const std::vector<Prompt> prompts = read_prompts(options, defaults, tokenizer.get(), engine->info());
   Generation generation(*engine, tokenizer, prompts, options);
   if (!options.input.empty()) {
     answer_file(generation, prompts, options, tokenizer != nullptr);
@@ -189,9 +192,8 @@ int run(const GenerateOptions& options, const GlobalOptions& globals) {
   const Prompt& prompt = prompts.front();
   const bool plain = !globals.json && options.output.empty();
   const bool stream = plain && tokenizer != nullptr && options.num_answers == 1 && options.best_of <= 1;
-  const std::string shown_prompt = !plain || tokenizer == nullptr || !engine->info().continues_prompt ? ""
-                                   : prompt.text                                                      ? *prompt.text
-                                                 : tokenizer->decode(prompt.ids);
+  const bool shows_prompt = plain && tokenizer != nullptr && engine->info().continues_prompt && !prompt.is_chat;
+  const std::string shown_prompt = !shows_prompt ? "" : prompt.text ? *prompt.text : tokenizer->decode(prompt.ids);
   bool opened = false;
   const auto print_piece = [&](const std::string& piece) {
     if (!stream || (opened && piece.empty())) return;

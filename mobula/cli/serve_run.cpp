@@ -24,7 +24,7 @@
 #include "mobula/serve/http/server.hpp"
 #include "mobula/serve/openai/service.hpp"
 #include "mobula/serve/text_generator.hpp"
-#include "mobula/text/chat_template.hpp"
+#include "mobula/text/conversation.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -112,9 +112,10 @@ serve::openai::ServedModel load_model(const ServeOptions& options) {
   return {.id = model_id(options),
           .generator = std::make_shared<serve::TextGenerator>(
               std::move(engine), std::move(tokenizer), serve::TextGeneratorOptions{.max_requests = options.max_queue}),
-          .render_chat = [chat, opens_answer](
-                             const Json& messages, const Json& tools,
-                             const Json& variables) { return chat.render(messages, opens_answer, tools, variables); },
+          .render_chat =
+              [chat, opens_answer](const text::Conversation& conversation) {
+                return text::render_conversation(chat, conversation, opens_answer);
+              },
           .chat_needs_special_tokens = chat.is_default,
           .sampling = defaults};
 }

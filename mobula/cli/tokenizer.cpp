@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/base/progress.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/cli/commands.hpp"
 #include "mobula/cli/line_blocks.hpp"
+#include "mobula/text/conversation.hpp"
 #include "mobula/text/kmer_tokenizer.hpp"
 #include "mobula/text/tokenizer.hpp"
 #include "mobula/text/training/vocabulary_trainer.hpp"
@@ -192,6 +194,29 @@ int convert(const TokenizerFileOptions& options, bool json) {
   return 0;
 }
 
+struct ChatOptions {
+  std::string model;
+  std::string messages;
+  std::string tools;
+  bool no_generation_prompt = false;
+};
+
+constexpr std::size_t kMaxChatBytes = std::size_t{1} << 26;
+
+int render_chat(const ChatOptions& options, bool json) {
+  const auto read = [](const std::string& path) { return parse_json(read_file(path, kMaxChatBytes), path); };
+  if (!fs::is_directory(options.model)) {
+    throw Error(ErrorCode::not_found, fmt::format("{}: no such folder", options.model),
+                "name the folder of a checkpoint: chat_template.jinja or tokenizer_config.json");
+  }
+  text::Conversation conversation = text::read_conversation(read(options.messages), options.messages);
+  if (!options.tools.empty()) conversation.tools = read(options.tools);
+  const std::string text =
+      text::render_conversation(text::load_chat_template(options.model), conversation, !options.no_generation_prompt);
+  fmt::print("{}\n", json ? to_line(Json{{"text", text}}) : text);
+  return 0;
+}
+
 }  // namespace
 
 void add_tokenizer_commands(CommandLine& line) {
@@ -237,6 +262,20 @@ void add_tokenizer_commands(CommandLine& line) {
   kmers.add_option("--alphabet", kmer->alphabet, "The letters, each once")->capture_default_str();
   kmers.add_option("--k", kmer->k, "Letters in a word")->capture_default_str();
   kmers.add_option("--out", kmer->out, "Folder for tokenizer.json and tokenizer_config.json")->required();
+
+  auto chat = std::make_shared<ChatOptions>();
+  CLI::App& chats = line.add(&group, "chat", "Print what a model's chat template makes of a conversation",
+                             "  mobula tokenizer chat model/ --messages chat.json\n"
+                             "  mobula tokenizer chat model/ --messages chat.json --tools tools.json --json",
+                             [&line, chat] { return render_chat(*chat, line.globals().json); });
+  chats.add_option("model", chat->model, "Folder of a checkpoint")->required();
+  chats
+      .add_option("--messages", chat->messages,
+                  "File of a JSON array of messages, or an object with \"messages\", \"tools\", \"documents\", "
+                  "\"chat_template_kwargs\"")
+      ->required();
+  chats.add_option("--tools", chat->tools, "File of a JSON array of tools");
+  chats.add_flag("--no-generation-prompt", chat->no_generation_prompt, "Don't begin the answer");
 
   auto file = std::make_shared<TokenizerFileOptions>();
   const auto add_file_options = [&file](CLI::App& command) {

@@ -47,6 +47,24 @@ TEST_F(TokenizerCommandTest, TrainsEveryKindOnFiles) {
   }
 }
 
+TEST_F(TokenizerCommandTest, PrintsWhatATemplateMakesOfAConversation) {
+  std::filesystem::create_directory(path("model"));
+  write_file_atomic(
+      path("model/chat_template.jinja"),
+      "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+      "{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}");
+  write_file_atomic(path("chat.json"), R"([{"role":"user","content":"né"}])");
+  write_file_atomic(path("tools.json"), R"([{"b":1,"a":[2]}])");
+  EXPECT_EQ(run({"chat", path("model"), "--messages", path("chat.json")}), "<user>né<bot>\n");
+  EXPECT_EQ(run({"chat", path("model"), "--messages", path("chat.json"), "--tools", path("tools.json"),
+                 "--no-generation-prompt", "--json"}),
+            R"({"text":"{\"b\": 1, \"a\": [2]}<user>né"})"
+            "\n");
+  write_file_atomic(path("chat.json"), R"({"messages":[{"role":"user","content":"x"}],"documents":["d"]})");
+  run({"chat", path("model"), "--messages", path("chat.json")}, 1);
+  run({"chat", path("nothing"), "--messages", path("chat.json")}, 1);
+}
+
 TEST_F(TokenizerCommandTest, ReadsAFieldOfJsonLines) {
   write_file_atomic(path("rows.jsonl"), "{\"body\": \"aba aba aba\", \"n\": 1}\n{\"body\": \"aba\"}\n");
   run({"train", "--input", path("rows.jsonl"), "--field", "body", "--vocab-size", "260", "--out", path("t")});

@@ -200,7 +200,7 @@ ChatRequest parse_chat_request(std::string_view body, const nn::SamplingDefaults
   FieldReader fields(json, "");
   ChatRequest request;
   request.parameters = read_parameters(fields, defaults);
-  request.messages = read_messages(fields);
+  request.conversation.messages = read_messages(fields);
   nn::SamplingOptions& sampling = request.parameters.sampling;
   const auto old_limit = fields.integer("max_tokens", 1, kMaxTokens);
   const auto limit = fields.integer("max_completion_tokens", 1, kMaxTokens);
@@ -217,12 +217,12 @@ ChatRequest parse_chat_request(std::string_view body, const nn::SamplingDefaults
   }
   fields.only("response_format", {R"({"type":"text"})"});
   fields.only("modalities", {R"(["text"])"});
-  request.tools = read_tools(fields);
+  Json& tools = request.conversation.tools = read_tools(fields);
   fields.only("tool_choice", {R"("none")", R"("auto")"});
-  if (fields.string("tool_choice") == "none") request.tools = nullptr;
+  if (fields.string("tool_choice") == "none") tools = nullptr;
   fields.boolean("parallel_tool_calls");
-  if (!request.tools.is_null()) fields.only("parallel_tool_calls", {"true"});
-  request.variables = read_template_variables(fields);
+  if (!tools.is_null()) fields.only("parallel_tool_calls", {"true"});
+  request.conversation.variables = read_template_variables(fields);
   fields.only("functions", {"[]"});
   fields.only("function_call", {R"("none")", R"("auto")"});
   fields.only("store", {"false"});

@@ -13,6 +13,7 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/nn/generate/engine.hpp"
+#include "mobula/text/conversation.hpp"
 
 namespace mobula::serve::openai {
 
@@ -39,10 +40,9 @@ struct CompletionRequest {
 /// The body of POST /v1/chat/completions.
 struct ChatRequest {
   GenerationParameters parameters;
-  Json messages;                    ///< as read_messages() makes them
-  Json tools;                       ///< what the answer may call, for the template; null: nothing
-  Json variables = Json::object();  ///< "chat_template_kwargs", and "documents" where there are some
-  bool logprobs = false;            ///< how many: parameters.sampling.logprobs
+  /// As read_messages() and read_tools() make it; "documents" and "chat_template_kwargs" are variables.
+  text::Conversation conversation;
+  bool logprobs = false;  ///< how many: parameters.sampling.logprobs
 };
 
 /// Parses a body; what it doesn't say of sampling is as in `defaults`. Throws ApiError(400) that names the field.

@@ -185,7 +185,7 @@ TEST(ChatRequest, ReadsMessagesAndParts) {
           "max_completion_tokens":9,"logprobs":true,"top_logprobs":2,"response_format":{"type":"text"},"store":false,
           "tools":[],"tool_choice":"none","modalities":["text"],"service_tier":"auto","parallel_tool_calls":true})");
   EXPECT_EQ(
-      to_line(request.messages),
+      to_line(request.conversation.messages),
       R"([{"role":"system","content":"d"},{"role":"user","content":"a\nb","name":"Ann"},{"role":"assistant","content":"c"}])");
   EXPECT_EQ(request.parameters.sampling.max_tokens, 9u);
   EXPECT_TRUE(request.logprobs);
@@ -202,16 +202,16 @@ TEST(ChatRequest, ReadsToolsTheirCallsAndWhatTheyGave) {
               "arguments":"{\"b\": 3, \"a\": 2}"}}]},
             {"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"5"}]}]})");
   EXPECT_EQ(
-      to_line(request.tools),
+      to_line(request.conversation.tools),
       R"([{"type":"function","function":{"name":"add","description":"d","strict":false,"parameters":{"type":"object","properties":{"b":{"type":"number"},"a":{"type":"number"}}}}}])");
   EXPECT_EQ(
-      to_line(request.messages),
+      to_line(request.conversation.messages),
       R"([{"role":"user","content":"2+3?"},{"role":"assistant","tool_calls":[{"type":"function","id":"c1","function":{"name":"add","arguments":{"b":3,"a":2}}}]},{"role":"tool","content":"5","tool_call_id":"c1"}])");
-  EXPECT_EQ(to_line(request.variables), R"({"enable_thinking":false,"documents":[{"text":"t"}]})");
+  EXPECT_EQ(to_line(request.conversation.variables), R"({"enable_thinking":false,"documents":[{"text":"t"}]})");
   const ChatRequest none = parse_chat_request(
       R"({"model":"m","messages":[{"role":"user","content":"x"}],"tool_choice":"none",
           "tools":[{"type":"function","function":{"name":"f"}}]})");
-  EXPECT_TRUE(none.tools.is_null());
+  EXPECT_TRUE(none.conversation.tools.is_null());
 }
 
 TEST(ChatRequest, RefusesBadFieldsByName) {

@@ -224,33 +224,22 @@ void Service::complete(const std::shared_ptr<http::Exchange>& exchange) {
   std::make_shared<GenerationJob>(exchange, *model_.generator, metrics_, std::move(format), std::move(job))->start();
 }
 
-std::string Service::render(const ChatRequest& request) const {
-  if (!model_.render_chat) {
-    throw ApiError(400, fmt::format("the model {} has no chat template; use {}", quote(model_.id), kCompletions),
-                   "messages", "unsupported_value");
-  }
-  std::string prompt = model_.render_chat(request.messages, request.tools, request.variables);
-  // Many templates know no tools or documents: the model would never see them.
-  const auto refuse_unseen = [&](const char* field, const Json& tools, const Json& variables) {
-    if (model_.render_chat(request.messages, tools, variables) != prompt) return;
-    throw ApiError(400, fmt::format("the chat template of the model {} has no place for '{}'", quote(model_.id), field),
-                   field, "unsupported_value");
-  };
-  if (!request.tools.is_null()) refuse_unseen("tools", nullptr, request.variables);
-  if (request.variables.contains("documents")) {
-    Json others = request.variables;
-    others.erase("documents");
-    refuse_unseen("documents", request.tools, others);
-  }
-  return prompt;
-}
-
 void Service::chat(const std::shared_ptr<http::Exchange>& exchange) {
   ChatRequest request = parse_chat_request(exchange->request().body, model_.sampling);
   GenerationParameters& parameters = request.parameters;
   std::string adapter = adapter_of(parameters.model);
   check_bias(parameters.sampling);
-  JobPrompt prompt{.ids = model_.generator->tokenizer().encode(render(request), model_.chat_needs_special_tokens)};
+  if (!model_.render_chat) {
+    throw ApiError(400, fmt::format("the model {} has no chat template; use {}", quote(model_.id), kCompletions),
+                   "messages", "unsupported_value");
+  }
+  JobPrompt prompt;
+  try {
+    prompt.ids = model_.generator->tokenizer().encode(model_.render_chat(request.conversation),
+                                                      model_.chat_needs_special_tokens);
+  } catch (const text::NoPlaceError& error) {
+    throw ApiError(400, error.message(), error.part(), "unsupported_value");
+  }
   check_prompt(prompt.ids.size(), "messages", parameters.sampling.max_tokens);
   JobOptions job{.sampling = parameters.sampling,
                  .stop = std::move(parameters.stop),

@@ -27,10 +27,9 @@ namespace mobula::serve::openai {
 struct ServedModel {
   std::string id;
   std::shared_ptr<TextGenerator> generator;
-  /// Makes the prompt of a chat's messages ({"role", "content"}), ready for an answer, with the tools that it may call (null:
-  /// none) and further variables of the template. Empty: the model has no chat template and chats are refused. May throw
-  /// Error(invalid_argument) for messages the template refuses.
-  std::function<std::string(const Json& messages, const Json& tools, const Json& variables)> render_chat;
+  /// Makes a chat's prompt, ready for an answer. Empty: the model has no chat template and chats are refused. May throw
+  /// Error(invalid_argument) for messages the template refuses, and text::NoPlaceError.
+  std::function<std::string(const text::Conversation& conversation)> render_chat;
   /// What render_chat makes is plain text: the tokenizer puts special tokens around it. Templates write them themselves.
   bool chat_needs_special_tokens = false;
   nn::SamplingDefaults sampling;  ///< of requests that don't say it
@@ -68,7 +67,6 @@ class Service {
   void chat(const std::shared_ptr<http::Exchange>& exchange);
   void check_prompt(std::size_t num_tokens, const std::string& field, std::size_t max_tokens) const;
   void check_bias(const nn::SamplingOptions& sampling) const;
-  std::string render(const ChatRequest& request) const;
   std::uint64_t draw_seed();
 
   ServedModel model_;

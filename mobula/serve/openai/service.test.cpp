@@ -26,12 +26,13 @@ class ServiceTest : public testing::Test {
     service_ = std::make_unique<Service>(ServedModel{.id = "tiny",
                                                      .generator = generator_,
                                                      .render_chat =
-                                                         [](const Json& messages, const Json& tools, const Json& more) {
-                                                           if (messages[0]["content"] == "refuse me")
+                                                         [](const text::Conversation& chat) {
+                                                           if (chat.messages[0]["content"] == "refuse me")
                                                              throw_invalid("the template refuses");
-                                                           std::string text = tools.is_null() ? "" : to_line(tools);
-                                                           if (more.contains("style")) text += to_line(more["style"]);
-                                                           for (const Json& message : messages)
+                                                           std::string text;
+                                                           if (!chat.tools.is_null()) text += to_line(chat.tools);
+                                                           if (!chat.variables.empty()) text += to_line(chat.variables);
+                                                           for (const Json& message : chat.messages)
                                                              text += message["content"].get<std::string>();
                                                            return text;
                                                          }},
@@ -144,21 +145,17 @@ TEST_F(ServiceTest, StreamsCompletions) {
   EXPECT_EQ(all.back()["usage"]["total_tokens"], 7);
 }
 
-TEST_F(ServiceTest, ShowsToolsToTheTemplateAndRefusesWhatItHasNoPlaceFor) {
+TEST_F(ServiceTest, ShowsToolsAndVariablesToTheTemplate) {
   start();
   // The engine repeats its prompt.
-  const std::string tools = R"([{"type":"function","function":{"name":"f"}}])", shown = tools + "\"x\"abc";
+  const std::string tools = R"([{"type":"function","function":{"name":"f"}}])";
   const auto content = [&](std::size_t max_tokens, const char* more) {
     const std::string fields = fmt::format(R"("seed":0,"max_tokens":{},"tools":{},{})", max_tokens, tools, more);
     return chat(fields)["choices"][0]["message"]["content"].get<std::string>();
   };
+  const std::string shown = tools + R"({"style":"x"}abc)";
   EXPECT_EQ(content(shown.size(), R"("chat_template_kwargs":{"style":"x"})"), shown);
   EXPECT_EQ(content(3, R"("tool_choice":"none")"), "abc");
-  const TestResponse refused =
-      post("/v1/chat/completions",
-           R"({"model":"tiny","messages":[{"role":"user","content":"abc"}],"documents":[{"text":"t"}]})");
-  EXPECT_EQ(refused.status, 400);
-  EXPECT_EQ(parse_json(refused.body, "answer")["error"]["param"], "documents");
 }
 
 TEST_F(ServiceTest, StreamsChats) {
