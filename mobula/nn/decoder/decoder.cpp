@@ -496,6 +496,15 @@ void Decoder::add_experts(const float* x, std::size_t index, std::int64_t num_ro
   }
 }
 
+void Decoder::release_rows() noexcept {
+  for (AlignedBuffer<float>* buffer :
+       {&x_, &normed_, &qkv_, &attended_, &inner_, &gate_, &out_, &mlp_out_, &last_, &logits_, &router_, &expert_in_,
+        &expert_out_, &cosine_, &sine_, &adapter_in_, &adapter_base_, &adapter_inner_, &adapter_out_}) {
+    buffer->release();
+  }
+  packed_.release();
+}
+
 std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
   const auto num_rows = static_cast<std::int64_t>(rows.size());
@@ -503,6 +512,9 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   if (team_ == nullptr || team_->num_threads() != at::get_num_threads()) {
     team_ = std::make_unique<ThreadTeam>(at::get_num_threads());
   }
+  // A prompt's rows take tens of megabytes, which the tokens after it don't need.
+  if (has_many_rows_ && num_rows <= kManyRows) release_rows();
+  has_many_rows_ = num_rows > kManyRows;
   rotation_ = nullptr;
   row_adapters_.clear();
   if (std::ranges::any_of(rows, [](const DecoderRow& row) { return row.adapter >= 0; })) {

@@ -132,7 +132,11 @@ class Decoder {
   void mlp(const float* x, std::size_t index, std::int64_t num_rows);
   void add_experts(const float* x, std::size_t index, std::int64_t num_rows, float* out);
 
-  static constexpr std::int64_t kRun = 32;  // outputs that are dealt out together
+  /// Gives the memory of a step's rows back.
+  void release_rows() noexcept;
+
+  static constexpr std::int64_t kRun = 32;       // outputs that are dealt out together
+  static constexpr std::int64_t kManyRows = 64;  // after a step of more, a step of fewer gives memory back
 
   DecoderModel model_;
   std::unique_ptr<ThreadTeam> team_;      // from the first call of forward() on
@@ -149,6 +153,7 @@ class Decoder {
   const RotarySpec* rotation_ = nullptr;  // what they are of, in this call of forward()
   AlignedBuffer<std::byte> packed_;
   std::vector<std::int64_t> runs_;  // where rows of one text that follow one another begin
+  bool has_many_rows_ = false;      // there is memory for more than kManyRows rows
   int num_adapters_ = 0;
   std::vector<int> row_adapters_;  // of the rows at hand; empty: none has one
   AlignedBuffer<float> adapter_in_, adapter_base_, adapter_inner_, adapter_out_;

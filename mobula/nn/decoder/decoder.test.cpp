@@ -135,5 +135,27 @@ TEST(Decoder, GivesTheSameOnEverySetOfKernelsWithinRounding) {
   }
 }
 
+TEST(Decoder, GivesTheSameScoresWithTheMemoryOfALongPromptGivenBack) {
+  DecoderModel model = make_model();
+  set_mlp(model, "mlp");
+  model.spec.context = 256;
+  std::vector<TokenId> tokens;
+  for (TokenId i = 0; i < 200; ++i) tokens.push_back((i * i + 3) % kVocab);
+  const std::vector<float> together = logits(model, tokens);
+  // 150 rows, then few, then many again.
+  Decoder decoder(model);
+  KvSequence sequence;
+  std::size_t read = 0;
+  for (const std::size_t count : {150, 1, 3, 46}) {
+    std::vector<DecoderRow> rows;
+    for (std::size_t i = 0; i < count; ++i, ++read) {
+      rows.push_back({tokens[read], static_cast<std::int64_t>(read), &sequence, true});
+    }
+    const auto scores = decoder.forward(rows);
+    const auto wanted = together.begin() + static_cast<std::ptrdiff_t>((read - count) * kVocab);
+    ASSERT_TRUE(std::equal(scores.begin(), scores.end(), wanted)) << read;
+  }
+}
+
 }  // namespace
 }  // namespace mobula::nn
