@@ -10,7 +10,7 @@ function(mobula_torch_target include_directory library_directory)
   add_library(mobula_torch INTERFACE IMPORTED)
   target_include_directories(mobula_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt-before-torch ${include_directory}
                                                            ${include_directory}/torch/csrc/api/include)
-  target_compile_options(mobula_torch INTERFACE -fopenmp)
+  target_compile_options(mobula_torch INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fopenmp>)
   target_link_directories(mobula_torch INTERFACE ${library_directory})
   # libtorch_cpu names CUDA's runtime and CUPTI; they lie in wheels of their own, found by its run path.
   target_link_options(mobula_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${library_directory})

@@ -11,7 +11,7 @@ reference.py check DIR...     loads folders that Mobula wrote, each with ours.sa
                               and fails where transformers computes something else
 reference.py make-encoders DIR SEED, check-encoders DIR...   the same for encoders, make-others and check-others for T5 and ViT
 """
-import inspect, os, random, sys
+import copy, inspect, os, random, sys
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
@@ -426,21 +426,27 @@ def bf16_error(model, run):
 def surely_routed(model, ids, margin=0.03):
     """True for positions up to which every layer's choice of experts is clearer than router scores are rounded: to bfloat16,
     where no margin is given."""
+    def scores_of(model):
+        """Each layer's scores of all experts, and how many of them are chosen."""
+        seen = []
+        look = lambda router, _, output: seen.append((output[0].float().view(*ids.shape, -1), router.top_k))
+        hooks = [m.register_forward_hook(look) for m in model.modules() if type(m).__name__.endswith("TopKRouter")]
+        with torch.no_grad():
+            model(ids)
+        for hook in hooks:
+            hook.remove()
+        return seen
+
     sure = torch.ones(ids.shape, dtype=torch.bool)
-
-    def look(router, _, output):
-        scores = output[0].float().view(*ids.shape, -1)
-        if router.top_k == scores.shape[-1]:
-            return
+    exact = scores_of(model)
+    # What the layers before make of rounding may be more than the rounding of the scores themselves.
+    rounded = scores_of(copy.deepcopy(model).bfloat16()) if margin == 0.03 else exact
+    for (scores, top_k), (other, _) in zip(exact, rounded):
+        if top_k == scores.shape[-1]:
+            continue
         ranked = scores.sort(-1, descending=True).values
-        distance = ranked[..., router.top_k - 1] - ranked[..., router.top_k]
-        sure.logical_and_(distance > margin * scores.abs().amax(-1))
-
-    hooks = [m.register_forward_hook(look) for m in model.modules() if type(m).__name__.endswith("TopKRouter")]
-    with torch.no_grad():
-        model(ids)
-    for hook in hooks:
-        hook.remove()
+        distance = ranked[..., top_k - 1] - ranked[..., top_k]
+        sure.logical_and_(distance > margin * scores.abs().amax(-1) + 6 * (other - scores).abs().amax(-1))
     return sure.long().cummin(1).values.bool()  # later positions see earlier ones
 
 

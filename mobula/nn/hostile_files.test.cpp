@@ -1,7 +1,6 @@
 // Damaged and hostile files: each is refused with an Error or read within its bounds, never a crash. Drawn afresh at each
 // run from a printed seed; with AddressSanitizer and UndefinedBehaviorSanitizer (./dev test --preset asan) reads outside of
 // the file show too.
-#include <ATen/ops/arange.h>
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -23,30 +22,16 @@
 #include "mobula/nn/pytorch_file.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/testing/read_all.hpp"
+#include "mobula/nn/testing/sample_files.hpp"
 
 namespace mobula::nn {
 namespace {
 
-void append(std::string& out, std::uint64_t number, int bytes) {
-  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(number >> (8 * i)));
-}
-
-std::string safetensors(const std::string& header, std::size_t data_bytes) {
-  std::string file;
-  append(file, header.size(), 8);
-  return file + header + std::string(data_bytes, '\1');
-}
+using namespace testing_samples;
 
 void write(const std::filesystem::path& path, const std::string& content) {
   std::ofstream(path, std::ios::binary) << content;
-}
-
-// Reads everything that a file says it holds.
-void read_all(const TensorFile& file) {
-  for (const TensorInfo& info : file.tensors()) {
-    const at::Tensor tensor = file.tensor(info.name);
-    if (tensor.numel() > 0) (void)tensor.to(at::kFloat).sum().item<float>();
-  }
 }
 
 // Changes a file as accidents and enemies do: bits, bytes, runs cut out, doubled or filled, lengths made huge, the end gone.
@@ -108,14 +93,6 @@ void survive(const std::string& original, const std::filesystem::path& path, int
     }
   }
   EXPECT_GT(refused, rounds / 4);
-}
-
-std::string safetensors_sample(const std::filesystem::path& path) {
-  write_safetensors(path, {{"a.weight", at::randn({5, 7})},
-                           {"b.weight", at::randn({3}).to(at::kBFloat16)},
-                           {"c", at::arange(4)},
-                           {"empty", at::randn({0, 2})}});
-  return read_file(path);
 }
 
 TEST(HostileSafetensors, AreRefusedWithAReasonEach) {
@@ -187,7 +164,7 @@ TEST(HostileSafetensors, HeadersOf100MegabytesAreRefusedOrReadInGoodTime) {
 TEST(HostileSafetensors, SurviveMutation) {
   const TemporaryDirectory folder;
   const auto path = folder.path() / "x.safetensors";
-  survive(safetensors_sample(path), path, 1000, [](const auto& file) { read_all(SafetensorsFile(file)); });
+  survive(safetensors_sample(), path, 1000, [](const auto& file) { read_all(SafetensorsFile(file)); });
 }
 
 TEST(HostileSafetensors, WithQuantizedPartsSurviveMutation) {
@@ -207,63 +184,6 @@ TEST(HostileSafetensors, WithQuantizedPartsSurviveMutation) {
   });
 }
 
-// torch.save's layout by hand: a zip archive without compression around a pickle and its storages.
-std::string pytorch_sample() {
-  const auto crc32 = [](const std::string& bytes) {
-    std::uint32_t crc = ~0u;
-    for (const char c : bytes) {
-      crc ^= static_cast<unsigned char>(c);
-      for (int k = 0; k < 8; ++k) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0u);
-    }
-    return ~crc;
-  };
-  const auto text = [](const std::string& s) {
-    std::string out = "X";
-    append(out, s.size(), 4);
-    return out + s;
-  };
-  // {"a": torch._utils._rebuild_tensor_v2(("storage", FloatStorage, "0", "cpu", 6), 0, (2, 3), (3, 1), False, {})}
-  constexpr char kTail[] = "K\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89}tRs.";
-  const std::string pickle = std::string("\x80\x02}") + text("a") + "ctorch._utils\n_rebuild_tensor_v2\n((" +
-                             text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") +
-                             std::string(kTail, sizeof kTail - 1);
-  const std::vector<std::pair<std::string, std::string>> entries = {
-      {"x/data.pkl", pickle}, {"x/data/0", std::string(24, '\1')}, {"x/version", "3\n"}};
-  std::string file, directory;
-  for (const auto& [name, content] : entries) {
-    const std::size_t offset = file.size();
-    std::string common;
-    append(common, 20, 2);
-    append(common, 0, 2);
-    append(common, 0, 2);
-    append(common, 0, 4);
-    append(common, crc32(content), 4);
-    append(common, content.size(), 4);
-    append(common, content.size(), 4);
-    append(common, name.size(), 2);
-    append(common, 0, 2);
-    file += "PK\3\4" + common + name + content;
-    directory += "PK\1\2";
-    append(directory, 20, 2);
-    directory += common;
-    append(directory, 0, 2);
-    append(directory, 0, 2);
-    append(directory, 0, 2);
-    append(directory, 0, 4);
-    append(directory, offset, 4);
-    directory += name;
-  }
-  const std::size_t start = file.size();
-  file += directory + "PK\5\6";
-  append(file, 0, 4);
-  append(file, entries.size(), 2);
-  append(file, entries.size(), 2);
-  append(file, directory.size(), 4);
-  append(file, start, 4);
-  append(file, 0, 2);
-  return file;
-}
-
 TEST(HostilePytorchFiles, SurviveMutation) {
   const TemporaryDirectory folder;
   const auto path = folder.path() / "x.bin";
@@ -272,43 +192,6 @@ TEST(HostilePytorchFiles, SurviveMutation) {
   ASSERT_EQ(sample.tensors().size(), 1u);
   EXPECT_EQ(sample.tensors()[0].shape, (std::vector<std::int64_t>{2, 3}));
   survive(pytorch_sample(), path, 1000, [](const auto& file) { read_all(PytorchFile(file)); });
-}
-
-std::string gguf_sample() {
-  std::string file = "GGUF";
-  const auto text = [&](const std::string& s) {
-    append(file, s.size(), 8);
-    file += s;
-  };
-  append(file, 3, 4);
-  append(file, 3, 8);  // tensors
-  append(file, 3, 8);  // keys
-  text("general.architecture");
-  append(file, 8, 4);
-  text("llama");
-  text("llama.block_count");
-  append(file, 4, 4);
-  append(file, 2, 4);
-  text("tokenizer.ggml.tokens");
-  append(file, 9, 4);
-  append(file, 8, 4);
-  append(file, 2, 8);
-  text("a");
-  text("bc");
-  const auto tensor = [&](const std::string& name, std::vector<std::uint64_t> shape, std::uint32_t type,
-                          std::uint64_t offset) {
-    text(name);
-    append(file, shape.size(), 4);
-    for (const std::uint64_t size : shape) append(file, size, 8);
-    append(file, type, 4);
-    append(file, offset, 8);
-  };
-  tensor("f", {3, 2}, 0, 0);
-  tensor("q8", {32, 1}, 8, 32);
-  tensor("q4k", {256, 1}, 12, 96);
-  file.resize((file.size() + 31) / 32 * 32, '\0');
-  file += std::string(96 + 144, '\2');
-  return file;
 }
 
 TEST(HostileGgufFiles, SurviveMutation) {

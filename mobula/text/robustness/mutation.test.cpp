@@ -1,10 +1,8 @@
 // Damaged files and templates: every parser refuses them with an Error or reads something that works. Drawn anew in
 // every run; build with the asan preset and set MOBULA_TEST_MUTATIONS=1000000 to look for long.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <random>
 
@@ -13,11 +11,13 @@
 #include "mobula/base/json.hpp"
 #include "mobula/base/testing/seed.hpp"
 #include "mobula/text/chat_template.hpp"
+#include "mobula/text/testing/samples.hpp"
 #include "mobula/text/tokenizer.hpp"
-#include "mobula/text/training/vocabulary_trainer.hpp"
 
 namespace mobula::text {
 namespace {
+
+using namespace testing_samples;
 
 class Mutator {
  public:
@@ -103,60 +103,6 @@ class Mutator {
   std::mt19937 random_;
 };
 
-void try_out(const Tokenizer& tokenizer) {
-  for (const std::string_view text :
-       {"the quick  brown fox's 12 na\xC3\xAFve \xE4\xB8\x96\n\n", "", "\xFF\xE2\x96\x81 a", "<unk></s>[MASK]"}) {
-    std::vector<TokenId> ids = tokenizer.encode(text);
-    tokenizer.encode_full(text, "and another");
-    tokenizer.decode(ids);
-    tokenizer.decode(ids, false);
-  }
-  tokenizer.to_json();
-}
-
-std::string varint(std::uint64_t value) {
-  std::string out;
-  for (; value >= 128; value >>= 7) out += static_cast<char>(value | 128);
-  out += static_cast<char>(value);
-  return out;
-}
-std::string message(int field, const std::string& content) {
-  std::string out(1, static_cast<char>(field << 3 | 2));
-  out.append(varint(content.size())).append(content);
-  return out;
-}
-std::string number(int field, std::uint64_t value) {
-  std::string out = varint(static_cast<std::uint64_t>(field) << 3);
-  out.append(varint(value));
-  return out;
-}
-std::string piece(const std::string& text, float score, int type) {
-  std::string bytes(4, '\0');
-  std::memcpy(bytes.data(), &score, 4);
-  std::string content = message(1, text);
-  content.append("\x15").append(bytes).append(number(3, static_cast<std::uint64_t>(type)));
-  return message(1, content);
-}
-
-std::string sentencepiece_model(int algorithm) {
-  std::string model = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("the fox", 0, 4);
-  for (int byte = 0; byte < 256; ++byte) model += piece(fmt::format("<0x{:02X}>", byte), 0, 6);
-  float score = -1;
-  for (const char* text : {"\xE2\x96\x81", "\xE2\x96\x81t", "he", "\xE2\x96\x81the", "o", "x", "ox", "f", "a", "n",
-                           "an", "q", "u", "qu", "i", "c", "k"}) {
-    model += piece(text, score, text[0] == 'q' ? 5 : 1);
-    score -= 0.5F;
-  }
-  return model + message(2, number(3, static_cast<std::uint64_t>(algorithm)) + number(35, 1)) +
-         message(3, number(3, 1) + number(4, 1));
-}
-
-std::string small_tokenizer(VocabularyKind kind) {
-  VocabularyTrainer trainer({.kind = kind, .vocab_size = kind == VocabularyKind::wordpiece ? 60U : 290U});
-  trainer.feed("the quick brown fox jumps over the lazy dog the fox quick quick\n");
-  return trainer.train()->to_json();
-}
-
 TEST(DamagedFiles, OfTokenizersAreRefusedOrWork) {
   Mutator({small_tokenizer(VocabularyKind::bpe), small_tokenizer(VocabularyKind::unigram),
            small_tokenizer(VocabularyKind::wordpiece)})
@@ -172,34 +118,18 @@ TEST(DamagedFiles, OfSentencePieceAreRefusedOrWork) {
 }
 
 TEST(DamagedFiles, OfTiktokenAreRefusedOrWork) {
-  std::string ranks;
-  static const char* const kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (int byte = 0; byte < 256; ++byte)
-    ranks += fmt::format("{}{}== {}\n", kDigits[byte >> 2], kDigits[(byte & 3) << 4], byte);
-  ranks += "dGg= 256\naGU= 257\ndGhl 258\n";
   const TemporaryDirectory folder("damaged");
-  Mutator({ranks}).run(500, [&](const std::string& text) {
+  Mutator({tiktoken_ranks()}).run(500, [&](const std::string& text) {
     write_file_atomic(folder.path() / "x.tiktoken", text);
     try_out(*load_tiktoken(folder.path() / "x.tiktoken", {"cl100k", {}}));
   });
 }
 
 TEST(DamagedFiles, OfTemplatesAreRefusedOrRender) {
-  const Json context = {
-      {"messages", Json::array({{{"role", "user"}, {"content", "hi"}}, {{"role", "assistant"}, {"content", "yo"}}})},
-      {"add_generation_prompt", true},
-      {"bos_token", "<s>"},
-      {"n", 3},
-      {"words", {"b", "a"}}};
-  Mutator({"{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{{ m.content | trim }}{% endfor %}{% if "
-           "add_generation_prompt %}<|a|>{% endif %}",
-           "{%- set ns = namespace(x=0) -%}{%- macro f(a, b=2) -%}{{ a }}{{ b ~ 'c' }}{%- endmacro -%}{{ f(1) }}{% set "
-           "ns.x = ns.x + 1 %}{{ ns.x }}",
-           "{{ words | sort | join(', ') }}{{ {'a': [1, 2.5, none]} | tojson(indent=2) }}{{ range(n) | list }}{{ 'x' * "
-           "3 }}{{ words[::-1] }}",
-           "{% call(u) f() %}{{ u }}{% endcall %}{% filter upper %}a{% endfilter %}{% with x = 1 %}{{ x }}{% endwith "
-           "%}{% raw %}{{ }}{% endraw %}"})
-      .run(6000, [&](const std::string& text) { ChatTemplate::parse(text, "damaged").render(context); });
+  const Json context = template_context();
+  Mutator(templates()).run(6000, [&](const std::string& text) {
+    ChatTemplate::parse(text, "damaged").render(context);
+  });
 }
 
 }  // namespace
