@@ -53,6 +53,9 @@ std::optional<std::filesystem::path> Tokenizer::find(const std::filesystem::path
   for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}) {
     if (std::filesystem::exists(folder / name)) return folder / name;
   }
+  if (std::filesystem::exists(folder / "vocab.json") && std::filesystem::exists(folder / "merges.txt")) {
+    return folder / "vocab.json";
+  }
   std::vector<std::filesystem::path> others;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() == ".tiktoken") others.push_back(entry.path());
@@ -63,7 +66,8 @@ std::optional<std::filesystem::path> Tokenizer::find(const std::filesystem::path
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& path, Lengths lengths) {
   const std::filesystem::path file = find_tokenizer_file(path);
   const MappedFile mapped(file);
-  if (file != path && file.filename() != "tokenizer.json" && has_tokenizer_settings(path)) {
+  const bool of_parts = file != path && file.filename() == "vocab.json";
+  if (of_parts || (file != path && file.filename() != "tokenizer.json" && has_tokenizer_settings(path))) {
     const std::string json = checkpoint_tokenizer_json(path, file, mapped.text());
     return std::make_shared<const Tokenizer>(read_tokenizer(json, file.string()));
   }

@@ -35,8 +35,8 @@ enum class Lengths {
 class Tokenizer {
  public:
   /// Loads tokenizer.json, a SentencePiece .model, a tiktoken file of a known name (cl100k_base.tiktoken), or a folder that
-  /// holds one of them. In a checkpoint's folder, one of the last two gets the special and added tokens that
-  /// tokenizer_config.json names: ids are those of transformers. Throws Error naming file and key.
+  /// holds one of them, or vocab.json and merges.txt. In a checkpoint's folder, what is no tokenizer.json gets the special and
+  /// added tokens that tokenizer_config.json names: ids are those of transformers. Throws Error naming file and key.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& path,
                                                Lengths lengths = Lengths::as_the_file_says);
   /// Returns the file that load() reads in `folder`; nothing where there is none.

@@ -26,12 +26,15 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 24;
 constexpr std::size_t kMaxMembers = 16'384;  // Gemma 3 has 6242 added tokens
+constexpr std::size_t kMaxVocabularyBytes = std::size_t{1} << 30;
+constexpr std::string_view kEndOfText = "<|endoftext|>";
 constexpr std::int64_t kMaxExtraIds = 10'000;
 
 // How a class of transformers uses its file, where tokenizer_config.json doesn't say.
 struct TokenizerClass {
   std::string_view name;
   std::vector<std::string_view> families;  // values of model_type whose checkpoints use it
+  bool byte_level = false;                 // vocab.json and merges.txt; else a SentencePiece model
   bool adds_bos = false;
   bool adds_eos = false;
   std::string_view bos = "<s>";
@@ -39,6 +42,7 @@ struct TokenizerClass {
   std::int64_t extra_ids = 0;  // sentinels <extra_id_0> ... behind the pieces, the last one first
   bool splits_at_white_space = false;
   bool has_legacy = false;  // knows the switch "legacy": spaces in front of all texts between added tokens
+  std::string_view split;   // byte-level: the pattern that cuts texts, by tiktoken's name; texts are NFC then
 };
 
 const std::vector<TokenizerClass>& tokenizer_classes() {
@@ -59,9 +63,25 @@ const std::vector<TokenizerClass>& tokenizer_classes() {
        .bos = "",
        .extra_ids = 100,
        .splits_at_white_space = true},
-      {.name = "PreTrainedTokenizer"},
+      {.name = "GPT2Tokenizer",
+       .families = {"gpt2", "gptj", "gpt_neox", "opt"},
+       .byte_level = true,
+       .bos = kEndOfText,
+       .eos = kEndOfText},
+      {.name = "Qwen2Tokenizer",
+       .families = {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"},
+       .byte_level = true,
+       .bos = "",
+       .eos = kEndOfText,
+       .split = "qwen2"},
   };
   return all;
+}
+
+// What a folder without a class gets.
+const TokenizerClass& plain_class() {
+  static const TokenizerClass plain = {.name = "PreTrainedTokenizer"};
+  return plain;
 }
 
 // "Fast" classes do the same; those without a class of their own take what the file says.
@@ -92,18 +112,22 @@ class Settings {
   }
 
   // Tells whether the folder is that of a checkpoint at all.
-  bool any() const { return !config_.empty() || class_of_family() != nullptr; }
+  bool any() const { return !config_.empty() || class_of_family(/*byte_level=*/false) != nullptr; }
   const std::string& model_type() const { return model_type_; }
-  // Throws Error(unsupported) for a class that is not known here.
-  const TokenizerClass& tokenizer_class() const {
+  // Returns the class whose files are of the kind that was found. Throws Error(unsupported) for one that is not known here.
+  const TokenizerClass& tokenizer_class(bool byte_level) const {
     const auto named = text("tokenizer_class");
-    if (!named) return class_of_family() != nullptr ? *class_of_family() : tokenizer_classes().back();
-    const std::string name = class_name(*named);
+    const std::string name = named ? class_name(*named) : std::string(plain_class().name);
     for (const TokenizerClass& one : tokenizer_classes()) {
-      if (one.name == name) return one;
+      if (one.name == name && one.byte_level == byte_level) return one;
+    }
+    if (name == plain_class().name) {
+      const TokenizerClass* const familys = class_of_family(byte_level);
+      if (familys != nullptr && !named) return *familys;
+      if (!byte_level) return plain_class();
     }
     throw Error(ErrorCode::unsupported,
-                fmt::format("{}: tokenizer_class '{}' has rules of its own", path_.string(), named->substr(0, 80)),
+                fmt::format("{}: tokenizer_class '{}' has rules of its own", path_.string(), name.substr(0, 80)),
                 "save it as tokenizer.json with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
   }
 
@@ -193,9 +217,9 @@ class Settings {
   const fs::path& path() const { return path_; }
 
  private:
-  const TokenizerClass* class_of_family() const {
+  const TokenizerClass* class_of_family(bool byte_level) const {
     for (const TokenizerClass& one : tokenizer_classes()) {
-      if (std::ranges::count(one.families, model_type_) > 0) return &one;
+      if (one.byte_level == byte_level && std::ranges::count(one.families, model_type_) > 0) return &one;
     }
     return nullptr;
   }
@@ -291,7 +315,7 @@ std::string add_tokens(const Settings& settings, const TokenizerClass& kind, Tok
 }
 
 std::string sentencepiece_json(const Settings& settings, const fs::path& path, std::string_view content) {
-  const TokenizerClass& kind = settings.tokenizer_class();
+  const TokenizerClass& kind = settings.tokenizer_class(/*byte_level=*/false);
   SentencePieceFile file = SentencePieceFile::parse(content, path.string());
   std::unordered_map<std::string, TokenId> ids;
   for (const auto& piece : file.pieces) ids.emplace(piece.text, static_cast<TokenId>(ids.size()));
@@ -318,6 +342,71 @@ std::string sentencepiece_json(const Settings& settings, const fs::path& path, s
   if (kind.has_legacy && !settings.flag("legacy").value_or(false)) conversion.prefix = Prefix::first;
   if (!settings.flag("add_prefix_space").value_or(true)) conversion.prefix = Prefix::never;
   return file.to_json(conversion);
+}
+
+// The pairs of merges.txt, a line each behind one that says the version.
+std::string read_merges(const fs::path& path) {
+  const MappedFile file(path);
+  std::string merges;
+  std::string_view rest = file.text();
+  for (std::size_t number = 1; !rest.empty(); ++number) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
+    const std::size_t space = line.find(' ');
+    if (space == 0 || space == std::string_view::npos || space + 1 == line.size() ||
+        line.find(' ', space + 1) != std::string_view::npos) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: line {}: expected two tokens", path.string(), number));
+    }
+    merges += fmt::format("{}[{}, {}]", merges.empty() ? "" : ",\n", json_text(line.substr(0, space)),
+                          json_text(line.substr(space + 1)));
+  }
+  return merges;
+}
+
+// vocab.json and merges.txt, as GPT-2, OPT and Qwen have them.
+std::string byte_level_json(const Settings& settings, const fs::path& path, std::string_view content) {
+  const TokenizerClass& kind = settings.tokenizer_class(/*byte_level=*/true);
+  if (content.size() > kMaxVocabularyBytes) {
+    throw Error(ErrorCode::resource,
+                fmt::format("{}: a vocabulary of {} bytes is refused", path.string(), content.size()));
+  }
+  // Not a Json, which looks its keys up one by one.
+  const auto vocabulary = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
+  if (!vocabulary.is_object())
+    throw Error(ErrorCode::corrupt, fmt::format("{}: expected a JSON object", path.string()));
+  std::int64_t end = 0;
+  for (const auto& [token, id] : vocabulary.items()) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > static_cast<std::uint64_t>(kMaxTokenId)) {
+      throw Error(ErrorCode::corrupt, fmt::format("{}: '{}' has no token id", path.string(), token.substr(0, 80)));
+    }
+    end = std::max(end, id.get<std::int64_t>() + 1);
+  }
+  TokenList list(static_cast<TokenId>(end), [&](const std::string& text) {
+    const auto found = vocabulary.find(text);
+    return found == vocabulary.end() ? -1 : found->get<TokenId>();
+  });
+  const std::string post_processor = add_tokens(settings, kind, list);
+  const bool prefix = settings.flag("add_prefix_space").value_or(false);
+  const auto bytes = [&](bool use_regex) {
+    return fmt::format(R"({{"type": "ByteLevel", "add_prefix_space": {}, "trim_offsets": true, "use_regex": {}}})",
+                       prefix, use_regex);
+  };
+  const std::string pre_tokenizer =
+      kind.split.empty()
+          ? bytes(true)
+          : fmt::format(
+                R"({{"type": "Sequence", "pretokenizers": [{{"type": "Split", "pattern": {{"Regex": {}}}, "behavior": "Isolated", "invert": false}}, {}]}})",
+                json_text(tiktoken_pattern(kind.split)), bytes(false));
+  return fmt::format(
+      R"({{"version": "1.0", "truncation": null, "padding": null, "added_tokens": {}, "normalizer": {}, "pre_tokenizer": {},
+"post_processor": {}, "decoder": {}, "model": {{"type": "BPE", "dropout": null, "unk_token": null,
+"continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+"vocab": {}, "merges": [{}]}}}})",
+      added_tokens_json(list.tokens()), kind.split.empty() ? "null" : R"({"type": "NFC"})", pre_tokenizer,
+      post_processor, bytes(true), vocabulary.dump(), read_merges(path.parent_path() / "merges.txt"));
 }
 
 // Llama 3 came with the ranks alone; its tokens behind them are listed in the code beside.
@@ -378,6 +467,7 @@ bool has_tokenizer_settings(const fs::path& folder) {
 
 std::string checkpoint_tokenizer_json(const fs::path& folder, const fs::path& file, std::string_view content) {
   const Settings settings(folder);
+  if (file.filename() == "vocab.json") return byte_level_json(settings, file, content);
   return TiktokenFile::matches(content) ? tiktoken_json(settings, file, content)
                                         : sentencepiece_json(settings, file, content);
 }

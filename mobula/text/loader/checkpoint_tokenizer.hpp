@@ -1,5 +1,5 @@
-/// The tokenizer of a checkpoint folder that has no tokenizer.json: a SentencePiece model or a tiktoken file, and beside it what
-/// transformers keeps apart from that: special and added tokens, and which of them surround a text.
+/// The tokenizer of a checkpoint folder that has no tokenizer.json: a SentencePiece model, a tiktoken file, or vocab.json and
+/// merges.txt; and beside it what transformers keeps apart from that: special and added tokens, and which of them surround a text.
 #pragma once
 
 #include <filesystem>

@@ -39,7 +39,7 @@ TEST(CheckpointTokenizer, GivesTheIdsOfTransformersWithoutATokenizerJson) {
     EXPECT_EQ(tokenizer->decode(ids), example["decoded"].get<std::string>()) << where;
     if (testing::Test::HasFailure()) return;
   }
-  EXPECT_EQ(tokenizers.size(), 8u);
+  EXPECT_EQ(tokenizers.size(), 12u);
   // What is saved reads alike.
   tokenizers["added"]->save(folder.path() / "saved");
   EXPECT_EQ(Tokenizer::load(folder.path() / "saved")->encode("[INST] hi [/INST] you"),
@@ -104,6 +104,20 @@ TEST_F(CheckpointFolder, GivesUnusedPiecesTheNamesThatAFineTunedModelHas) {
   const auto tokenizer = Tokenizer::load(folder_.path());
   EXPECT_EQ(tokenizer->encode("<tool>"), (Ids{1, 3}));
   EXPECT_EQ(tokenizer->vocab_size(), 4u);
+}
+
+TEST_F(CheckpointFolder, NamesTheLineThatIsNoMerge) {
+  std::filesystem::remove(folder_.path() / "tokenizer.model");
+  write("vocab.json", R"({"a":0,"b":1,"ab":2})");
+  write("merges.txt", "#version: 0.2\na b\n");
+  write("config.json", R"({"model_type":"opt"})");
+  EXPECT_EQ(Tokenizer::load(folder_.path())->encode("ab"), Ids{2});
+  write("merges.txt", "a b\nab\n");
+  EXPECT_NE(refusal().find("merges.txt: line 2: expected two tokens"), std::string::npos) << refusal();
+  write("vocab.json", R"({"a":-1})");
+  EXPECT_NE(refusal().find("vocab.json: 'a' has no token id"), std::string::npos) << refusal();
+  write("config.json", R"({"model_type":"llama"})");
+  EXPECT_NE(refusal().find("'PreTrainedTokenizer' has rules of its own"), std::string::npos) << refusal();
 }
 
 TEST_F(CheckpointFolder, ReadsTheRanksOfLlama3) {

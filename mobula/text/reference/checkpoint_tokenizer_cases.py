@@ -11,7 +11,7 @@ import shutil
 import sys
 
 import sentencepiece
-from transformers import AutoTokenizer, LlamaTokenizer
+from transformers import AutoTokenizer, GPT2Tokenizer, LlamaTokenizer, Qwen2Tokenizer
 
 sys.argv, arguments = [sys.argv[0], sys.argv[1], sys.argv[2], "1"], sys.argv
 import tokenizer_cases as drawn  # noqa: E402: draws from the seed
@@ -37,7 +37,10 @@ def train(name, **options):
 def checkpoint(name, model, family, config, load=AutoTokenizer, file="tokenizer.model", **more):
     folder = os.path.join(FOLDER, name)
     os.makedirs(folder)
-    shutil.copy(model, os.path.join(folder, file))
+    if isinstance(model, str):
+        shutil.copy(model, os.path.join(folder, file))
+    else:
+        model.model.save(folder)  # vocab.json, merges.txt
     files = {"config.json": {"model_type": family}, "tokenizer_config.json": config, **more}
     for path, content in files.items():
         if content is not None:
@@ -73,7 +76,20 @@ def checkpoints():
     yield checkpoint("t5_without_settings", t5, "t5", None, file="spiece.model")
 
 
-MARKS = ["<s>", "</s>", "<unk>", "<pad>", "[INST]", " [/INST]", "<|more|>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>",
+    gpt2 = drawn.bpe(drawn.split(drawn.GPT2), special=("<|endoftext|>", "<pad>", "</s>"))
+    qwen2 = drawn.bpe(drawn.split(drawn.QWEN2), special=())
+    size = qwen2.get_vocab_size()
+    chatml = {str(size + i): {"content": token, "special": True, "normalized": False, **PLAIN}
+              for i, token in enumerate(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])}
+    yield checkpoint("gpt2", gpt2, "gpt2", None, GPT2Tokenizer)
+    yield checkpoint("opt", gpt2, "opt", {"tokenizer_class": "GPT2Tokenizer", "unk_token": "</s>", "bos_token": "</s>", "eos_token": "</s>",
+                                          "pad_token": "<pad>", "add_prefix_space": False, "add_bos_token": True}, GPT2Tokenizer)
+    yield checkpoint("prefix", gpt2, "gpt2", {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}, GPT2Tokenizer)
+    yield checkpoint("qwen2", qwen2, "qwen2", {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": chatml, "eos_token": "<|im_end|>",
+                                               "pad_token": "<|endoftext|>", "bos_token": None, "unk_token": None}, Qwen2Tokenizer)
+
+
+MARKS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<unk>", "<pad>", "[INST]", " [/INST]", "<|more|>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>",
          "<extra_id_0>", "<extra_id_99>", "<0x0A>", "\u2581"]
 
 
