@@ -10,12 +10,13 @@ function(mobula_add_layer_directory name)
   endif()
 endfunction()
 
-# mobula_add_layer(NAME [DEPENDS layers...] [PUBLIC libraries...] [PRIVATE libraries...] [EXCLUDE regexes...] [FUZZED regex])
+# mobula_add_layer(NAME [DEPENDS layers...] [PUBLIC libraries...] [PRIVATE libraries...] [ONLY regex] [EXCLUDE regexes...] [FUZZED regex])
 # Builds every *.cpp below the layer's folder that is no *.test.cpp and no *.bench.cpp into the layer's library,
 # every *.test.cpp into test_NAME, whose tests carry the label NAME, and with MOBULA_WITH_FUZZERS each FORMAT.fuzz.cpp into
 # fuzz_FORMAT; the library then has only the sources that FUZZED matches (empty: all), for Clang doesn't compile the rest.
+# ONLY makes a library without tests of the sources it matches; EXCLUDE leaves sources out.
 function(mobula_add_layer name)
-  cmake_parse_arguments(LAYER "" "" "DEPENDS;PUBLIC;PRIVATE;EXCLUDE;TEST_LIBRARIES;FUZZED" ${ARGN})
+  cmake_parse_arguments(LAYER "" "ONLY" "DEPENDS;PUBLIC;PRIVATE;EXCLUDE;TEST_LIBRARIES;FUZZED" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   foreach(regex ${LAYER_EXCLUDE})
     list(FILTER sources EXCLUDE REGEX ${regex})
@@ -25,6 +26,10 @@ function(mobula_add_layer name)
   list(FILTER sources EXCLUDE REGEX "\\.(test|bench|fuzz)\\.cpp$")
   list(FILTER tests INCLUDE REGEX "\\.test\\.cpp$")
   list(FILTER fuzzers INCLUDE REGEX "\\.fuzz\\.cpp$")
+  if(LAYER_ONLY)
+    list(FILTER sources INCLUDE REGEX ${LAYER_ONLY})
+    set(tests)
+  endif()
 
   if(MOBULA_WITH_FUZZERS AND LAYER_FUZZED)
     list(FILTER sources INCLUDE REGEX ${LAYER_FUZZED})

@@ -7,6 +7,9 @@ function(mobula_torch_target include_directory library_directory)
   file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/fmt-before-torch/fmt SYMBOLIC)
   # libtorch's loops run on its own OpenMP; with -fopenmp, at::parallel_for in our code shares that thread pool.
   file(GLOB openmp ${library_directory}/libgomp*.so*)
+  # Headers alone are for what names libtorch's types of numbers and links none of it.
+  add_library(mobula_torch_headers INTERFACE IMPORTED)
+  target_include_directories(mobula_torch_headers SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt-before-torch ${include_directory})
   add_library(mobula_torch INTERFACE IMPORTED)
   target_include_directories(mobula_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt-before-torch ${include_directory}
                                                            ${include_directory}/torch/csrc/api/include)

@@ -27,12 +27,14 @@
 #include "mobula/base/json.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/base/subprocess.hpp"
+#include "mobula/models/decoder/load_decoder.hpp"
 #include "mobula/models/quantization_config.hpp"
-#include "mobula/models/registry.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula {
 namespace {
@@ -115,15 +117,15 @@ void write_stored(const std::filesystem::path& from, const std::filesystem::path
   const nn::SafetensorsFile file(from / "model.safetensors");
   std::vector<nn::NamedTensor> tensors;
   for (const nn::TensorInfo& info : file.tensors()) {
-    const at::Tensor tensor = file.tensor(info.name);
+    const nn::Array numbers = file.tensor(info.name);
     const bool is_head = info.name == "lm_head.weight";
     if (is_head || (info.shape.size() == 2 && info.name.starts_with("model.layers."))) {
       const auto as = is_head ? nn::QuantizedFormat::int8 : format;
-      for (nn::NamedTensor& part : nn::stored_tensors(info.name, nn::quantize_matrix(tensor, as))) {
-        tensors.push_back(std::move(part));
+      for (const nn::NamedArray& part : nn::stored_tensors(info.name, nn::quantize_matrix(numbers, as))) {
+        tensors.push_back({part.name, nn::to_tensor(part.array)});
       }
     } else {
-      tensors.push_back({info.name, tensor});
+      tensors.push_back({info.name, nn::to_tensor(numbers)});
     }
   }
   nn::write_safetensors(folder / "model.safetensors", tensors);
@@ -155,13 +157,11 @@ void measure(const Report& report, const std::filesystem::path& folder, const st
   nn::DecoderOptions options;
   if (dtype == "int8") options.quantize = nn::WeightType::int8;
   if (dtype == "int4") options.quantize = nn::WeightType::int4;
-  models::LoadOptions load;
-  if (dtype == "fp32") load.type = at::kFloat;
-  std::unique_ptr<nn::CausalLm> model;
   std::unique_ptr<nn::Decoder> opened;
   const double opening = seconds([&] {
-    model = models::load_causal_lm(folder, load);
-    opened = std::make_unique<nn::Decoder>(model->decoder_model(), options);
+    models::LoadedDecoder loaded =
+        models::load_decoder(folder, dtype == "fp32" ? std::optional(at::kFloat) : std::nullopt);
+    opened = std::make_unique<nn::Decoder>(std::move(loaded.model), options);
   });
   report.line("load_ms", 1e3 * opening, "ms", fmt::format(",\"dtype\":\"{}\"", dtype));
   nn::Decoder& decoder = *opened;

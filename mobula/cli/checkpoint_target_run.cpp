@@ -9,7 +9,7 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
 #include "mobula/cli/checkpoint_target.hpp"
-#include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
 
 namespace mobula::cli {
 

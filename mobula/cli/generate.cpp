@@ -16,7 +16,7 @@ void add_generate_command(CommandLine& line) {
       "  mobula generate --model runs/quickstart/best --prompt 'To be' --max-tokens 40\n"
       "  mobula generate --model runs/quickstart/best --prompt 'To be' --temperature 0 --stop '\\n' --json\n"
       "  mobula generate --model DIR --input prompts.jsonl --output answers.jsonl --top-p 0.9 --seed 7",
-      [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_generate", *options, line.globals()); });
+      [&line, options] { return run_in_plugin(kGeneratePlugin, "mobula_run_generate", *options, line.globals()); });
   command.add_option("--model", options->model, "Folder of a checkpoint, or a file NAME.gguf")->required();
   command
       .add_option("--adapter", options->adapters,

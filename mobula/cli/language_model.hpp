@@ -3,21 +3,26 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "mobula/nn/causal_lm.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
 #include "mobula/nn/generate/engine.hpp"
+#include "mobula/nn/number_type.hpp"
 #include "mobula/text/chat_template.hpp"
 #include "mobula/text/tokenizer.hpp"
 
 namespace mobula::cli {
 
-/// Loads the checkpoint folder or GGUF file `model` in `dtype` (fp32, bf16, or empty: its own). Throws Error that names what is wrong.
-std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype);
+/// Returns the type that --dtype names, fp32 or bf16; none for an empty text, which leaves a checkpoint's own.
+std::optional<at::ScalarType> parse_type(const std::string& dtype);
 
-/// Loads a model and makes an engine of it; `dtype` as for load_language_model, or int8 or int4.
+/// Tells whether a checkpoint's model_type is t5.
+bool is_t5(const std::string& model);
+
+/// Loads a checkpoint folder or GGUF file and makes an engine of it; `dtype` as for parse_type(), or int8 or int4. Loads libtorch
+/// for T5 alone, and for heads that are wider than the decoder's kernels take. Throws Error that names what is wrong.
 std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
                                                   nn::EngineOptions options = {});
 

@@ -9,11 +9,13 @@
 #include "mobula/base/json.hpp"
 #include "mobula/cli/gguf_tokenizer.hpp"
 #include "mobula/cli/language_model.hpp"
-#include "mobula/models/registry.hpp"
-#include "mobula/models/t5/engine.hpp"
-#include "mobula/models/t5/load.hpp"
+#include "mobula/cli/plugin.hpp"
+#include "mobula/cli/torch_engine.hpp"
+#include "mobula/models/decoder/load_decoder.hpp"
+#include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/generate/batch_engine.hpp"
+#include "mobula/nn/gguf_file.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -34,13 +36,6 @@ void remember_signal(int number) {
   std::signal(number, SIG_DFL);
 }
 
-models::LoadOptions load_options(const std::string& dtype) {
-  if (dtype.empty()) return {};
-  if (dtype == "fp32") return {.type = at::kFloat};
-  if (dtype == "bf16") return {.type = at::kBFloat16};
-  throw_invalid(fmt::format("--dtype {} is unknown here", dtype), "use fp32 or bf16");
-}
-
 void check_model_path(const std::string& model) {
   if (is_gguf(model)) return;
   if (!fs::is_directory(model)) {
@@ -56,38 +51,39 @@ void check_model_path(const std::string& model) {
   }
 }
 
+}  // namespace
+
+std::optional<at::ScalarType> parse_type(const std::string& dtype) {
+  if (dtype.empty()) return std::nullopt;
+  if (dtype == "fp32") return at::kFloat;
+  if (dtype == "bf16") return at::kBFloat16;
+  throw_invalid(fmt::format("--dtype {} is unknown", dtype), "use fp32, bf16, int8 or int4");
+}
+
 bool is_t5(const std::string& model) {
   return !is_gguf(model) && nn::read_json_file(fs::path(model) / "config.json").value("model_type", Json()) == "t5";
 }
 
-}  // namespace
-
-std::shared_ptr<nn::CausalLm> load_language_model(const std::string& model, const std::string& dtype) {
-  const models::LoadOptions options = load_options(dtype);
-  check_model_path(model);
-  return models::load_causal_lm(model, options);
+std::unique_ptr<nn::GenerationEngine> load_torch_engine(std::string model, std::string dtype,
+                                                        nn::EngineOptions options) {
+  std::unique_ptr<nn::GenerationEngine> engine;
+  const TorchEngineRequest request{std::move(model), std::move(dtype), std::move(options), &engine};
+  run_in_plugin(kTorchPlugin, "mobula_make_torch_engine", request, {});
+  return engine;
 }
 
 std::unique_ptr<nn::GenerationEngine> load_engine(const std::string& model, const std::string& dtype,
                                                   nn::EngineOptions options) {
   if (dtype == "int8") options.quantize = nn::WeightType::int8;
   if (dtype == "int4") options.quantize = nn::WeightType::int4;
-  if (!dtype.empty() && !options.quantize && dtype != "fp32" && dtype != "bf16") {
-    throw_invalid(fmt::format("--dtype {} is unknown", dtype), "use fp32, bf16, int8 or int4");
-  }
+  const std::string kept = options.quantize ? "" : dtype;
+  const std::optional<at::ScalarType> type = parse_type(kept);
   check_model_path(model);
-  if (is_t5(model)) {
-    if (options.quantize) {
-      throw Error(ErrorCode::unsupported, fmt::format("{}: T5 runs in fp32 or bf16, not in {}", model, dtype),
-                  "--dtype bf16 takes half of fp32's memory");
-    }
-    models::T5EngineOptions of_t5;
-    for (const nn::EngineAdapter& one : options.adapters) {
-      of_t5.adapters.push_back({one.name, models::load_t5(model, load_options(dtype), one.adapter.get())});
-    }
-    return models::make_t5_engine(models::load_t5(model, load_options(dtype)), of_t5);
-  }
-  return nn::make_generation_engine(load_language_model(model, options.quantize ? "" : dtype), options);
+  if (is_t5(model)) return load_torch_engine(model, kept, std::move(options));
+  models::LoadedDecoder loaded = models::load_decoder(model, type);
+  // Wider heads than the kernels take: libtorch reads the whole text for every token, and says so.
+  if (loaded.model.spec.head_dim > nn::kMaxHeadDim) return load_torch_engine(model, kept, std::move(options));
+  return nn::make_generation_engine(std::move(loaded.info), std::move(loaded.model), options);
 }
 
 void add_adapters(const std::vector<std::string>& adapters, nn::EngineOptions& options) {

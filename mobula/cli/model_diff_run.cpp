@@ -10,6 +10,7 @@
 #include "mobula/cli/checkpoint_source.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/model.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -53,7 +54,8 @@ int run(const ModelDiffOptions& options, const GlobalOptions& globals) {
       only_a.push_back(name);
       continue;
     }
-    const Json found = difference(a.tensors->tensor(name), b.tensors->tensor(name), options.tolerance);
+    const Json found =
+        difference(nn::to_tensor(a.tensors->tensor(name)), nn::to_tensor(b.tensors->tensor(name)), options.tolerance);
     if (!found.is_null()) changed[name] = found;
   }
   for (const std::string& name : b.tensors->names()) {

@@ -20,6 +20,7 @@
 #include "mobula/models/decoder/decoder_lm.hpp"
 #include "mobula/models/quantization_config.hpp"
 #include "mobula/models/registry.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -102,13 +103,13 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
   std::uint64_t before = 0, after = 0;
   ErrorSum error;
   const auto add = [&](const std::string& name, const at::Tensor& tensor, nn::QuantizedFormat as) {
-    const nn::QuantizedMatrix matrix = nn::quantize_matrix(tensor, as);
+    const nn::QuantizedMatrix matrix = nn::quantize_matrix(nn::to_array(tensor), as);
     const at::Tensor wide = tensor.to(at::kFloat);
-    error.errors += matrix.dequantize().to(at::kFloat).sub(wide).square().sum().item<double>();
+    error.errors += nn::to_tensor(matrix.dequantize().to(at::kFloat)).sub(wide).square().sum().item<double>();
     error.numbers += wide.square().sum().item<double>();
-    for (nn::NamedTensor& part : nn::stored_tensors(name, matrix)) {
-      after += part.tensor.nbytes();
-      tensors.push_back(std::move(part));
+    for (const nn::NamedArray& part : nn::stored_tensors(name, matrix)) {
+      after += part.array.nbytes();
+      tensors.push_back({part.name, nn::to_tensor(part.array)});
     }
   };
   bool has_head = head.empty();
@@ -133,7 +134,7 @@ int run(const ModelQuantizeOptions& options, const GlobalOptions& globals) {
     progress.update(i + 1, name);
   }
   // A head that is the table of embeddings becomes a matrix of its own; the table stays.
-  if (!has_head) add(head + ".weight", model->decoder_model().head.weight.detach(), nn::QuantizedFormat::int8);
+  if (!has_head) add(head + ".weight", nn::to_tensor(model->decoder_model().head.weight), nn::QuantizedFormat::int8);
   progress.clear();
   if (!odd.empty()) {
     log_warning("{} matrices stay as they are, because their inputs make no whole groups of 64: {}{}", odd.size(),

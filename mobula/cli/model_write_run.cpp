@@ -16,7 +16,8 @@
 #include "mobula/cli/checkpoint_target.hpp"
 #include "mobula/cli/command_line.hpp"
 #include "mobula/cli/model.hpp"
-#include "mobula/nn/adapters/adapter.hpp"
+#include "mobula/nn/adapters/merge_adapter.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::cli {
 namespace {
@@ -41,7 +42,7 @@ const Type* find_type(const std::string& dtype) {
 
 std::vector<nn::NamedTensor> all_tensors(const nn::CheckpointTensors& tensors) {
   std::vector<nn::NamedTensor> all;
-  for (const std::string& name : tensors.names()) all.push_back({name, tensors.tensor(name)});
+  for (const std::string& name : tensors.names()) all.push_back({name, nn::to_tensor(tensors.tensor(name))});
   return all;
 }
 
@@ -56,10 +57,10 @@ class MergedTensors final : public nn::TensorFile {
   }
   const fs::path& path() const noexcept override { return path_; }
   const std::vector<nn::TensorInfo>& tensors() const noexcept override { return infos_; }
-  at::Tensor tensor(std::string_view name) const override {
+  nn::Array tensor(std::string_view name) const override {
     const auto found = std::ranges::find(tensors_, name, &nn::NamedTensor::name);
     if (found == tensors_.end()) nn::throw_no_tensor(*this, name);
-    return found->tensor;
+    return nn::to_array(found->tensor);
   }
 
  private:
@@ -86,10 +87,10 @@ std::vector<nn::NamedTensor> mean(const std::vector<CheckpointSource>& sources, 
   }
   std::vector<nn::NamedTensor> result;
   for (const std::string& name : sources.front().tensors->names()) {
-    const at::Tensor first = sources.front().tensors->tensor(name);
+    const at::Tensor first = nn::to_tensor(sources.front().tensors->tensor(name));
     at::Tensor sum;
     for (std::size_t i = 0; i < sources.size(); ++i) {
-      const at::Tensor part = sources[i].tensors->tensor(name);
+      const at::Tensor part = nn::to_tensor(sources[i].tensors->tensor(name));
       if (part.sizes() != first.sizes()) {
         throw_invalid(fmt::format("tensor '{}' has the shape [{}] in {} and [{}] in {}", name,
                                   fmt::join(first.sizes(), ", "), sources.front().path.string(),

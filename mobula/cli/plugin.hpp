@@ -14,10 +14,11 @@
 
 namespace mobula::cli {
 
-inline constexpr std::string_view kTorchPlugin = "mobula_commands";      ///< commands on libtorch
-inline constexpr std::string_view kDataPlugin = "mobula_data_commands";  ///< commands on Arrow
-inline constexpr std::string_view kHubPlugin = "mobula_hub_commands";    ///< commands on libcurl
-inline constexpr std::string_view kJobPlugin = "mobula_job_commands";    ///< commands on a cluster's dashboard
+inline constexpr std::string_view kTorchPlugin = "mobula_commands";              ///< commands on libtorch
+inline constexpr std::string_view kGeneratePlugin = "mobula_generate_commands";  ///< generation, without libtorch
+inline constexpr std::string_view kDataPlugin = "mobula_data_commands";          ///< commands on Arrow
+inline constexpr std::string_view kHubPlugin = "mobula_hub_commands";            ///< commands on libcurl
+inline constexpr std::string_view kJobPlugin = "mobula_job_commands";            ///< commands on a cluster's dashboard
 
 inline constexpr const char* kSharedPlugin = "MOBULA_WORKER_PLUGIN";  ///< environment variable: see below
 

@@ -9,12 +9,12 @@ namespace mobula::cli {
 
 void add_score_command(CommandLine& line) {
   auto options = std::make_shared<ScoreOptions>();
-  CLI::App& score =
-      line.add(nullptr, "score", "Print how likely a language model finds each token of a text",
-               "  mobula score --model runs/quickstart/best --text 'To be, or not to be'\n"
-               "  mobula score --model DIR --ids 5,17,3 --json\n"
-               "  mobula score --model DIR --input ids.jsonl --json",
-               [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_score", *options, line.globals()); });
+  CLI::App& score = line.add(
+      nullptr, "score", "Print how likely a language model finds each token of a text",
+      "  mobula score --model runs/quickstart/best --text 'To be, or not to be'\n"
+      "  mobula score --model DIR --ids 5,17,3 --json\n"
+      "  mobula score --model DIR --input ids.jsonl --json",
+      [&line, options] { return run_in_plugin(kGeneratePlugin, "mobula_run_score", *options, line.globals()); });
   score.add_option("--model", options->model, "Folder of a checkpoint, or a file NAME.gguf")->required();
   score.add_option("--adapter", options->adapter, "Folder of an adapter in PEFT's format");
   score.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');

@@ -9,13 +9,13 @@ namespace mobula::cli {
 
 void add_serve_command(CommandLine& line) {
   auto options = std::make_shared<ServeOptions>();
-  CLI::App& command =
-      line.add(nullptr, "serve", "Serve a language model over HTTP, as OpenAI's API does",
-               "  mobula serve --model runs/quickstart/best\n"
-               "  mobula serve --model DIR --host 0.0.0.0 --port 8080 --name tiny --api-key-file key.txt\n"
-               "  mobula serve --model DIR --adapter poet=adapters/poet --adapter adapters/clerk\n"
-               "  curl localhost:8000/v1/completions -d '{\"model\": \"best\", \"prompt\": \"To be\"}'",
-               [&line, options] { return run_in_plugin(kTorchPlugin, "mobula_run_serve", *options, line.globals()); });
+  CLI::App& command = line.add(
+      nullptr, "serve", "Serve a language model over HTTP, as OpenAI's API does",
+      "  mobula serve --model runs/quickstart/best\n"
+      "  mobula serve --model DIR --host 0.0.0.0 --port 8080 --name tiny --api-key-file key.txt\n"
+      "  mobula serve --model DIR --adapter poet=adapters/poet --adapter adapters/clerk\n"
+      "  curl localhost:8000/v1/completions -d '{\"model\": \"best\", \"prompt\": \"To be\"}'",
+      [&line, options] { return run_in_plugin(kGeneratePlugin, "mobula_run_serve", *options, line.globals()); });
   command.add_option("--model", options->model, "Folder of a checkpoint")->required();
   command.add_option("--host", options->host, "Address to listen on; 0.0.0.0 for all")->capture_default_str();
   command.add_option("--port", options->port, "Port to listen on; 0 picks a free one")->capture_default_str();

@@ -16,9 +16,11 @@
 #include "mobula/base/testing/seed.hpp"
 #include "mobula/models/registry.hpp"
 #include "mobula/models/testing/reference.hpp"
-#include "mobula/nn/adapters/adapter.hpp"
-#include "mobula/nn/generate/batch_engine.hpp"
+#include "mobula/nn/adapters/merge_adapter.hpp"
+#include "mobula/nn/generate/causal_lm_engine.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models {
 namespace {
@@ -74,7 +76,7 @@ TEST_F(Adapters, GivePeftsLogitsAtRunTime) {
       EXPECT_THROW(nn::make_generation_engine(load_causal_lm(path / "model"), options), Error);
       continue;
     }
-    const nn::SafetensorsFile expected(path / "expected.safetensors");
+    const Expected expected(path / "expected.safetensors");
     const at::Tensor ids = expected.tensor("ids"), with_adapter = expected.tensor("logits").log_softmax(-1),
                      without = expected.tensor("plain").log_softmax(-1);
     const auto engine = nn::make_generation_engine(load_causal_lm(path / "model"), options);
@@ -99,7 +101,7 @@ TEST_F(Adapters, MergeAsInPeftAndComeOutAgain) {
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
     const nn::Adapter adapter = nn::load_adapter(path / "adapter");
-    const nn::SafetensorsFile expected(path / "expected.safetensors");
+    const Expected expected(path / "expected.safetensors");
     const nn::CheckpointTensors model(path / "model");
     std::vector<nn::NamedTensor> merged = nn::merged_parameters(model, adapter);
     EXPECT_EQ(merged.size(), model.names().size());
@@ -116,7 +118,7 @@ TEST_F(Adapters, MergeAsInPeftAndComeOutAgain) {
       continue;
     }
     for (const nn::NamedTensor& one : nn::merged_parameters(written, adapter, /*undo=*/true)) {
-      EXPECT_LE(difference(one.tensor, model.tensor(one.name)), 1e-5) << one.name;
+      EXPECT_LE(difference(one.tensor, nn::to_tensor(model.tensor(one.name))), 1e-5) << one.name;
     }
   }
 }
@@ -178,7 +180,7 @@ TEST_F(Adapters, AreRefusedWhenFilesAreDamagedOrForeign) {
     Json config = nn::read_json_file(source / "adapter_config.json");
     const nn::SafetensorsFile file(source / "adapter_model.safetensors");
     std::vector<nn::NamedTensor> tensors;
-    for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
+    for (const auto& entry : file.entries()) tensors.push_back({entry.name, nn::to_tensor(file.tensor(entry.name))});
     change(config, tensors);
     write_file_atomic(broken.path() / "adapter_config.json", config.dump());
     nn::write_safetensors(broken.path() / "adapter_model.safetensors", tensors);

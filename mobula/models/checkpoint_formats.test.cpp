@@ -14,6 +14,7 @@
 #include "mobula/models/testing/reference.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models {
 namespace {
@@ -29,11 +30,11 @@ TEST(CheckpointFormats, PytorchFilesHoldTheTensorsThatTorchSaved) {
     if (!entry.is_directory()) continue;
     ++num_cases;
     SCOPED_TRACE(entry.path().filename().string());
-    const nn::SafetensorsFile expected(entry.path().string() + ".expected.safetensors");
+    const Expected expected(entry.path().string() + ".expected.safetensors");
     const nn::CheckpointTensors tensors(entry.path());
     EXPECT_EQ(tensors.names().size(), expected.entries().size());
     for (const auto& wanted : expected.entries()) {
-      const at::Tensor ours = tensors.tensor(wanted.name);
+      const at::Tensor ours = nn::to_tensor(tensors.tensor(wanted.name));
       EXPECT_EQ(ours.scalar_type(), wanted.type) << wanted.name;
       EXPECT_TRUE(ours.equal(expected.tensor(wanted.name))) << wanted.name;
     }
@@ -52,11 +53,11 @@ TEST(CheckpointFormats, GgufFilesGiveTheNumbersAndLogitsOfTheirReference) {
     if (entry.path().extension() != ".gguf") continue;
     ++num_cases;
     SCOPED_TRACE(entry.path().filename().string());
-    const nn::SafetensorsFile expected(fs::path(entry.path()).replace_extension(".expected.safetensors"));
+    const Expected expected(fs::path(entry.path()).replace_extension(".expected.safetensors"));
     const auto checkpoint = read_gguf_checkpoint(std::make_shared<nn::GgufFile>(entry.path()));
     for (const auto& wanted : expected.entries()) {
       if (!wanted.name.starts_with("tensor.")) continue;
-      const at::Tensor ours = checkpoint.tensors->tensor(wanted.name.substr(7));
+      const at::Tensor ours = nn::to_tensor(checkpoint.tensors->tensor(wanted.name.substr(7)));
       EXPECT_LE(difference(ours, expected.tensor(wanted.name)), 1e-6) << wanted.name;
     }
     const auto model = load_causal_lm(entry.path(), {.type = at::kFloat});

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::models {
 void ConfigReader::refuse(std::string_view key, const Json& value, std::string_view expected) const {

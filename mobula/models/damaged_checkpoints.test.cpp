@@ -19,6 +19,8 @@
 #include "mobula/models/testing/tiny_models.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models {
 namespace {
@@ -33,7 +35,8 @@ class DamagedCheckpoints : public testing::Test {
   static Tensors read_tensors(const fs::path& folder) {
     const nn::SafetensorsFile file(folder / "model.safetensors");
     Tensors tensors;
-    for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name).clone()});
+    for (const auto& entry : file.entries())
+      tensors.push_back({entry.name, nn::to_tensor(file.tensor(entry.name)).clone()});
     return tensors;
   }
   // Expects the folder with these tensors to be refused in a message that holds all of `parts`.

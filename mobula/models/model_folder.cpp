@@ -1,7 +1,7 @@
 #include "mobula/models/model_folder.hpp"
 
 #include "mobula/base/files.hpp"
-#include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
 
 namespace mobula::models {
 

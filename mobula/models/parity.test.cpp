@@ -19,8 +19,10 @@
 #include "mobula/models/decoder/decoder_lm.hpp"
 #include "mobula/models/registry.hpp"
 #include "mobula/models/testing/reference.hpp"
-#include "mobula/nn/generate/batch_engine.hpp"
+#include "mobula/nn/generate/causal_lm_engine.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models {
 namespace {
@@ -125,8 +127,7 @@ bool has_kernels(const fs::path& path) {
 }
 
 // Weights of 8 and 4 bits: the same bits for a prompt alone and beside others, and at 8 bits nearly the reference's scores.
-void expect_few_bits_agree(const fs::path& path, const nn::SafetensorsFile& expected,
-                           const std::vector<at::Tensor>& prompts) {
+void expect_few_bits_agree(const fs::path& path, const Expected& expected, const std::vector<at::Tensor>& prompts) {
   const std::shared_ptr<nn::CausalLm> model = load_causal_lm(path);
   if (!has_kernels(path)) {
     EXPECT_NE(refusal([&] { nn::make_generation_engine(model, {.quantize = nn::WeightType::int8}); }).find("heads of"),
@@ -152,7 +153,7 @@ void expect_few_bits_agree(const fs::path& path, const nn::SafetensorsFile& expe
 
 // The decode loop: the same greedy text and the same scores of every prompt, of the padded batch's too, and with weights
 // rounded to bfloat16 the same within what rounding does to transformers.
-void expect_engine_agrees(const fs::path& path, const nn::SafetensorsFile& expected, double tolerance) {
+void expect_engine_agrees(const fs::path& path, const Expected& expected, double tolerance) {
   const at::Tensor ids_BT = expected.tensor("ids"), logits_BTV = expected.tensor("logits");
   const at::Tensor greedy = expected.tensor("greedy"), sure = expected.tensor("sure");
   const std::shared_ptr<nn::CausalLm> model = load_causal_lm(path);
@@ -208,7 +209,7 @@ TEST_F(Parity, GivesTransformersLogitsLossGradientsAndGreedyText) {
   std::int64_t num_sure = 0, num_all = 0;
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_causal_lm(path, {.trainable = true});
     const at::Tensor ids = expected.tensor("ids");
     const double tolerance = tolerance_of(expected);
@@ -248,7 +249,7 @@ TEST_F(Parity, GivesTransformersLogitsOfBatchesPaddedOnTheLeft) {
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
     const auto model = load_causal_lm(path);
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const at::Tensor ids = expected.tensor("padded.ids"), mask = expected.tensor("padded.mask");
     const at::Tensor wanted = expected.tensor("padded.logits");
     at::Tensor ours = wanted.clone();
@@ -276,7 +277,7 @@ TEST(LongContext, GivesTransformersScoresAtOnceAndInPieces) {
     if (!entry.is_directory()) continue;
     ++num_cases;
     SCOPED_TRACE(entry.path().filename().string());
-    const nn::SafetensorsFile expected(entry.path().string() + ".expected.safetensors");
+    const Expected expected(entry.path().string() + ".expected.safetensors");
     const std::shared_ptr<nn::CausalLm> model = load_causal_lm(entry.path());
     const at::Tensor ids = expected.tensor("ids");
     const at::Tensor sure = expected.tensor("sure"), wanted = expected.tensor("logits");
@@ -312,7 +313,7 @@ TEST(LongContext, GivesTransformersScoresAtOnceAndInPieces) {
 TEST_F(Parity, WritesCheckpointsThatTransformersLoads) {
   std::vector<std::string> arguments = {"check"};
   for (const fs::path& path : cases_) {
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto loaded = load_causal_lm(path);
     // Fresh parameters under the same configuration, so that nothing of the original file can come through.
     const auto model = make_causal_lm(loaded->config(), 3);
@@ -337,7 +338,7 @@ TEST(CausalLmCheckpoint, IsRefusedWithMissingMisshapenOrForeignTensors) {
   const auto load_with = [&](const std::function<void(Tensors&)>& change) {
     const nn::SafetensorsFile file(source.path() / "model.safetensors");
     Tensors tensors;
-    for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
+    for (const auto& entry : file.entries()) tensors.push_back({entry.name, nn::to_tensor(file.tensor(entry.name))});
     change(tensors);
     nn::write_safetensors(broken.path() / "model.safetensors", tensors);
     return mobula::refusal([&] { load_causal_lm(broken.path()); });

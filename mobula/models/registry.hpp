@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
+#include "mobula/models/decoder/families.hpp"
 #include "mobula/nn/causal_lm.hpp"
 #include "mobula/nn/parameter_source.hpp"
 
@@ -22,9 +23,6 @@ namespace mobula::models {
 std::unique_ptr<nn::CausalLm> make_causal_lm(const Json& config, std::uint64_t seed);
 /// Makes one whose parameters come from `source`.
 std::unique_ptr<nn::CausalLm> make_causal_lm(const Json& config, nn::ParameterSource& source);
-
-/// Returns the model_type values that make_causal_lm knows, sorted.
-std::vector<std::string> causal_lm_families();
 
 struct LoadOptions {
   /// Type of the parameters in memory; default: the checkpoint's own. Quantized matrices (see

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "mobula/models/config_reader.hpp"
-#include "mobula/nn/layers/rotary_embedding.hpp"
+#include "mobula/nn/layers/rotary_frequencies.hpp"
 
 namespace mobula::models {
 

@@ -16,6 +16,7 @@
 #include "mobula/models/testing/reference.hpp"
 #include "mobula/models/vit/load.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
 
 namespace mobula::models {
 namespace {
@@ -43,7 +44,7 @@ class OtherParity : public testing::Test {
     return found;
   }
 
-  static void expect_gradients(const nn::Module& model, const nn::SafetensorsFile& expected) {
+  static void expect_gradients(const nn::Module& model, const Expected& expected) {
     for (const auto& [name, tensor] : model.parameters()) {
       const at::Tensor gradient = expected.tensor("grad." + name);
       ASSERT_TRUE(tensor.grad().defined()) << name;
@@ -58,7 +59,7 @@ class OtherParity : public testing::Test {
 TEST_F(OtherParity, T5GivesTransformersLogitsLossAndGradients) {
   for (const fs::path& path : cases("t5")) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_t5(path, {.trainable = true});
     const at::Tensor ids = expected.tensor("ids"), mask = expected.tensor("mask"), targets = expected.tensor("targets");
     const at::Tensor logits = model->decode(model->encode(ids, mask), mask, expected.tensor("decoder_ids"));
@@ -80,7 +81,7 @@ TEST_F(OtherParity, T5DecodesTokenByTokenWithItsCacheAsTransformersDoes) {
   const at::NoGradGuard no_grad;
   for (const fs::path& path : cases("t5")) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const double tolerance = tolerance_of(expected);
     const auto model = load_t5(path);
     const at::Tensor mask = expected.tensor("mask"), ids = expected.tensor("decoder_ids");
@@ -101,7 +102,7 @@ TEST_F(OtherParity, T5DecodesTokenByTokenWithItsCacheAsTransformersDoes) {
 TEST_F(OtherParity, T5WritesTransformersGreedyText) {
   for (const fs::path& path : cases("t5")) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const at::Tensor ids = expected.tensor("ids"), mask = expected.tensor("mask"), greedy = expected.tensor("greedy");
     const at::Tensor logprobs = expected.tensor("greedy.logprobs");
     const auto engine = make_t5_engine(load_t5(path), {.max_batch = 2});
@@ -183,7 +184,7 @@ TEST_F(OtherParity, T5ReadsTextsPaddedOnTheLeft) {
   const at::NoGradGuard no_grad;
   for (const fs::path& path : cases("t5")) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_t5(path);
     const at::Tensor mask = expected.tensor("left.mask");
     const at::Tensor logits =
@@ -195,7 +196,7 @@ TEST_F(OtherParity, T5ReadsTextsPaddedOnTheLeft) {
 TEST_F(OtherParity, VitGivesTransformersLogitsLossAndGradients) {
   for (const fs::path& path : cases("ViT")) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_vit(path, {.trainable = true});
     const at::Tensor pixels = expected.tensor("pixels");
     const double tolerance = tolerance_of(expected);
@@ -216,7 +217,7 @@ TEST_F(OtherParity, WritesCheckpointsThatTransformersLoads) {
   std::vector<std::string> arguments = {"check-others"};
   const at::NoGradGuard no_grad;
   for (const fs::path& path : cases("t5")) {
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     nn::FreshParameters source(3);
     const T5Config config = T5Config::from_json(load_t5(path)->config());
     T5 model(config, source);
@@ -229,7 +230,7 @@ TEST_F(OtherParity, WritesCheckpointsThatTransformersLoads) {
     arguments.push_back(out.string());
   }
   for (const fs::path& path : cases("ViT")) {
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     nn::FreshParameters source(3);
     Vit model(VitConfig::from_json(load_vit(path)->config()), source);
     const fs::path out = folder_->path() / (path.filename().string() + "-ours");

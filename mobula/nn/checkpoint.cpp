@@ -116,7 +116,7 @@ void CheckpointTensors::join_parts() {
   for (const std::string& name : found) {
     const auto part = [&](const std::string& stored) {
       const auto place = file_of_.find(stored);
-      return place == file_of_.end() ? at::Tensor() : place->second->tensor(stored);
+      return place == file_of_.end() ? Array() : place->second->tensor(stored);
     };
     quantized_[name] = read_quantized(directory_.string(), name, part);
     const std::string module = name.substr(0, name.rfind('.'));
@@ -146,7 +146,7 @@ std::shared_ptr<const QuantizedMatrix> CheckpointTensors::quantized(std::string_
   return found == quantized_.end() ? nullptr : found->second;
 }
 
-at::Tensor CheckpointTensors::tensor(std::string_view name) const {
+Array CheckpointTensors::tensor(std::string_view name) const {
   if (const auto matrix = quantized(name)) return matrix->dequantize();
   const auto found = file_of_.find(std::string(name));
   if (found == file_of_.end()) {
@@ -164,8 +164,7 @@ at::ScalarType CheckpointTensors::main_type() const {
     }
   }
   for (const auto& [name, matrix] : quantized_) {
-    bytes[matrix->type] +=
-        static_cast<std::uint64_t>(matrix->num_out * matrix->num_in) * c10::elementSize(matrix->type);
+    bytes[matrix->type] += static_cast<std::uint64_t>(matrix->num_out * matrix->num_in) * element_size(matrix->type);
   }
   const auto most =
       std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -189,8 +188,8 @@ std::optional<StoredPart> CheckpointParameters::find(const std::string& name) co
   return std::nullopt;
 }
 
-at::Tensor CheckpointParameters::read(const StoredPart& part) {
-  const at::Tensor whole = tensors_.tensor(part.name);
+Array CheckpointParameters::read(const StoredPart& part) {
+  const Array whole = tensors_.tensor(part.name);
   used_.insert(part.name);
   if (part.index < 0) return whole;
   if (whole.dim() != 3 || part.index >= whole.size(0) || whole.size(1) % part.num_parts != 0) {
@@ -201,17 +200,17 @@ at::Tensor CheckpointParameters::read(const StoredPart& part) {
   }
   used_slices_[part.name].insert(part.index);
   const std::int64_t rows = whole.size(1) / part.num_parts;
-  return whole.select(0, part.index).narrow(0, part.part * rows, rows);
+  return whole.select(part.index).narrow(part.part * rows, rows);
 }
 
-void CheckpointParameters::check_shape(const std::string& name, at::IntArrayRef shape, at::IntArrayRef wanted) const {
+void CheckpointParameters::check_shape(const std::string& name, const Shape& shape, const Shape& wanted) const {
   if (shape == wanted) return;
   throw Error(ErrorCode::corrupt,
               fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
                           tensors_.path_of(name).string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")));
 }
 
-std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std::string& name, at::IntArrayRef shape) {
+std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std::string& name, const Shape& shape) {
   if (!options_.keep_quantized) return nullptr;
   const std::optional<StoredPart> place = find(name);
   if (!place || place->index >= 0) return nullptr;
@@ -222,9 +221,9 @@ std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std
   return matrix;
 }
 
-at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef shape, Initial) {
+Array CheckpointParameters::get(const std::string& name, const Shape& shape, Initial) {
   const StoredPart place = find(name).value_or(StoredPart{.name = name});
-  at::Tensor value = read(place);
+  Array value = read(place);
   check_shape(place.name, value.sizes(), shape);
   if (!value.is_floating_point()) {
     throw Error(ErrorCode::corrupt,
@@ -232,8 +231,7 @@ at::Tensor CheckpointParameters::get(const std::string& name, at::IntArrayRef sh
                             tensors_.path_of(place.name).string(), place.name, c10::toString(value.scalar_type())));
   }
   const at::ScalarType type = options_.type.value_or(value.scalar_type());
-  if (value.scalar_type() != type) return value.to(type);
-  return options_.writable ? value.clone() : value;
+  return value.to(type);
 }
 
 void CheckpointParameters::check_all_used(const std::vector<std::string>& ignorable_suffixes) const {

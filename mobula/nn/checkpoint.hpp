@@ -2,8 +2,6 @@
 /// model.safetensors.index.json; where there are none, pytorch_model.bin or its shards.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -15,7 +13,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
-#include "mobula/nn/parameter_source.hpp"
+#include "mobula/nn/initial.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/tensor_file.hpp"
 
@@ -44,9 +42,9 @@ class CheckpointTensors {
   /// Returns all names, sorted.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
-  /// Returns the tensor over the mapped file; it must not be written to. A quantized matrix is computed at each call. Throws
+  /// Returns the numbers over the mapped file; they must not be written to. A quantized matrix is computed at each call. Throws
   /// Error(not_found).
-  at::Tensor tensor(std::string_view name) const;
+  Array tensor(std::string_view name) const;
   /// Returns the file that holds the tensor; of a quantized matrix, and where nobody has it, directory().
   std::filesystem::path path_of(std::string_view name) const;
   /// Returns the quantized matrix of that name, or null.
@@ -76,12 +74,11 @@ struct StoredPart {
   std::int64_t num_parts = 1;
 };
 
-/// Gives a model its parameters out of a checkpoint.
-class CheckpointParameters final : public ParameterSource {
+/// Finds a model's parameters in a checkpoint.
+class CheckpointParameters {
  public:
   struct Options {
     std::optional<at::ScalarType> type;  ///< converts floating-point parameters; default: as in the file
-    bool writable = false;               ///< copies what would otherwise be mapped read-only
     bool keep_quantized = false;         ///< quantized() gives matrices as they are; otherwise get() has their numbers
     std::string prefix;                  ///< such as "transformer.": also found where the file leaves it out
     /// Returns where else to look for a parameter, in this order; may be null.
@@ -90,9 +87,13 @@ class CheckpointParameters final : public ParameterSource {
   /// Keeps a reference to `tensors`.
   CheckpointParameters(const CheckpointTensors& tensors, Options options);
 
-  at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
-  bool has(const std::string& name) const override { return find(name).has_value(); }
-  std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, at::IntArrayRef shape) override;
+  /// Returns the parameter's numbers. Throws Error(not_found) or Error(corrupt) where the checkpoint lacks the name or has another
+  /// shape. `initial` is for sources that make parameters anew.
+  Array get(const std::string& name, const Shape& shape, Initial initial = {});
+  /// Tells whether get() would find the parameter.
+  bool has(const std::string& name) const { return find(name).has_value(); }
+  /// Returns the matrix as the checkpoint keeps it in few bits, where the options ask for that; null: ask get().
+  std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, const Shape& shape);
 
   /// Throws Error(corrupt) naming a tensor of the checkpoint, or a slice of one, that nobody asked for, leaving out names
   /// that end with one of `ignorable_suffixes`.
@@ -100,8 +101,8 @@ class CheckpointParameters final : public ParameterSource {
 
  private:
   std::optional<StoredPart> find(const std::string& name) const;
-  at::Tensor read(const StoredPart& part);
-  void check_shape(const std::string& name, at::IntArrayRef shape, at::IntArrayRef wanted) const;
+  Array read(const StoredPart& part);
+  void check_shape(const std::string& name, const Shape& shape, const Shape& wanted) const;
 
   const CheckpointTensors& tensors_;
   Options options_;

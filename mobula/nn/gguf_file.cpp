@@ -1,8 +1,5 @@
 #include "mobula/nn/gguf_file.hpp"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +9,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/nn/parallel_for.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -261,21 +259,17 @@ GgufFile::GgufFile(const std::filesystem::path& path)
   for (std::size_t i = 0; i < infos_.size(); ++i) by_name_.emplace(infos_[i].name, i);
 }
 
-at::Tensor GgufFile::tensor(std::string_view name) const {
+Array GgufFile::tensor(std::string_view name) const {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) throw_no_tensor(*this, name);
   const GgufEntry& entry = header_.entries[found->second];
   const GgufType& type = *entry.type;
-  const auto options = at::TensorOptions().dtype(entry.info.type);
-  auto* address = const_cast<std::byte*>(mapping_->bytes().data() + entry.begin);
-  const bool aligned = reinterpret_cast<std::uintptr_t>(address) % c10::elementSize(entry.info.type) == 0;
-  if (type.block_numbers == 1 && aligned) {
-    return at::from_blob(
-        address, entry.info.shape, [mapping = mapping_](void*) {}, options);
-  }
-  at::Tensor result = at::empty(entry.info.shape, at::TensorOptions().dtype(at::kFloat));
+  const std::byte* address = mapping_->bytes().data() + entry.begin;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(address) % element_size(entry.info.type) == 0;
+  if (type.block_numbers == 1 && aligned) return {address, entry.info.shape, entry.info.type, mapping_};
+  Array result = Array::empty(entry.info.shape, at::kFloat);
   auto* out = result.data_ptr<float>();
-  at::parallel_for(0, result.numel() / type.block_numbers, 4096, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(result.numel() / type.block_numbers, 4096, [&](std::int64_t begin, std::int64_t end) {
     type.to_float(address + begin * type.block_bytes, end - begin, out + begin * type.block_numbers);
   });
   return result.to(entry.info.type);

@@ -76,7 +76,7 @@ class GgufFile final : public TensorFile {
   const std::filesystem::path& path() const noexcept override { return path_; }
   const std::vector<TensorInfo>& tensors() const noexcept override { return infos_; }
   /// Returns f32, f16 and bf16 tensors over the mapped bytes, quantized ones as new fp32 tensors.
-  at::Tensor tensor(std::string_view name) const override;
+  Array tensor(std::string_view name) const override;
   const GgufMetadata& metadata() const noexcept { return header_.metadata; }
 
  private:

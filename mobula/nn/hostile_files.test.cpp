@@ -16,12 +16,14 @@
 #include "mobula/base/files.hpp"
 #include "mobula/base/random.hpp"
 #include "mobula/base/testing/seed.hpp"
-#include "mobula/nn/adapters/adapter.hpp"
+#include "mobula/nn/adapters/merge_adapter.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/gguf_file.hpp"
 #include "mobula/nn/pytorch_file.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 #include "mobula/nn/testing/read_all.hpp"
 #include "mobula/nn/testing/sample_files.hpp"
 
@@ -172,9 +174,9 @@ TEST(HostileSafetensors, WithQuantizedPartsSurviveMutation) {
   const auto path = folder.path() / "model.safetensors";
   std::vector<NamedTensor> tensors;
   for (const auto format : {QuantizedFormat::int4, QuantizedFormat::nf4}) {
-    for (NamedTensor& part :
-         stored_tensors(fmt::format("{}.weight", to_string(format)), quantize_matrix(at::randn({3, 64}), format))) {
-      tensors.push_back(std::move(part));
+    for (const NamedArray& part : stored_tensors(fmt::format("{}.weight", to_string(format)),
+                                                 quantize_matrix(to_array(at::randn({3, 64})), format))) {
+      tensors.push_back({part.name, to_tensor(part.array)});
     }
   }
   write_safetensors(path, tensors);

@@ -5,11 +5,17 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/nn/layers/initialization.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 
 std::shared_ptr<const QuantizedMatrix> ParameterSource::quantized(const std::string&, at::IntArrayRef) {
   return nullptr;
+}
+
+at::Tensor StoredParameters::get(const std::string& name, at::IntArrayRef shape, Initial initial) {
+  const at::Tensor value = to_tensor(parameters_.get(name, shape.vec(), initial));
+  return writable_ ? value.clone() : value;
 }
 
 at::Tensor FreshParameters::get(const std::string& name, at::IntArrayRef shape, Initial initial) {

@@ -7,20 +7,11 @@
 #include <memory>
 #include <string>
 
+#include "mobula/nn/checkpoint.hpp"
+#include "mobula/nn/initial.hpp"
+#include "mobula/nn/quantized_matrix.hpp"
+
 namespace mobula::nn {
-
-struct QuantizedMatrix;
-
-/// How a parameter starts where no checkpoint gives it.
-struct Initial {
-  enum class Kind { normal, zeros, ones };
-  Kind kind = Kind::normal;
-  double deviation = 0.02;  ///< of the normal distribution, whose mean is 0
-
-  static Initial normal(double deviation) { return {Kind::normal, deviation}; }
-  static Initial zeros() { return {Kind::zeros, 0}; }
-  static Initial ones() { return {Kind::ones, 0}; }
-};
 
 /// Gives a model under construction its parameters by name.
 class ParameterSource {
@@ -33,6 +24,22 @@ class ParameterSource {
   /// Returns the matrix as a checkpoint keeps it in few bits, for models that compute with it; null: ask get(). Throws as
   /// get() does.
   virtual std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, at::IntArrayRef shape);
+};
+
+/// Gives tensors over a checkpoint's numbers.
+class StoredParameters final : public ParameterSource {
+ public:
+  /// Keeps a reference to `parameters`. Where `writable`, tensors are copies; else they must not be written to.
+  StoredParameters(CheckpointParameters& parameters, bool writable) : parameters_(parameters), writable_(writable) {}
+  at::Tensor get(const std::string& name, at::IntArrayRef shape, Initial initial) override;
+  bool has(const std::string& name) const override { return parameters_.has(name); }
+  std::shared_ptr<const QuantizedMatrix> quantized(const std::string& name, at::IntArrayRef shape) override {
+    return parameters_.quantized(name, shape.vec());
+  }
+
+ private:
+  CheckpointParameters& parameters_;
+  bool writable_;
 };
 
 /// Draws fresh fp32 values; each depends on the seed and the parameter's name only.

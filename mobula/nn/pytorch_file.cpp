@@ -1,7 +1,5 @@
 #include "mobula/nn/pytorch_file.hpp"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -146,7 +144,7 @@ class TableReader {
     found.info.shape = integers(name, call->items[2]);
     found.strides = integers(name, call->items[3]);
     if (found.info.shape.size() != found.strides.size()) bad("has another number of strides than dimensions");
-    const std::uint64_t item = c10::elementSize(type->type);
+    const std::uint64_t item = element_size(type->type);
     const std::uint64_t available = bytes->size() / item;
     std::uint64_t last = static_cast<std::uint64_t>(offset.integer), count = 1;
     bool fits = true;
@@ -173,6 +171,37 @@ class TableReader {
   const ZipArchive& archive_;
   std::string folder_, file_;
 };
+
+// Tells whether numbers of these strides lie as an array's do.
+bool are_rows_in_order(const Shape& shape, const std::vector<std::int64_t>& strides) {
+  std::int64_t expected = 1;
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    if (shape[d] != 1 && strides[d] != expected) return false;
+    expected *= shape[d];
+  }
+  return true;
+}
+
+// Copies numbers that lie in another order.
+Array gathered(const std::byte* data, const std::vector<std::int64_t>& strides, const TensorInfo& info) {
+  const std::size_t item = element_size(info.type), dimensions = info.shape.size();
+  std::int64_t count = 1;
+  for (const std::int64_t size : info.shape) count *= size;
+  std::vector<std::byte> numbers(static_cast<std::size_t>(count) * item);
+  std::vector<std::int64_t> place(dimensions, 0);
+  std::int64_t from = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::memcpy(numbers.data() + static_cast<std::size_t>(i) * item, data + static_cast<std::size_t>(from) * item,
+                item);
+    for (std::size_t d = dimensions; d-- > 0;) {
+      from += strides[d];
+      if (++place[d] < info.shape[d]) break;
+      from -= strides[d] * info.shape[d];
+      place[d] = 0;
+    }
+  }
+  return Array::copy_of(numbers.data(), info.shape, info.type);
+}
 
 }  // namespace
 
@@ -215,23 +244,17 @@ PytorchFile::PytorchFile(const std::filesystem::path& path)
   }
 }
 
-at::Tensor PytorchFile::tensor(std::string_view name) const {
+Array PytorchFile::tensor(std::string_view name) const {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) throw_no_tensor(*this, name);
   const TensorInfo& info = infos_[found->second];
   const Place& place = places_[found->second];
-  const auto options = at::TensorOptions().dtype(info.type);
-  if (place.num_bytes == 0) return at::empty(info.shape, options);
-  auto* address = const_cast<std::byte*>(place.data);
-  if (reinterpret_cast<std::uintptr_t>(address) % c10::elementSize(info.type) == 0) {
-    return at::from_blob(
-        address, info.shape, place.strides, [mapping = mapping_](void*) {}, options);
+  if (place.num_bytes == 0) return Array::empty(info.shape, info.type);
+  if (!are_rows_in_order(info.shape, place.strides)) return gathered(place.data, place.strides, info);
+  if (reinterpret_cast<std::uintptr_t>(place.data) % element_size(info.type) == 0) {
+    return {place.data, info.shape, info.type, mapping_};
   }
-  std::shared_ptr<std::byte> copy(static_cast<std::byte*>(::operator new(place.num_bytes)),
-                                  [](std::byte* p) { ::operator delete(p); });
-  std::memcpy(copy.get(), address, place.num_bytes);
-  return at::from_blob(
-      copy.get(), info.shape, place.strides, [copy](void*) {}, options);
+  return Array::copy_of(place.data, info.shape, info.type);
 }
 
 }  // namespace mobula::nn

@@ -19,7 +19,7 @@ class PytorchFile final : public TensorFile {
 
   const std::filesystem::path& path() const noexcept override { return path_; }
   const std::vector<TensorInfo>& tensors() const noexcept override { return infos_; }
-  at::Tensor tensor(std::string_view name) const override;
+  Array tensor(std::string_view name) const override;
 
  private:
   struct Place {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -89,10 +90,11 @@ TEST_F(PytorchFiles, GiveTensorsWithOffsetsAndStrides) {
   const PytorchFile file(write(Table{.row_stride = 1, .column_stride = 2}));
   ASSERT_EQ(file.tensors().size(), 1u);
   EXPECT_EQ(file.tensors()[0].stored_type, "F32");
-  const at::Tensor tensor = file.tensor("w");
-  EXPECT_EQ(tensor.sizes(), at::IntArrayRef({2, 3}));
-  EXPECT_EQ(tensor[0][0].item<float>(), 1.0f);
-  EXPECT_EQ(tensor[1][2].item<float>(), 6.0f);
+  const Array array = file.tensor("w");
+  EXPECT_EQ(array.sizes(), Shape({2, 3}));
+  // Columns first in the file: 1, 2 is the first column.
+  const std::vector<float> wanted = {1, 3, 5, 2, 4, 6};
+  EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), array.const_data_ptr<float>()));
   EXPECT_THROW(file.tensor("v"), Error);
 }
 
@@ -138,7 +140,11 @@ TEST_F(PytorchFiles, AreRefusedWhenCutOffAnywhereOrFlippedWithoutACrash) {
       changed[i] = static_cast<char>(changed[i] ^ 1 << bit);
       try {
         const PytorchFile file(write(changed));
-        for (const TensorInfo& info : file.tensors()) file.tensor(info.name).to(at::kFloat).sum();
+        for (const TensorInfo& info : file.tensors()) {
+          const Array array = file.tensor(info.name);
+          EXPECT_EQ(array.sizes(), info.shape);
+          if (array.is_floating_point()) (void)array.to(at::kDouble);
+        }
       } catch (const Error&) {
       }
     }

@@ -1,9 +1,5 @@
 #include "mobula/nn/quantized_matrix.hpp"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +9,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/nn/parallel_for.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -36,10 +33,6 @@ constexpr std::array<float, 16> kNf4Levels = {-1.0f,
                                               0.5626170039176941f,
                                               0.7229568362236023f,
                                               1.0f};
-
-at::TensorOptions of(at::ScalarType type) {
-  return at::TensorOptions().dtype(type);
-}
 
 // How many numbers a word of 32 bits holds.
 std::int64_t per_word(QuantizedFormat format) {
@@ -69,7 +62,7 @@ float round_group(const float* x, std::int64_t count, QuantizedFormat format, at
   return scale;
 }
 
-QuantizedMatrix quantize_groups(const at::Tensor& weight, QuantizedFormat format) {
+QuantizedMatrix quantize_groups(const Array& weight, QuantizedFormat format) {
   const std::int64_t num_out = weight.size(0), num_in = weight.size(1);
   if (num_in % kGroup != 0) {
     throw_invalid(fmt::format("a matrix of {} inputs has no whole groups of {}", num_in, kGroup));
@@ -81,14 +74,14 @@ QuantizedMatrix quantize_groups(const at::Tensor& weight, QuantizedFormat format
   result.type = weight.scalar_type();
   const std::int64_t groups = num_in / kGroup, words = num_in / per_word(format);
   const int bits = 32 / static_cast<int>(per_word(format));
-  result.digits = at::empty({num_out, words}, of(at::kInt));
-  at::Tensor scales = at::empty({num_out, groups}, of(at::kFloat));
+  result.digits = Array::empty({num_out, words}, at::kInt);
+  Array scales = Array::empty({num_out, groups}, at::kFloat);
   auto* out = result.digits.data_ptr<std::int32_t>();
   auto* scale = scales.data_ptr<float>();
-  at::parallel_for(0, num_out, 16, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(num_out, 16, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::uint8_t> digits(static_cast<std::size_t>(num_in));
     for (std::int64_t row = begin; row < end; ++row) {
-      const at::Tensor wide = weight[row].to(at::kFloat).contiguous();
+      const Array wide = weight.select(row).to(at::kFloat);
       const float* x = wide.const_data_ptr<float>();
       for (std::int64_t g = 0; g < groups; ++g) {
         scale[row * groups + g] =
@@ -114,7 +107,7 @@ std::uint8_t nearest_level(float x) {
   return level;
 }
 
-QuantizedMatrix quantize_nf4(const at::Tensor& weight) {
+QuantizedMatrix quantize_nf4(const Array& weight) {
   const std::int64_t count = weight.numel(), blocks = (count + kGroup - 1) / kGroup;
   QuantizedMatrix result;
   result.format = QuantizedFormat::nf4;
@@ -122,16 +115,17 @@ QuantizedMatrix quantize_nf4(const at::Tensor& weight) {
   result.num_in = weight.size(1);
   result.type = weight.scalar_type();
   result.block = kGroup;
-  result.digits = at::zeros({(count + 1) / 2}, of(at::kByte));
-  result.scales = at::empty({blocks}, of(at::kFloat));
-  result.levels = at::tensor(at::ArrayRef<float>(kNf4Levels.data(), kNf4Levels.size()));
-  const at::Tensor flat = weight.contiguous().flatten();
+  result.digits = Array::empty({(count + 1) / 2}, at::kByte);
+  std::memset(result.digits.data_ptr(), 0, result.digits.nbytes());
+  result.scales = Array::empty({blocks}, at::kFloat);
+  result.levels = Array::of(std::vector<float>(kNf4Levels.begin(), kNf4Levels.end()));
+  const Array flat = weight.flatten();
   auto* out = result.digits.data_ptr<std::uint8_t>();
   auto* scales = result.scales.data_ptr<float>();
-  at::parallel_for(0, blocks, 256, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(blocks, 256, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t first = block * kGroup, length = std::min(kGroup, count - first);
-      const at::Tensor wide = flat.narrow(0, first, length).to(at::kFloat);
+      const Array wide = flat.narrow(first, length).to(at::kFloat);
       const float* x = wide.const_data_ptr<float>();
       float largest = 0;
       for (std::int64_t i = 0; i < length; ++i) largest = std::max(largest, std::abs(x[i]));
@@ -149,7 +143,7 @@ QuantizedMatrix quantize_nf4(const at::Tensor& weight) {
 // What is wrong with a stored matrix, led by its file and name.
 class Reader {
  public:
-  Reader(const std::string& file, const std::string& name, const std::function<at::Tensor(const std::string&)>& part)
+  Reader(const std::string& file, const std::string& name, const std::function<Array(const std::string&)>& part)
       : file_(file), module_(name.substr(0, name.rfind('.'))), part_(part) {}
 
   QuantizedMatrix read() const { return part_(module_ + ".weight_packed").defined() ? read_groups() : read_nf4(); }
@@ -158,13 +152,13 @@ class Reader {
   [[noreturn]] void bad(const std::string& part, const std::string& what) const {
     throw Error(ErrorCode::corrupt, fmt::format("{}: tensor '{}{}' {}", file_, module_, part, what));
   }
-  at::Tensor need(const std::string& part, at::ScalarType type) const {
-    const at::Tensor tensor = part_(module_ + part);
+  Array need(const std::string& part, at::ScalarType type) const {
+    const Array tensor = part_(module_ + part);
     if (!tensor.defined()) bad(part, "is missing: it belongs to a quantized matrix");
     if (tensor.scalar_type() != type) {
       bad(part, fmt::format("holds {}, expected {}", c10::toString(tensor.scalar_type()), c10::toString(type)));
     }
-    return tensor.contiguous();
+    return tensor;
   }
 
   QuantizedMatrix read_groups() const {
@@ -177,7 +171,7 @@ class Reader {
     }
     QuantizedMatrix matrix;
     matrix.digits = need(".weight_packed", at::kInt);
-    const at::Tensor shape = need(".weight_shape", at::kLong);
+    const Array shape = need(".weight_shape", at::kLong);
     if (shape.numel() != 2) bad(".weight_shape", "holds no two numbers");
     matrix.num_out = shape.const_data_ptr<std::int64_t>()[0];
     matrix.num_in = shape.const_data_ptr<std::int64_t>()[1];
@@ -186,7 +180,7 @@ class Reader {
       bad(".weight_shape", fmt::format("says [{}, {}]", matrix.num_out, matrix.num_in));
     }
     const auto words = [&](std::int64_t numbers) { return (matrix.num_in + numbers - 1) / numbers; };
-    const at::Tensor& digits = matrix.digits;
+    const Array& digits = matrix.digits;
     if (digits.dim() != 2 || digits.size(0) != matrix.num_out ||
         (digits.size(1) != words(4) && digits.size(1) != words(8))) {
       bad(".weight_packed", fmt::format("has the shape [{}], weight_shape says [{}, {}] in 4 or 8 bits",
@@ -201,14 +195,13 @@ class Reader {
       bad(".weight_scale", fmt::format("has the shape [{}], which fits no groups of [{}, {}]",
                                        fmt::join(matrix.scales.sizes(), ", "), matrix.num_out, matrix.num_in));
     }
-    matrix.scales = matrix.scales.contiguous();
     matrix.type = matrix.scales.scalar_type();
     return matrix;
   }
 
   QuantizedMatrix read_nf4() const {
     const std::string state_name = ".weight.quant_state.bitsandbytes__nf4";
-    const at::Tensor text = need(state_name, at::kByte);
+    const Array text = need(state_name, at::kByte);
     constexpr std::int64_t kMostText = 4096;
     if (text.numel() > kMostText) bad(state_name, fmt::format("is {} bytes long", text.numel()));
     const Json state = parse_json(
@@ -242,29 +235,28 @@ class Reader {
           fmt::format("has {} bytes, its state says [{}, {}]", matrix.digits.numel(), matrix.num_out, matrix.num_in));
     }
     if (matrix.levels.numel() != 16) bad(".weight.quant_map", "has no 16 numbers");
-    const at::Tensor largest = part_(module_ + ".weight.absmax");
+    const Array largest = part_(module_ + ".weight.absmax");
     if (!largest.defined()) bad(".weight.absmax", "is missing: it belongs to a quantized matrix");
     if (largest.numel() != blocks) {
       bad(".weight.absmax", fmt::format("has {} numbers, expected {}", largest.numel(), blocks));
     }
-    matrix.scales = largest.scalar_type() == at::kByte ? unnested(largest.contiguous().flatten(), state_name,
-                                                                  positive(at("nested_blocksize")), at("nested_offset"))
-                                                       : need(".weight.absmax", at::kFloat).flatten();
+    matrix.scales = largest.scalar_type() == at::kByte
+                        ? unnested(largest.flatten(), state_name, positive(at("nested_blocksize")), at("nested_offset"))
+                        : need(".weight.absmax", at::kFloat).flatten();
     return matrix;
   }
 
   // The scales rounded to 8 bits themselves ("double quantization").
-  at::Tensor unnested(const at::Tensor& digits, const std::string& state_name, std::int64_t block,
-                      const Json& offset) const {
-    const at::Tensor levels = need(".weight.nested_quant_map", at::kFloat).flatten();
-    const at::Tensor largest = need(".weight.nested_absmax", at::kFloat).flatten();
+  Array unnested(const Array& digits, const std::string& state_name, std::int64_t block, const Json& offset) const {
+    const Array levels = need(".weight.nested_quant_map", at::kFloat).flatten();
+    const Array largest = need(".weight.nested_absmax", at::kFloat).flatten();
     if (levels.numel() != 256) bad(".weight.nested_quant_map", "has no 256 numbers");
     if (largest.numel() != (digits.numel() + block - 1) / block) {
       bad(".weight.nested_absmax", fmt::format("has {} numbers", largest.numel()));
     }
     if (!offset.is_number()) bad(state_name, "has no number 'nested_offset'");
     const auto shift = offset.get<float>();
-    at::Tensor scales = at::empty({digits.numel()}, of(at::kFloat));
+    Array scales = Array::empty({digits.numel()}, at::kFloat);
     auto* out = scales.data_ptr<float>();
     for (std::int64_t i = 0; i < digits.numel(); ++i) {
       const std::uint8_t digit = digits.const_data_ptr<std::uint8_t>()[i];
@@ -282,7 +274,7 @@ class Reader {
 
   const std::string& file_;
   std::string module_;
-  const std::function<at::Tensor(const std::string&)>& part_;
+  const std::function<Array(const std::string&)>& part_;
 };
 
 }  // namespace
@@ -299,13 +291,15 @@ std::string_view to_string(QuantizedFormat format) {
   throw_internal("no such format");
 }
 
-at::Tensor QuantizedMatrix::dequantize() const {
-  at::Tensor result = at::empty({num_out, num_in}, of(type));
-  const at::Tensor wide_scales = scales.to(at::kFloat).contiguous();
+Array QuantizedMatrix::dequantize() const {
+  Array result = Array::empty({num_out, num_in}, type);
+  const Array wide_scales = scales.to(at::kFloat);
   const float* scale = wide_scales.const_data_ptr<float>();
-  at::parallel_for(0, num_out, 16, [&](std::int64_t begin, std::int64_t end) {
+  auto* target = static_cast<std::byte*>(result.data_ptr());
+  const std::size_t row_bytes = static_cast<std::size_t>(num_in) * element_size(type);
+  parallel_for(num_out, 16, [&](std::int64_t begin, std::int64_t end) {
     // A run of rows at a time is widened, so that the whole matrix never is.
-    at::Tensor row = at::empty({num_in}, of(at::kFloat));
+    Array row = Array::empty({num_in}, at::kFloat);
     auto* x = row.data_ptr<float>();
     for (std::int64_t out = begin; out < end; ++out) {
       if (format == QuantizedFormat::nf4) {
@@ -324,42 +318,41 @@ at::Tensor QuantizedMatrix::dequantize() const {
           x[i] = static_cast<float>(static_cast<std::int32_t>(digit) - zero) * scale[out * groups + i / group];
         }
       }
-      result[out].copy_(row);
+      std::memcpy(target + static_cast<std::size_t>(out) * row_bytes, row.to(type).const_data_ptr(), row_bytes);
     }
   });
   return result;
 }
 
-QuantizedMatrix QuantizedMatrix::select_rows(const std::function<at::Tensor(const at::Tensor&)>& rows) const {
+QuantizedMatrix QuantizedMatrix::select_rows(const std::function<Array(const Array&)>& rows) const {
   if (!has_rows()) throw_internal("the rows of an NF4 matrix don't lie by themselves");
   QuantizedMatrix result = *this;
-  result.digits = rows(digits).contiguous();
-  result.scales = rows(scales).contiguous();
+  result.digits = rows(digits);
+  result.scales = rows(scales);
   result.num_out = result.digits.size(0);
   return result;
 }
 
-QuantizedMatrix quantize_matrix(const at::Tensor& weight, QuantizedFormat format) {
+QuantizedMatrix quantize_matrix(const Array& weight, QuantizedFormat format) {
   if (weight.dim() != 2 || !weight.is_floating_point()) throw_invalid("only matrices of numbers can be quantized");
-  const at::Tensor source = weight.detach();
-  return format == QuantizedFormat::nf4 ? quantize_nf4(source) : quantize_groups(source, format);
+  return format == QuantizedFormat::nf4 ? quantize_nf4(weight) : quantize_groups(weight, format);
 }
 
-std::vector<NamedTensor> stored_tensors(const std::string& name, const QuantizedMatrix& matrix) {
+std::vector<NamedArray> stored_tensors(const std::string& name, const QuantizedMatrix& matrix) {
   const std::string module = name.substr(0, name.rfind('.'));
   if (matrix.format != QuantizedFormat::nf4) {
     return {{module + ".weight_packed", matrix.digits},
             {module + ".weight_scale", matrix.scales},
-            {module + ".weight_shape", at::tensor(at::ArrayRef<std::int64_t>({matrix.num_out, matrix.num_in}))}};
+            {module + ".weight_shape", Array::of(std::vector<std::int64_t>{matrix.num_out, matrix.num_in})}};
   }
   const char* type = matrix.type == at::kBFloat16 ? "bfloat16" : matrix.type == at::kHalf ? "float16" : "float32";
   const std::string state = to_line({{"quant_type", "nf4"},
                                      {"blocksize", matrix.block},
                                      {"dtype", type},
                                      {"shape", {matrix.num_out, matrix.num_in}}});
-  at::Tensor text = at::empty({static_cast<std::int64_t>(state.size())}, of(at::kByte));
+  Array text = Array::empty({static_cast<std::int64_t>(state.size())}, at::kByte);
   std::memcpy(text.data_ptr<std::uint8_t>(), state.data(), state.size());
-  return {{name, matrix.digits.unsqueeze(1)},
+  return {{name, matrix.digits.reshaped({matrix.digits.numel(), 1})},
           {name + ".absmax", matrix.scales},
           {name + ".quant_map", matrix.levels},
           {name + ".quant_state.bitsandbytes__nf4", text}};
@@ -388,7 +381,7 @@ std::string quantized_name(std::string_view stored) {
 }
 
 std::shared_ptr<const QuantizedMatrix> read_quantized(const std::string& file, const std::string& name,
-                                                      const std::function<at::Tensor(const std::string&)>& part) {
+                                                      const std::function<Array(const std::string&)>& part) {
   return std::make_shared<const QuantizedMatrix>(Reader(file, name, part).read());
 }
 

@@ -2,8 +2,6 @@
 /// (int8 and int4 in groups) and bitsandbytes' NF4 (Dettmers et al., "QLoRA", 2023).
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "mobula/nn/module.hpp"
+#include "mobula/nn/array.hpp"
 
 namespace mobula::nn {
 
@@ -23,32 +21,32 @@ struct QuantizedMatrix {
   QuantizedFormat format = QuantizedFormat::int4;
   /// int8, int4: int32 [num_out, words], lowest bits first, each number 128 or 8 too large. nf4: uint8, two numbers a byte,
   /// the first in the high half, row after row without a gap.
-  at::Tensor digits;
+  Array digits;
   /// int8, int4: [num_out, groups] in `type`, of runs of num_in / groups inputs. nf4: fp32, the largest magnitudes of runs
   /// of `block` numbers.
-  at::Tensor scales;
-  at::Tensor levels;       ///< nf4: fp32 [16], what the digits stand for before scaling
+  Array scales;
+  Array levels;            ///< nf4: fp32 [16], what the digits stand for before scaling
   std::int64_t block = 0;  ///< nf4
   std::int64_t num_out = 0;
   std::int64_t num_in = 0;
   at::ScalarType type = at::kFloat;  ///< of the numbers it stands for
 
-  /// Returns the matrix in its type, rounded to it. Uses libtorch's threads.
-  at::Tensor dequantize() const;
+  /// Returns the matrix in its type, rounded to it. Uses parallel_for().
+  Array dequantize() const;
   /// Tells whether each row lies by itself, so that select_rows() can be used.
   bool has_rows() const noexcept { return format != QuantizedFormat::nf4; }
   /// Returns the matrix of other rows; `rows` takes and returns a tensor whose first dimension is that of the outputs.
-  QuantizedMatrix select_rows(const std::function<at::Tensor(const at::Tensor& rows)>& rows) const;
+  QuantizedMatrix select_rows(const std::function<Array(const Array& rows)>& rows) const;
 };
 
 /// Rounds a matrix [out, in] of fp32, bf16 or fp16: int8 and int4 in groups of 64 inputs with a scale of the matrix's own
 /// type each, NF4 in blocks of 64 numbers. Throws Error(invalid_argument) for int8 and int4 where `in` is no multiple of
-/// 64. Uses libtorch's threads.
-QuantizedMatrix quantize_matrix(const at::Tensor& weight, QuantizedFormat format);
+/// 64. Uses parallel_for().
+QuantizedMatrix quantize_matrix(const Array& weight, QuantizedFormat format);
 
 /// Returns the tensors that hold the matrix in a file, `name` ("model.layers.0.mlp.up_proj.weight") as the other project
 /// spells its parts.
-std::vector<NamedTensor> stored_tensors(const std::string& name, const QuantizedMatrix& matrix);
+std::vector<NamedArray> stored_tensors(const std::string& name, const QuantizedMatrix& matrix);
 
 /// Returns the name of the matrix that a stored tensor announces ("X.weight" for "X.weight_packed").
 /// Empty for any other tensor.
@@ -58,7 +56,7 @@ std::string quantized_name(std::string_view stored);
 /// Error(corrupt), led by `file`, for parts that are missing, misshapen or of a wrong type, Error(unsupported) for variants
 /// that are not read: zero points, reordered inputs, other widths.
 std::shared_ptr<const QuantizedMatrix> read_quantized(const std::string& file, const std::string& name,
-                                                      const std::function<at::Tensor(const std::string& name)>& part);
+                                                      const std::function<Array(const std::string& name)>& part);
 
 /// Returns the ends of the names of a matrix's parts, after the module's name.
 const std::vector<std::string>& quantized_part_names();

@@ -12,7 +12,8 @@
 #include "mobula/base/files.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
-#include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -21,8 +22,8 @@ using Parts = std::map<std::string, at::Tensor>;
 
 Parts parts_of(const at::Tensor& weight, QuantizedFormat format) {
   Parts parts;
-  for (const NamedTensor& part : stored_tensors("m.weight", quantize_matrix(weight, format))) {
-    parts[part.name] = part.tensor;
+  for (const NamedArray& part : stored_tensors("m.weight", quantize_matrix(to_array(weight), format))) {
+    parts[part.name] = to_tensor(part.array);
   }
   return parts;
 }
@@ -30,8 +31,12 @@ Parts parts_of(const at::Tensor& weight, QuantizedFormat format) {
 std::shared_ptr<const QuantizedMatrix> read(const Parts& parts) {
   return read_quantized("file", "m.weight", [&](const std::string& name) {
     const auto found = parts.find(name);
-    return found == parts.end() ? at::Tensor() : found->second;
+    return found == parts.end() ? Array() : to_array(found->second);
   });
+}
+
+at::Tensor numbers_of(const QuantizedMatrix& matrix) {
+  return to_tensor(matrix.dequantize());
 }
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) {
@@ -44,11 +49,11 @@ TEST(QuantizedMatrix, IsReadAsItWasWrittenAndStaysNearTheNumbers) {
          {std::pair(QuantizedFormat::int8, 0.01), {QuantizedFormat::int4, 0.12}, {QuantizedFormat::nf4, 0.12}}) {
       SCOPED_TRACE(to_string(format));
       const at::Tensor weight = at::randn({37, 192}).to(type);
-      const QuantizedMatrix made = quantize_matrix(weight, format);
+      const QuantizedMatrix made = quantize_matrix(to_array(weight), format);
       const auto again = read(parts_of(weight, format));
       EXPECT_EQ(made.dequantize().scalar_type(), type);
-      EXPECT_TRUE(again->dequantize().equal(made.dequantize()));
-      EXPECT_LE(relative_error(made.dequantize(), weight), tolerance);
+      EXPECT_TRUE(numbers_of(*again).equal(numbers_of(made)));
+      EXPECT_LE(relative_error(numbers_of(made), weight), tolerance);
     }
   }
 }
@@ -58,7 +63,7 @@ TEST(QuantizedMatrix, KeepsTheLargestNumberOfAGroupOf4BitsAndGroupsOfZeros) {
   weight[0][5].fill_(0.37);
   weight[0][6].fill_(-0.1);
   for (const auto format : {QuantizedFormat::int4, QuantizedFormat::nf4}) {
-    const at::Tensor back = quantize_matrix(weight, format).dequantize();
+    const at::Tensor back = numbers_of(quantize_matrix(to_array(weight), format));
     EXPECT_EQ(back[0][5].item<float>(), 0.37f);
     EXPECT_TRUE(back[1].equal(weight[1]));
   }
@@ -66,46 +71,46 @@ TEST(QuantizedMatrix, KeepsTheLargestNumberOfAGroupOf4BitsAndGroupsOfZeros) {
 
 TEST(QuantizedMatrix, OfNf4RunsItsBlocksOverTheEndsOfRows) {
   const at::Tensor weight = at::randn({5, 13});  // an odd number of numbers
-  const QuantizedMatrix matrix = quantize_matrix(weight, QuantizedFormat::nf4);
+  const QuantizedMatrix matrix = quantize_matrix(to_array(weight), QuantizedFormat::nf4);
   EXPECT_EQ(matrix.digits.numel(), 33);
   EXPECT_EQ(matrix.scales.numel(), 2);
-  EXPECT_LE(relative_error(matrix.dequantize(), weight), 0.15);
-  EXPECT_EQ(matrix.scales[1].item<float>(), std::abs(weight[4][12].item<float>()));
+  EXPECT_LE(relative_error(numbers_of(matrix), weight), 0.15);
+  EXPECT_EQ(matrix.scales.const_data_ptr<float>()[1], std::abs(weight[4][12].item<float>()));
 }
 
 TEST(QuantizedMatrix, RefusesInputsThatMakeNoWholeGroups) {
-  EXPECT_THROW(quantize_matrix(at::randn({4, 65}), QuantizedFormat::int4), Error);
+  EXPECT_THROW(quantize_matrix(to_array(at::randn({4, 65})), QuantizedFormat::int4), Error);
 }
 
 TEST(QuantizedMatrix, GivesKernelsTheSameNumbersWithoutRoundingAnew) {
   for (const auto format : {QuantizedFormat::int8, QuantizedFormat::int4}) {
-    QuantizedMatrix matrix = quantize_matrix(at::randn({35, 256}), format);
+    QuantizedMatrix matrix = quantize_matrix(to_array(at::randn({35, 256})), format);
     const auto same = [&] {
       const auto type = type_of(matrix);
       ASSERT_TRUE(type.has_value());
       HugePages pages;
-      const at::Tensor kernel = dequantize(rearrange(matrix, pages), *type, matrix.num_in);
-      EXPECT_TRUE(kernel.equal(matrix.dequantize()));
+      const Array kernel = dequantize(rearrange(matrix, pages), *type, matrix.num_in);
+      EXPECT_TRUE(to_tensor(kernel).equal(numbers_of(matrix)));
     };
     same();
-    matrix.scales = matrix.scales.narrow(1, 0, 2).contiguous();  // groups of 128
+    matrix.scales = to_array(to_tensor(matrix.scales).narrow(1, 0, 2));  // groups of 128
     same();
     // One scale a row, and inputs that fill no group.
-    matrix.scales = matrix.scales.narrow(1, 0, 1).contiguous();
-    matrix.digits = matrix.digits.narrow(1, 0, format == QuantizedFormat::int8 ? 25 : 13).contiguous();
+    matrix.scales = to_array(to_tensor(matrix.scales).narrow(1, 0, 1));
+    matrix.digits = to_array(to_tensor(matrix.digits).narrow(1, 0, format == QuantizedFormat::int8 ? 25 : 13));
     matrix.num_in = 99;
     same();
     matrix.num_in = 96;
-    matrix.scales = at::randn({35, 3});  // groups of 32: another kernel's
+    matrix.scales = to_array(at::randn({35, 3}));  // groups of 32: another kernel's
     EXPECT_FALSE(type_of(matrix).has_value());
   }
-  EXPECT_FALSE(type_of(quantize_matrix(at::randn({3, 64}), QuantizedFormat::nf4)).has_value());
+  EXPECT_FALSE(type_of(quantize_matrix(to_array(at::randn({3, 64})), QuantizedFormat::nf4)).has_value());
 }
 
 TEST(QuantizedMatrix, SelectsRows) {
-  const QuantizedMatrix matrix = quantize_matrix(at::randn({8, 64}), QuantizedFormat::int4);
-  const auto odd_rows = [](const at::Tensor& rows) { return rows.slice(0, 1, 8, 2); };
-  EXPECT_TRUE(matrix.select_rows(odd_rows).dequantize().equal(odd_rows(matrix.dequantize())));
+  const QuantizedMatrix matrix = quantize_matrix(to_array(at::randn({8, 64})), QuantizedFormat::int4);
+  const auto odd_rows = [](const Array& rows) { return rows.select_rows({1, 3, 5, 7}); };
+  EXPECT_TRUE(numbers_of(matrix.select_rows(odd_rows)).equal(numbers_of(matrix).slice(0, 1, 8, 2)));
 }
 
 void expect_refusal(QuantizedFormat format, const std::string& named, const std::function<void(Parts&)>& change) {
@@ -169,22 +174,24 @@ TEST(QuantizedMatrix, IsRefusedWithPartsThatAreMissingMisshapenOrStrange) {
 TEST(QuantizedMatrix, StandsForItsPartsInACheckpoint) {
   const TemporaryDirectory folder;
   const at::Tensor weight = at::randn({6, 128});
-  const QuantizedMatrix matrix = quantize_matrix(weight, QuantizedFormat::int8);
-  std::vector<NamedTensor> tensors = stored_tensors("a.b.weight", matrix);
+  const QuantizedMatrix matrix = quantize_matrix(to_array(weight), QuantizedFormat::int8);
+  std::vector<NamedTensor> tensors;
+  for (const NamedArray& part : stored_tensors("a.b.weight", matrix))
+    tensors.push_back({part.name, to_tensor(part.array)});
   tensors.push_back({"norm.weight", at::randn({4})});
   write_safetensors(folder.path() / "model.safetensors", tensors);
   const CheckpointTensors checkpoint(folder.path());
   EXPECT_EQ(checkpoint.names(), (std::vector<std::string>{"a.b.weight", "norm.weight"}));
-  EXPECT_TRUE(checkpoint.tensor("a.b.weight").equal(matrix.dequantize()));
+  EXPECT_TRUE(to_tensor(checkpoint.tensor("a.b.weight")).equal(numbers_of(matrix)));
   EXPECT_EQ(checkpoint.quantized("norm.weight"), nullptr);
   CheckpointParameters dense(checkpoint, {});
   EXPECT_EQ(dense.quantized("a.b.weight", {6, 128}), nullptr);
-  EXPECT_TRUE(dense.get("a.b.weight", {6, 128}, {}).equal(matrix.dequantize()));
+  EXPECT_TRUE(to_tensor(dense.get("a.b.weight", {6, 128})).equal(numbers_of(matrix)));
   CheckpointParameters kept(checkpoint, {.keep_quantized = true});
   EXPECT_THROW(kept.quantized("a.b.weight", {6, 127}), Error);
   ASSERT_NE(kept.quantized("a.b.weight", {6, 128}), nullptr);
   EXPECT_THROW(kept.check_all_used({}), Error);
-  kept.get("norm.weight", {4}, {});
+  kept.get("norm.weight", {4});
   kept.check_all_used({});
 }
 

@@ -1,6 +1,5 @@
 #include "mobula/nn/safetensors.hpp"
 
-#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +20,6 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
 constexpr std::size_t kMaxDimensions = 64;
-constexpr std::uint64_t kAlignment = 64;
 
 constexpr std::array<std::pair<std::string_view, at::ScalarType>, 15> kTypes = {{
     {"F64", at::kDouble},
@@ -163,7 +161,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 // Returns the number of bytes of the entry's shape, or nothing where it (or, beside an empty dimension, the strides that go
 // with it) doesn't fit 62 bits.
 std::optional<std::uint64_t> num_bytes(const SafetensorsEntry& entry) {
-  std::uint64_t total = c10::elementSize(entry.type);
+  std::uint64_t total = element_size(entry.type);
   bool empty = false;
   for (const std::int64_t size : entry.shape) {
     empty |= size == 0;
@@ -173,14 +171,14 @@ std::optional<std::uint64_t> num_bytes(const SafetensorsEntry& entry) {
   return empty ? 0 : total;
 }
 
-std::string_view type_name(at::ScalarType type) {
+}  // namespace
+
+std::string_view safetensors_type(at::ScalarType type) {
   for (const auto& [name, known] : kTypes) {
     if (known == type) return name;
   }
   throw Error(ErrorCode::unsupported, fmt::format("safetensors has no type for {}", c10::toString(type)));
 }
-
-}  // namespace
 
 std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view name,
                                                 std::map<std::string, std::string>* metadata) {
@@ -241,7 +239,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     const SafetensorsEntry& entry = entries_[i];
     by_name_.emplace(entry.name, i);
     infos_.push_back({.name = entry.name,
-                      .stored_type = std::string(type_name(entry.type)),
+                      .stored_type = std::string(safetensors_type(entry.type)),
                       .type = entry.type,
                       .shape = entry.shape,
                       .num_bytes = entry.end - entry.begin});
@@ -253,60 +251,14 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : &entries_[found->second];
 }
 
-at::Tensor SafetensorsFile::tensor(std::string_view name) const {
+Array SafetensorsFile::tensor(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
   if (entry == nullptr) throw_no_tensor(*this, name);
-  const auto options = at::TensorOptions().dtype(entry->type);
-  auto* address = const_cast<std::byte*>(data_ + entry->begin);
-  const std::size_t item = c10::elementSize(entry->type);
-  if (reinterpret_cast<std::uintptr_t>(address) % item == 0) {
-    return at::from_blob(
-        address, entry->shape, [mapping = mapping_](void*) {}, options);
+  const std::byte* address = data_ + entry->begin;
+  if (reinterpret_cast<std::uintptr_t>(address) % element_size(entry->type) == 0) {
+    return {address, entry->shape, entry->type, mapping_};
   }
-  std::shared_ptr<std::byte> copy(static_cast<std::byte*>(::operator new(entry->end - entry->begin)),
-                                  [](std::byte* p) { ::operator delete(p); });
-  std::memcpy(copy.get(), address, entry->end - entry->begin);
-  return at::from_blob(
-      copy.get(), entry->shape, [copy](void*) {}, options);
-}
-
-void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  std::vector<const NamedTensor*> order;
-  for (const NamedTensor& tensor : tensors) order.push_back(&tensor);
-  // Wide types first keep every tensor aligned to its type, as the reference implementation does.
-  std::sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    const auto key = [](const NamedTensor* t) {
-      return std::pair(-static_cast<std::int64_t>(t->tensor.element_size()), std::string_view(t->name));
-    };
-    return key(a) < key(b);
-  });
-  std::string header = "{";
-  if (!metadata.empty()) header += "\"__metadata__\":" + to_line(Json(metadata));
-  std::uint64_t offset = 0;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const NamedTensor& item = *order[i];
-    if (i > 0 && order[i - 1]->name == item.name)
-      throw_invalid(fmt::format("{}: tensor '{}' given twice", path.string(), item.name));
-    const std::uint64_t bytes = static_cast<std::uint64_t>(item.tensor.numel()) * item.tensor.element_size();
-    if (header.size() > 1) header += ',';
-    header +=
-        fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", to_line(Json(item.name)),
-                    type_name(item.tensor.scalar_type()), fmt::join(item.tensor.sizes(), ","), offset, offset + bytes);
-    offset += bytes;
-  }
-  header += '}';
-  header.append((kAlignment - (header.size() + 8) % kAlignment) % kAlignment, ' ');
-  const std::uint64_t header_size = header.size();
-  AtomicFile file(path);
-  file.write({reinterpret_cast<const char*>(&header_size), 8});
-  file.write(header);
-  for (const NamedTensor* item : order) {
-    const at::Tensor contiguous = item->tensor.contiguous();
-    file.write({static_cast<const char*>(contiguous.const_data_ptr()),
-                static_cast<std::size_t>(contiguous.numel()) * contiguous.element_size()});
-  }
-  file.commit();
+  return Array::copy_of(address, entry->shape, entry->type);
 }
 
 }  // namespace mobula::nn

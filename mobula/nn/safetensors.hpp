@@ -2,8 +2,6 @@
 /// tensors' bytes.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -15,10 +13,12 @@
 #include <vector>
 
 #include "mobula/base/files.hpp"
-#include "mobula/nn/module.hpp"
 #include "mobula/nn/tensor_file.hpp"
 
 namespace mobula::nn {
+
+/// Returns the format's name of a type, such as "BF16". Throws Error(unsupported) for one that it lacks.
+std::string_view safetensors_type(at::ScalarType type);
 
 /// Where one tensor lies in a file.
 struct SafetensorsEntry {
@@ -31,7 +31,7 @@ struct SafetensorsEntry {
 
 /// Parses and checks the header of a file whose whole content is `file`: its length, JSON, types, shapes, and that the
 /// tensors cover the data without overlap or hole. `name` leads messages. Throws Error(corrupt), or Error(unsupported)
-/// for a type that libtorch lacks. Never reads outside `file`. Fills `metadata` where it is not null.
+/// for a type that isn't known. Never reads outside `file`. Fills `metadata` where it is not null.
 std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view name,
                                                 std::map<std::string, std::string>* metadata = nullptr);
 
@@ -49,9 +49,9 @@ class SafetensorsFile final : public TensorFile {
 
   /// Returns the tensor's entry, or null.
   const SafetensorsEntry* find(std::string_view name) const;
-  /// Returns a tensor over the mapped bytes, without copying; it keeps the mapping alive and must not be written to. Bytes
+  /// Returns an array over the mapped bytes, without copying; it keeps the mapping alive and must not be written to. Bytes
   /// that are not aligned to their type are copied. Throws Error(not_found).
-  at::Tensor tensor(std::string_view name) const override;
+  Array tensor(std::string_view name) const override;
 
  private:
   std::filesystem::path path_;
@@ -62,10 +62,5 @@ class SafetensorsFile final : public TensorFile {
   std::unordered_map<std::string_view, std::size_t> by_name_;
   const std::byte* data_ = nullptr;
 };
-
-/// Writes tensors (any strides, CPU) with their bytes aligned to 64; the file appears under its name when it is complete.
-/// Throws Error(io), Error(invalid_argument) for a name that occurs twice.
-void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace mobula::nn

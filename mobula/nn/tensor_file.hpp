@@ -1,13 +1,13 @@
 /// A file of named tensors, whatever its format.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "mobula/nn/array.hpp"
 
 namespace mobula::nn {
 
@@ -31,9 +31,9 @@ class TensorFile {
   virtual const std::filesystem::path& path() const noexcept = 0;
   /// Returns all tensors, in the order of the file.
   virtual const std::vector<TensorInfo>& tensors() const noexcept = 0;
-  /// Returns a tensor; where the format allows it, over the mapped bytes, so that it must not be written to. Throws
+  /// Returns a tensor's numbers; where the format allows it, over the mapped bytes, so that it must not be written to. Throws
   /// Error(not_found).
-  virtual at::Tensor tensor(std::string_view name) const = 0;
+  virtual Array tensor(std::string_view name) const = 0;
 };
 
 /// Throws Error(not_found) that names the file, the missing tensor and the nearest name there is.

@@ -9,8 +9,8 @@
 #include "mobula/base/json.hpp"
 #include "mobula/nn/decoder/spec.hpp"
 #include "mobula/nn/generate/engine.hpp"
-#include "mobula/nn/layers/activation.hpp"
-#include "mobula/nn/layers/rotary_embedding.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
+#include "mobula/nn/layers/rotary_frequencies.hpp"
 
 namespace mobula::models {
 
@@ -76,6 +76,7 @@ struct DecoderLayerConfig {
   std::int64_t window = 0;  ///< positions that attention reaches back, itself included; 0: all
   std::size_t rotary = 0;   ///< index into DecoderConfig::rotary
   bool has_experts = false;
+  double attention_factor = 1.0;  ///< beside DecoderConfig::attention_scale: GPT-2 may divide by the layer's number
 };
 
 struct DecoderConfig {
@@ -109,6 +110,7 @@ struct DecoderConfig {
   double embedding_scale = 1.0;
   MlpKind mlp = MlpKind::gated;
   bool mlp_bias = false;
+  bool inputs_first = false;  ///< matrices of projections lie [in, out] in checkpoints: GPT-2's Conv1D
   nn::Activation activation = nn::Activation::silu;
   ExpertsConfig experts;
   bool tied_head = false;

@@ -7,12 +7,16 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tanh.h>
+#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <map>
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/models/decoder/decoder_model.hpp"
+#include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/layers/alibi.hpp"
 #include "mobula/nn/layers/cross_entropy.hpp"
 #include "mobula/nn/layers/dropout.hpp"
 #include "mobula/nn/layers/embedding.hpp"
@@ -21,10 +25,21 @@
 #include "mobula/nn/layers/linear.hpp"
 #include "mobula/nn/layers/mixture_of_experts.hpp"
 #include "mobula/nn/layers/rms_norm.hpp"
+#include "mobula/nn/parameter_arrays.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models {
 
 using nn::WeightLayout;
+
+namespace {
+
+// Returns the weight, computed anew at each call where it is quantized.
+at::Tensor matrix_of(const Affine<at::Tensor>& projection) {
+  return projection.quantized ? nn::to_tensor(projection.quantized->dequantize()) : projection.weight;
+}
+
+}  // namespace
 
 DecoderLm::DecoderLm(DecoderConfig config, nn::ParameterSource& source) : config_(std::move(config)) {
   const DecoderConfig& c = config_;
@@ -38,7 +53,7 @@ DecoderLm::DecoderLm(DecoderConfig config, nn::ParameterSource& source) : config
            .hidden = c.hidden,
            .eos_ids = c.eos_ids};
   for (const nn::RotaryOptions& options : c.rotary) rotary_.emplace_back(options);
-  weights_ = make_decoder_weights(c, source, [this](std::string name, at::Tensor value) {
+  weights_ = make_decoder_weights<at::Tensor>(c, source, [this](std::string name, at::Tensor value) {
     return add_parameter(std::move(name), std::move(value));
   });
 }
@@ -70,34 +85,28 @@ DecoderLm::Pass DecoderLm::begin(const at::Tensor& ids_BT, const at::Tensor& mas
   }
   if (config_.positions == PositionKind::alibi) {
     const at::Tensor keys = pass.positions.to(at::kFloat).unsqueeze(-2);  // [1, S] or [B, 1, S]
-    pass.bias = at::mul(nn::alibi_slopes(config_.num_heads).unsqueeze(-1), keys).unsqueeze(-2);
+    pass.bias = at::mul(at::tensor(nn::alibi_slopes(config_.num_heads)).unsqueeze(-1), keys).unsqueeze(-2);
   }
   return pass;
 }
 
-at::Tensor DecoderLm::normalize(const at::Tensor& x, const Affine& norm) const {
+at::Tensor DecoderLm::normalize(const at::Tensor& x, const Projection& norm) const {
   if (config_.norm == nn::NormKind::layer) return nn::layer_norm(x, norm.weight, norm.bias, config_.norm_eps);
   return nn::rms_norm(x, norm.weight, config_.norm_eps, config_.norm_offset);
 }
 
-at::Tensor DecoderLm::project(const at::Tensor& x, const Affine& projection) const {
-  return nn::linear(x, projection.matrix(), projection.bias, WeightLayout::out_in, precision());
+at::Tensor DecoderLm::project(const at::Tensor& x, const Projection& projection) const {
+  return nn::linear(x, matrix_of(projection), projection.bias, WeightLayout::out_in, precision());
 }
 
 at::Tensor DecoderLm::drop(const at::Tensor& x, double p) {
   return is_training() ? nn::dropout(x, p, dropout_stream()) : x;
 }
 
-double DecoderLm::embedding_scale() const {
-  const auto scale = static_cast<float>(config_.embedding_scale);
-  // Gemma's scale has the table's type: with bfloat16 it is rounded.
-  const bool rounded = weights_.embedding.scalar_type() == at::kBFloat16;
-  return static_cast<double>(rounded ? static_cast<float>(at::BFloat16(scale)) : scale);
-}
-
 at::Tensor DecoderLm::embed(const at::Tensor& ids_BT, const Pass& pass) {
   at::Tensor x_BTC = nn::embedding(weights_.embedding, ids_BT).to(at::kFloat);
-  if (const double scale = embedding_scale(); scale != 1.0) x_BTC = at::mul(x_BTC, scale);
+  if (const double scale = embedding_scale(config_, weights_.embedding.scalar_type()); scale != 1.0)
+    x_BTC = at::mul(x_BTC, scale);
   if (weights_.project_in.defined()) {
     x_BTC = nn::linear(x_BTC, weights_.project_in, {}, WeightLayout::out_in, precision());
   }
@@ -111,7 +120,7 @@ at::Tensor DecoderLm::embed(const at::Tensor& ids_BT, const Pass& pass) {
 
 at::Tensor DecoderLm::attention(const at::Tensor& x_BTC, std::size_t index, const Pass& pass) {
   const DecoderConfig& c = config_;
-  const DecoderLayerWeights& layer = weights_.layers[index];
+  const LayerWeights& layer = weights_.layers[index];
   at::Tensor q_BTHD, k_BTGD, v_BTGD;
   const auto heads = [&](const at::Tensor& x, std::int64_t count) {
     return x.unflatten(-1, at::IntArrayRef({count, c.head_dim}));
@@ -143,7 +152,7 @@ at::Tensor DecoderLm::attention(const at::Tensor& x_BTC, std::size_t index, cons
   }
   const at::Tensor attended_BTC =
       nn::grouped_query_attention(q_BTHD.transpose(1, 2), k_BTGD.transpose(1, 2), v_BTGD.transpose(1, 2),
-                                  {.scale = c.attention_scale,
+                                  {.scale = c.attention_scale * c.layers[index].attention_factor,
                                    .softcap = c.attention_softcap,
                                    .dropout = is_training() ? c.attention_dropout : 0.0,
                                    .stream = &dropout_stream(),
@@ -152,8 +161,8 @@ at::Tensor DecoderLm::attention(const at::Tensor& x_BTC, std::size_t index, cons
   return project(attended_BTC, layer.attention_out);
 }
 
-at::Tensor DecoderLm::mlp(const at::Tensor& x_BTC, const DecoderLayerWeights& layer) {
-  const auto gated = [&](const at::Tensor& x, const Affine& gate, const Affine& up, const Affine& down) {
+at::Tensor DecoderLm::mlp(const at::Tensor& x_BTC, const LayerWeights& layer) {
+  const auto gated = [&](const at::Tensor& x, const Projection& gate, const Projection& up, const Projection& down) {
     return project(at::mul(nn::activate(project(x, gate), config_.activation), project(x, up)), down);
   };
   if (!layer.experts.empty()) {
@@ -162,7 +171,7 @@ at::Tensor DecoderLm::mlp(const at::Tensor& x_BTC, const DecoderLayerWeights& la
     at::Tensor sum_NC = nn::mixture_of_experts(
         x_NC, nn::route_to_experts(x_NC, layer.router, experts.num_chosen, experts.normalize_weights),
         experts.num_experts, [&](std::int64_t i, const at::Tensor& x_MC) {
-          const ExpertWeights& expert = layer.experts[static_cast<std::size_t>(i)];
+          const ExpertWeights<at::Tensor>& expert = layer.experts[static_cast<std::size_t>(i)];
           return gated(x_MC, expert.gate, expert.up, expert.down);
         });
     if (layer.shared_gate.defined()) {
@@ -190,7 +199,7 @@ at::Tensor DecoderLm::hidden(const at::Tensor& ids_BT, const at::Tensor& mask_BT
   const double p = config_.residual_dropout;
   at::Tensor x_BTC = embed(ids_BT, pass);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-    const DecoderLayerWeights& layer = weights_.layers[i];
+    const LayerWeights& layer = weights_.layers[i];
     switch (config_.block) {
       case BlockKind::pre_norm:
         x_BTC = at::add(x_BTC, drop(attention(normalize(x_BTC, layer.norm_1), i, pass), p));
@@ -245,9 +254,29 @@ at::Tensor DecoderLm::logits(const at::Tensor& ids_BT, const at::Tensor& mask_BT
 at::Tensor DecoderLm::loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) {
   const at::Tensor x_BTC = hidden(ids_BT, {});
   if (config_.logits_softcap == 0.0 && !weights_.head.bias.defined()) {
-    return nn::tied_head_cross_entropy(x_BTC, weights_.head.matrix(), targets_BT, precision());
+    return nn::tied_head_cross_entropy(x_BTC, matrix_of(weights_.head), targets_BT, precision());
   }
   return nn::cross_entropy(head(x_BTC), targets_BT);
+}
+
+nn::DecoderModel DecoderLm::decoder_model() const {
+  nn::ParameterArrays::Quantized quantized;
+  const auto note = [&](const Projection& one) {
+    if (one.quantized) quantized.emplace(one.name + ".weight", one.quantized);
+  };
+  note(weights_.head);
+  for (const LayerWeights& layer : weights_.layers) {
+    for (const Projection* one : {&layer.qkv, &layer.query, &layer.key, &layer.value, &layer.attention_out, &layer.gate,
+                                  &layer.up, &layer.down}) {
+      note(*one);
+    }
+    for (const ExpertWeights<at::Tensor>& expert : layer.experts) {
+      for (const Projection* one : {&expert.gate, &expert.up, &expert.down}) note(*one);
+    }
+  }
+  const nn::ParameterArrays arrays(*this, std::move(quantized));
+  const auto keep = [](const std::string&, nn::Array value) { return value; };
+  return make_decoder_model(config_, make_decoder_weights<nn::Array>(config_, arrays, keep));
 }
 
 }  // namespace mobula::models

@@ -38,6 +38,9 @@ class DecoderLm final : public nn::CausalLm {
   const DecoderConfig& description() const noexcept { return config_; }
 
  private:
+  using Projection = Affine<at::Tensor>;
+  using LayerWeights = DecoderLayerWeights<at::Tensor>;
+
   /// What the layers of one forward share.
   struct Pass {
     at::Tensor positions;                 // int64 [T] or [B, T]
@@ -49,18 +52,17 @@ class DecoderLm final : public nn::CausalLm {
   Pass begin(const at::Tensor& ids_BT, const at::Tensor& mask_BT) const;
   at::Tensor hidden(const at::Tensor& ids_BT, const at::Tensor& mask_BT);
   at::Tensor head(const at::Tensor& x_BTC) const;
-  double embedding_scale() const;
   at::Tensor embed(const at::Tensor& ids_BT, const Pass& pass);
   at::Tensor attention(const at::Tensor& x_BTC, std::size_t layer, const Pass& pass);
-  at::Tensor mlp(const at::Tensor& x_BTC, const DecoderLayerWeights& layer);
-  at::Tensor normalize(const at::Tensor& x, const Affine& norm) const;
-  at::Tensor project(const at::Tensor& x, const Affine& projection) const;
+  at::Tensor mlp(const at::Tensor& x_BTC, const LayerWeights& layer);
+  at::Tensor normalize(const at::Tensor& x, const Projection& norm) const;
+  at::Tensor project(const at::Tensor& x, const Projection& projection) const;
   at::Tensor drop(const at::Tensor& x, double p);
 
   DecoderConfig config_;
   nn::CausalLmInfo info_;
   std::vector<nn::RotaryEmbedding> rotary_;
-  DecoderWeights weights_;
+  DecoderWeights<at::Tensor> weights_;
 };
 
 }  // namespace mobula::models

@@ -8,7 +8,7 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/models/completed_config.hpp"
-#include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::models {
 

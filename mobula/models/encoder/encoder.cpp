@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/nn/layers/activation.hpp"
 #include "mobula/nn/layers/cross_entropy.hpp"
 #include "mobula/nn/layers/dropout.hpp"
 #include "mobula/nn/layers/embedding.hpp"

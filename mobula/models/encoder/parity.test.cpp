@@ -17,6 +17,7 @@
 #include "mobula/models/encoder/sentence_embedding.hpp"
 #include "mobula/models/testing/reference.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
 
 namespace mobula::models {
 namespace {
@@ -51,7 +52,7 @@ at::Tensor real_part(const at::Tensor& output, const at::Tensor& mask_BT) {
 TEST_F(EncoderParity, GivesTransformersOutputsLossesAndGradients) {
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_encoder(path, {.trainable = true});
     const EncoderInput input{expected.tensor("ids"), expected.tensor("mask"), {}};
     const at::Tensor wanted = real_part(expected.tensor("logits"), input.mask_BT);
@@ -81,7 +82,7 @@ TEST_F(EncoderParity, GivesTransformersOutputsOfBatchesPaddedOnTheLeft) {
   const at::NoGradGuard no_grad;
   for (const fs::path& path : cases_) {
     SCOPED_TRACE(path.filename().string());
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = load_encoder(path);
     const EncoderInput input{expected.tensor("left.ids"), expected.tensor("left.mask"), {}};
     const at::Tensor wanted = real_part(expected.tensor("left.logits"), input.mask_BT);
@@ -92,7 +93,7 @@ TEST_F(EncoderParity, GivesTransformersOutputsOfBatchesPaddedOnTheLeft) {
 TEST_F(EncoderParity, WritesCheckpointsThatTransformersLoads) {
   std::vector<std::string> arguments = {"check-encoders"};
   for (const fs::path& path : cases_) {
-    const nn::SafetensorsFile expected(path.string() + ".expected.safetensors");
+    const Expected expected(path.string() + ".expected.safetensors");
     const auto model = make_encoder(load_encoder(path)->config(), 3);
     const fs::path out = folder_->path() / (path.filename().string() + "-ours");
     save_encoder(*model, out);

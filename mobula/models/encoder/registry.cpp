@@ -11,6 +11,7 @@
 #include "mobula/models/model_folder.hpp"
 #include "mobula/models/roberta/config.hpp"
 #include "mobula/nn/checkpoint.hpp"
+#include "mobula/nn/parameter_source.hpp"
 
 namespace mobula::models {
 namespace {
@@ -71,15 +72,14 @@ std::unique_ptr<Encoder> load_folder(const std::filesystem::path& directory, con
   const Json config = nn::read_json_file(directory / "config.json");
   const Family& family = find_family(config);
   const nn::CheckpointTensors tensors(directory);
-  nn::CheckpointParameters source(tensors, {.type = options.type,
-                                            .writable = options.trainable,
-                                            .prefix = family.prefix,
-                                            .alternatives = family.alternatives});
+  nn::CheckpointParameters parameters(
+      tensors, {.type = options.type, .prefix = family.prefix, .alternatives = family.alternatives});
+  nn::StoredParameters source(parameters, options.trainable);
   auto model = std::make_unique<Encoder>(family.read(config), source);
   std::vector<std::string> ignorable = family.ignorable;
   // Saved by those who don't leave the pooler out of a model that has no use for it.
   ignorable.insert(ignorable.end(), {"pooler.dense.weight", "pooler.dense.bias"});
-  source.check_all_used(ignorable);
+  parameters.check_all_used(ignorable);
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;
 }

@@ -1,6 +1,5 @@
 #include "mobula/models/gguf/checkpoint.hpp"
 
-#include <ATen/ops/sub.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -121,19 +120,33 @@ class RenamedTensors final : public nn::TensorFile {
 
   const std::filesystem::path& path() const noexcept override { return file_->path(); }
   const std::vector<nn::TensorInfo>& tensors() const noexcept override { return infos_; }
-  at::Tensor tensor(std::string_view name) const override {
+  nn::Array tensor(std::string_view name) const override {
     const auto found = stored_.find(std::string(name));
     if (found == stored_.end()) nn::throw_no_tensor(*this, name);
     const Stored& stored = found->second;
-    const at::Tensor value = file_->tensor(stored.name);
-    if (stored.change == Change::one_added) return at::sub(value, 1.0);
+    const nn::Array value = file_->tensor(stored.name);
+    if (stored.change == Change::one_added) {
+      const nn::Array wide = value.to(at::kFloat);
+      nn::Array less = nn::Array::empty(value.sizes(), at::kFloat);
+      for (std::int64_t i = 0; i < value.numel(); ++i) {
+        less.data_ptr<float>()[i] = wide.const_data_ptr<float>()[i] - 1.0f;
+      }
+      return less.to(value.scalar_type());
+    }
     if (stored.change == Change::none) return value;
     if (value.dim() < 1 || value.size(0) % (2 * stored.num_heads) != 0) {
       throw Error(ErrorCode::corrupt,
                   fmt::format("{}: tensor '{}' has {} rows, which {} heads don't share evenly", path().string(),
                               stored.name, value.dim() < 1 ? 0 : value.size(0), stored.num_heads));
     }
-    return value.unflatten(0, at::IntArrayRef({stored.num_heads, -1, 2})).transpose(1, 2).contiguous().flatten(0, 2);
+    const std::int64_t half = value.size(0) / stored.num_heads / 2;
+    std::vector<std::int64_t> order;
+    for (std::int64_t head = 0; head < stored.num_heads; ++head) {
+      for (std::int64_t part = 0; part < 2; ++part) {
+        for (std::int64_t i = 0; i < half; ++i) order.push_back((head * half + i) * 2 + part);
+      }
+    }
+    return value.select_rows(order);
   }
 
  private:
@@ -214,7 +227,7 @@ class ConfigMaker {
     const std::string type = data_.text(key("rope.scaling.type")).value_or("none");
     if (has_tensor(kRopeFactors)) {
       // One divisor a frequency, whatever made them: longrope's long and short ones alike.
-      const at::Tensor factors = file_.tensor(kRopeFactors).to(at::kFloat).contiguous();
+      const nn::Array factors = file_.tensor(kRopeFactors).to(at::kFloat);
       Json divisors = Json::array();
       for (std::int64_t i = 0; i < factors.numel(); ++i) divisors.push_back(factors.const_data_ptr<float>()[i]);
       config_["rope_scaling"] = {{"rope_type", "longrope"},

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "mobula/base/error.hpp"
 #include "mobula/models/config_reader.hpp"
 
@@ -67,6 +69,49 @@ Json Gpt2Config::to_json() const {
     json["bos_token_id"] = eos_token_ids.empty() ? Json(nullptr) : Json(eos_token_ids[0]);
   }
   return json;
+}
+
+DecoderConfig Gpt2Config::describe() const {
+  DecoderConfig config;
+  config.family = "gpt2";
+  config.source = to_json();
+  config.names = {.embedding = "transformer.wte",
+                  .positions = "transformer.wpe",
+                  .final_norm = "transformer.ln_f",
+                  .layers = "transformer.h.",
+                  .norm_1 = "ln_1",
+                  .norm_2 = "ln_2",
+                  .qkv = "attn.c_attn",
+                  .attention_out = "attn.c_proj",
+                  .up = "mlp.c_fc",
+                  .down = "mlp.c_proj"};
+  config.vocab_size = vocab_size;
+  config.context = n_positions;
+  config.hidden = config.embedding_width = n_embd;
+  config.inner = inner();
+  config.num_heads = config.num_kv_heads = n_head;
+  config.head_dim = n_embd / n_head;
+  config.eos_ids = eos_token_ids;
+  config.norm = nn::NormKind::layer;
+  config.norm_eps = layer_norm_epsilon;
+  config.qkv = QkvLayout::side_by_side;
+  config.qkv_bias = config.attention_out_bias = config.mlp_bias = true;
+  config.attention_scale = scale_attn_weights ? 1.0 / std::sqrt(static_cast<double>(config.head_dim)) : 1.0;
+  config.mlp = MlpKind::plain;
+  config.inputs_first = true;
+  config.activation = nn::parse_activation(activation_function);
+  config.tied_head = tie_word_embeddings;
+  config.positions = PositionKind::learned;
+  config.initializer_range = initializer_range;
+  for (std::int64_t i = 0; i < n_layer; ++i) {
+    const double divisor = scale_attn_by_inverse_layer_idx ? static_cast<double>(i + 1) : 1.0;
+    config.layers.push_back({.attention_factor = 1.0 / divisor});
+  }
+  return config;
+}
+
+DecoderConfig read_gpt2_config(const Json& config) {
+  return Gpt2Config::from_json(config).describe();
 }
 
 }  // namespace mobula::models

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
+#include "mobula/models/decoder/config.hpp"
 #include "mobula/nn/generate/engine.hpp"
 
 namespace mobula::models {
@@ -37,6 +38,11 @@ struct Gpt2Config {
   static Gpt2Config from_json(const Json& json);
   /// Returns config.json with what we use written over what was read.
   Json to_json() const;
+  /// Returns the model as the decode loop is told of it; its own parameters go by the same names.
+  DecoderConfig describe() const;
 };
+
+/// Returns Gpt2Config::from_json(config).describe().
+DecoderConfig read_gpt2_config(const Json& config);
 
 }  // namespace mobula::models

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/models/decoder/decoder_model.hpp"
 #include "mobula/nn/kernels/norm_head_cross_entropy.hpp"
 #include "mobula/nn/kernels/prenorm_block.hpp"
 #include "mobula/nn/kernels/token_position_embedding.hpp"
@@ -15,6 +16,7 @@
 #include "mobula/nn/layers/embedding.hpp"
 #include "mobula/nn/layers/layer_norm.hpp"
 #include "mobula/nn/layers/linear.hpp"
+#include "mobula/nn/parameter_arrays.hpp"
 
 namespace mobula::models {
 
@@ -146,36 +148,10 @@ at::Tensor Gpt2::loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) {
 }
 
 nn::DecoderModel Gpt2::decoder_model() const {
-  nn::DecoderModel model;
-  model.spec = {.vocab_size = info_.vocab_size,
-                .hidden = info_.hidden,
-                .num_heads = info_.num_heads,
-                .num_kv_heads = info_.num_kv_heads,
-                .head_dim = info_.head_dim,
-                .inner = config_.inner(),
-                .context = info_.context,
-                .norm = nn::NormKind::layer,
-                .norm_eps = config_.layer_norm_epsilon,
-                .activation = activation_};
-  model.token_embedding = wte_;
-  model.position_embedding = wpe_;
-  const auto transposed = [](const Projection& p) {
-    return nn::LinearWeights{p.weight.detach().t().contiguous(), p.bias, p.name};
-  };
-  for (const Block& block : blocks_) {
-    nn::DecoderLayer layer;
-    layer.attention_norm = {block.ln_1.weight, block.ln_1.bias};
-    layer.qkv = {transposed(block.attention_in)};
-    layer.attention_out = transposed(block.attention_out);
-    layer.mlp_norm = {block.ln_2.weight, block.ln_2.bias};
-    layer.up = transposed(block.mlp_in);
-    layer.down = transposed(block.mlp_out);
-    layer.attention_scale = block.attention_scale;
-    model.layers.push_back(std::move(layer));
-  }
-  model.final_norm = {ln_f_.weight, ln_f_.bias};
-  model.head = {head_, {}, "lm_head"};
-  return model;
+  const DecoderConfig config = config_.describe();
+  const nn::ParameterArrays arrays(*this);
+  const auto keep = [](const std::string&, nn::Array value) { return value; };
+  return make_decoder_model(config, make_decoder_weights<nn::Array>(config, arrays, keep));
 }
 
 }  // namespace mobula::models

@@ -40,9 +40,9 @@ void decoder(const Json& json) {
   const DecoderConfig config = read(json);
   for (const nn::RotaryOptions& options : config.rotary) {
     if (options.dim > 1024) continue;
-    const nn::RotaryEmbedding rotary(options);
-    (void)rotary.frequencies(1);
-    (void)rotary.frequencies(config.context);
+    nn::check_rotary(options);
+    (void)nn::rotary_frequencies(options, 1);
+    (void)nn::rotary_frequencies(options, config.context);
   }
 }
 

@@ -42,7 +42,7 @@ TEST_F(T5Adapters, GivePeftsLogits) {
   for (const auto& entry : fs::directory_iterator(folder_->path())) {
     SCOPED_TRACE(entry.path().filename().string());
     ++num_cases;
-    const nn::SafetensorsFile expected(entry.path() / "expected.safetensors");
+    const Expected expected(entry.path() / "expected.safetensors");
     const at::Tensor ids = expected.tensor("ids"), decoder_ids = expected.tensor("decoder_ids");
     const nn::Adapter adapter = nn::load_adapter(entry.path() / "adapter");
     const auto tuned = load_t5(entry.path() / "model", {}, &adapter);
@@ -101,11 +101,11 @@ TEST_F(T5Adapters, OfAnotherModelAreRefusedNamingTheModule) {
   EXPECT_NE(refusal([&] { load_t5(path / "model", {}, &adapter); }).find("'encoder.block.9."), std::string::npos);
 
   adapter = nn::load_adapter(path / "adapter");
-  adapter.modules[name].a = at::ones({2, 3});
+  adapter.modules[name].a = nn::to_array(at::ones({2, 3}));
   EXPECT_NE(refusal([&] { load_t5(path / "model", {}, &adapter); }).find("'" + name), std::string::npos);
 
   adapter = nn::load_adapter(path / "adapter");
-  adapter.replacements["decoder.final_layer_norm.weight"] = at::ones({1});
+  adapter.replacements["decoder.final_layer_norm.weight"] = nn::to_array(at::ones({1}));
   EXPECT_NE(refusal([&] { load_t5(path / "model", {}, &adapter); }).find("decoder.final_layer_norm.weight"),
             std::string::npos);
 }

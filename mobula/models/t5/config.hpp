@@ -6,7 +6,7 @@
 
 #include "mobula/base/json.hpp"
 #include "mobula/nn/generate/engine.hpp"
-#include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::models {
 

@@ -8,6 +8,7 @@
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/adapters/adapted_parameters.hpp"
 #include "mobula/nn/checkpoint.hpp"
+#include "mobula/nn/parameter_source.hpp"
 
 namespace mobula::models {
 
@@ -23,14 +24,15 @@ std::unique_ptr<T5> load_t5(const std::filesystem::path& directory, const LoadOp
     return T5Config::from_json(json);
   });
   const nn::CheckpointTensors tensors(directory);
-  nn::CheckpointParameters source(tensors, {.type = options.type, .writable = options.trainable});
+  nn::CheckpointParameters parameters(tensors, {.type = options.type});
+  nn::StoredParameters source(parameters, options.trainable);
   config.separate_head = source.has("lm_head.weight");
   std::optional<nn::AdaptedParameters> adapted;
   if (adapter != nullptr) adapted.emplace(source, *adapter);
   auto model = std::make_unique<T5>(std::move(config), adapted ? static_cast<nn::ParameterSource&>(*adapted) : source);
   if (adapted) adapted->check_all_used();
   // Copies of the shared table, and a bias that the first checkpoints held and nobody read.
-  source.check_all_used(
+  parameters.check_all_used(
       {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "EncDecAttention.relative_attention_bias.weight"});
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;

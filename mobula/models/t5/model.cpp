@@ -9,6 +9,7 @@
 #include <cmath>
 #include <utility>
 
+#include "mobula/nn/layers/activation.hpp"
 #include "mobula/nn/layers/cross_entropy.hpp"
 #include "mobula/nn/layers/dropout.hpp"
 #include "mobula/nn/layers/embedding.hpp"

@@ -11,6 +11,7 @@
 
 #include "mobula/base/subprocess.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::models::testing_reference {
 
@@ -29,6 +30,19 @@ inline int reference(const std::vector<std::string>& arguments, const std::strin
   return Subprocess(command).wait();
 }
 
+/// What a script wrote, as tensors over the file.
+class Expected {
+ public:
+  explicit Expected(const std::filesystem::path& path) : file_(path) {}
+  at::Tensor tensor(const std::string& name) const { return nn::to_tensor(file_.tensor(name)); }
+  const std::vector<nn::SafetensorsEntry>& entries() const noexcept { return file_.entries(); }
+  const nn::SafetensorsEntry* find(const std::string& name) const { return file_.find(name); }
+  const std::vector<nn::TensorInfo>& tensors() const noexcept { return file_.tensors(); }
+
+ private:
+  nn::SafetensorsFile file_;
+};
+
 /// Returns the largest absolute difference of two tensors.
 inline double difference(const at::Tensor& a, const at::Tensor& b) {
   return a.to(at::kFloat).sub(b).abs().max().item<double>();
@@ -36,7 +50,7 @@ inline double difference(const at::Tensor& a, const at::Tensor& b) {
 
 /// Returns how far single-precision results may be from the reference's: kTolerance, or where rounding alone moves the
 /// reference's own further (`what`rounding in its file), four times as far.
-inline double tolerance_of(const nn::SafetensorsFile& expected, const std::string& what = "") {
+inline double tolerance_of(const Expected& expected, const std::string& what = "") {
   return std::max(kTolerance, 4 * expected.tensor(what + "rounding").item<double>());
 }
 

@@ -11,7 +11,7 @@
 #include "mobula/models/registry.hpp"
 #include "mobula/models/t5/load.hpp"
 #include "mobula/models/vit/load.hpp"
-#include "mobula/nn/generate/batch_engine.hpp"
+#include "mobula/nn/generate/causal_lm_engine.hpp"
 
 namespace mobula::models::testing_tiny {
 

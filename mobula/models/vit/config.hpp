@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "mobula/base/json.hpp"
-#include "mobula/nn/layers/activation.hpp"
+#include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::models {
 

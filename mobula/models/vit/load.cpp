@@ -7,6 +7,7 @@
 #include "mobula/models/config_reader.hpp"
 #include "mobula/models/model_folder.hpp"
 #include "mobula/nn/checkpoint.hpp"
+#include "mobula/nn/parameter_source.hpp"
 
 namespace mobula::models {
 namespace {
@@ -35,10 +36,11 @@ std::unique_ptr<Vit> load_vit(const std::filesystem::path& directory, const Load
   const std::filesystem::path file = directory / "config.json";
   VitConfig config = naming_config(file, [&] { return VitConfig::from_json(nn::read_json_file(file)); });
   const nn::CheckpointTensors tensors(directory);
-  nn::CheckpointParameters source(
-      tensors, {.type = options.type, .writable = options.trainable, .prefix = "vit.", .alternatives = find_vit_parts});
+  nn::CheckpointParameters parameters(tensors,
+                                      {.type = options.type, .prefix = "vit.", .alternatives = find_vit_parts});
+  nn::StoredParameters source(parameters, options.trainable);
   auto model = std::make_unique<Vit>(std::move(config), source);
-  source.check_all_used({"pooler.dense.weight", "pooler.dense.bias"});
+  parameters.check_all_used({"pooler.dense.weight", "pooler.dense.bias"});
   if (options.type.value_or(tensors.main_type()) == at::kBFloat16) model->set_precision(nn::Precision::bf16);
   return model;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "mobula/base/error.hpp"
+#include "mobula/nn/layers/activation.hpp"
 #include "mobula/nn/layers/cross_entropy.hpp"
 #include "mobula/nn/layers/dropout.hpp"
 #include "mobula/nn/layers/grouped_query_attention.hpp"

@@ -6,6 +6,8 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/nn/adapters/merge_adapter.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 
@@ -13,12 +15,12 @@ at::Tensor AdaptedParameters::get(const std::string& name, at::IntArrayRef shape
   asked_.insert(name);
   at::Tensor value = base_.get(name, shape, initial);
   if (const auto replaced = adapter_.replacements.find(name); replaced != adapter_.replacements.end()) {
-    if (replaced->second.sizes() != shape) {
+    if (at::IntArrayRef(replaced->second.sizes()) != shape) {
       throw_invalid(fmt::format("the adapter's '{}' is [{}], the model's [{}]", name,
                                 fmt::join(replaced->second.sizes(), ", "), fmt::join(shape, ", ")),
                     "was it trained on another model?");
     }
-    value = replaced->second.to(value.scalar_type());
+    value = to_tensor(replaced->second.to(value.scalar_type()));
   }
   const auto dot = name.rfind('.');
   const auto module = dot == std::string::npos ? adapter_.modules.end() : adapter_.modules.find(name.substr(0, dot));

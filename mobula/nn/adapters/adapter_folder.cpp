@@ -9,10 +9,8 @@
 #include <vector>
 
 #include "mobula/base/error.hpp"
-#include "mobula/base/files.hpp"
 #include "mobula/nn/adapters/adapter.hpp"
 #include "mobula/nn/checkpoint.hpp"
-#include "mobula/nn/safetensors.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -141,7 +139,7 @@ class FolderReader {
 
   void take(const std::string& full) {
     if (!full.starts_with(kPrefix)) bad(full, "doesn't begin with 'base_model.model.'");
-    const at::Tensor tensor = file_->tensor(full);
+    const Array tensor = file_->tensor(full);
     if (!tensor.is_floating_point()) bad(full, "holds no floating-point numbers");
     const std::string name = full.substr(kPrefix.size());
     const auto module = [&](std::string_view end) -> AdapterModule& {
@@ -223,30 +221,6 @@ bool Adapter::inputs_first() const {
 
 Adapter load_adapter(const std::filesystem::path& directory) {
   return FolderReader(directory).read();
-}
-
-void save_adapter(const Adapter& adapter, const std::filesystem::path& directory) {
-  std::vector<NamedTensor> tensors;
-  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
-    tensors.push_back({std::string(kPrefix) + name, tensor});
-  };
-  for (const auto& [name, module] : adapter.modules) {
-    if (module.factor.defined()) {
-      add(name + ".ia3_l", module.factor.unsqueeze(module.scales_inputs ? 0 : 1));
-      continue;
-    }
-    add(name + (module.is_embedding ? ".lora_embedding_A" : ".lora_A.weight"), module.a);
-    add(name + (module.is_embedding ? ".lora_embedding_B" : ".lora_B.weight"), module.b);
-    if (module.magnitude.defined()) add(name + ".lora_magnitude_vector", module.magnitude);
-  }
-  for (const auto& [name, tensor] : adapter.replacements) {
-    // PEFT keeps what belongs to a changed module one level down.
-    const auto dot = name.rfind('.');
-    const bool inner = dot != std::string::npos && adapter.modules.contains(name.substr(0, dot));
-    add(inner ? name.substr(0, dot) + ".base_layer" + name.substr(dot) : name, tensor);
-  }
-  write_safetensors(directory / "adapter_model.safetensors", tensors);
-  write_file_atomic(directory / "adapter_config.json", adapter.config.dump(2) + "\n");
 }
 
 }  // namespace mobula::nn

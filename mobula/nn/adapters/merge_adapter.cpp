@@ -1,6 +1,7 @@
+#include "mobula/nn/adapters/merge_adapter.hpp"
+
 #include <ATen/ops/add.h>
 #include <ATen/ops/div.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sub.h>
@@ -10,14 +11,20 @@
 #include <unordered_set>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/files.hpp"
 #include "mobula/base/nearest.hpp"
-#include "mobula/nn/adapters/adapter.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
 
 at::Tensor single(const at::Tensor& tensor) {
   return tensor.detach().to(at::kFloat);
+}
+
+at::Tensor single(const Array& array) {
+  return to_tensor(array.to(at::kFloat));
 }
 
 at::Tensor low_rank(const AdapterModule& module) {
@@ -55,17 +62,14 @@ at::Tensor changed(const AdapterModule& module, const at::Tensor& weight, bool i
 
 }  // namespace
 
-at::Tensor dora_factors(const AdapterModule& module, const at::Tensor& weight) {
-  const at::Tensor sum_OI = at::add(single(weight), low_rank(module));
-  return at::div(single(module.magnitude), at::linalg_vector_norm(sum_OI, 2, at::IntArrayRef{1}));
-}
-
 at::Tensor merge_adapter(const AdapterModule& module, const at::Tensor& weight, bool inputs_first,
                          const std::string& name) {
   return changed(module, weight, inputs_first, name, [&](const at::Tensor& weight_OI) {
     if (module.factor.defined()) return at::mul(weight_OI, as_factors(module));
     const at::Tensor sum_OI = at::add(weight_OI, low_rank(module));
-    return module.magnitude.defined() ? at::mul(sum_OI, dora_factors(module, weight_OI).unsqueeze(1)) : sum_OI;
+    return module.magnitude.defined()
+               ? at::mul(sum_OI, to_tensor(dora_factors(module, to_array(weight_OI))).unsqueeze(1))
+               : sum_OI;
   });
 }
 
@@ -80,7 +84,7 @@ at::Tensor unmerge_adapter(const AdapterModule& module, const at::Tensor& weight
     throw Error(ErrorCode::unsupported, fmt::format("'{}': what DoRA scaled can't be told from its result", name),
                 "keep the model from before the merge");
   }
-  if (module.factor.defined() && module.factor.eq(0).any().item<bool>()) {
+  if (module.factor.defined() && single(module.factor).eq(0).any().item<bool>()) {
     throw_invalid(fmt::format("'{}': the adapter multiplied by 0, which can't be undone", name));
   }
   return changed(module, weight, inputs_first, name, [&](const at::Tensor& weight_OI) {
@@ -108,13 +112,13 @@ std::vector<NamedTensor> merged_parameters(const CheckpointTensors& tensors, con
   };
   std::vector<NamedTensor> result;
   for (const std::string& name : tensors.names()) {
-    at::Tensor value = tensors.tensor(name);
+    at::Tensor value = to_tensor(tensors.tensor(name));
     if (const auto replaced = find(adapter.replacements, name); replaced != adapter.replacements.end()) {
       if (undo) {
         throw Error(ErrorCode::unsupported, fmt::format("'{}' was replaced, its original is lost", name),
                     "keep the model from before the merge");
       }
-      value = replaced->second.to(value.scalar_type());
+      value = to_tensor(replaced->second.to(value.scalar_type()));
     }
     const auto dot = name.rfind('.');
     const std::string_view kind = dot == std::string::npos ? "" : std::string_view(name).substr(dot);
@@ -137,6 +141,31 @@ std::vector<NamedTensor> merged_parameters(const CheckpointTensors& tensors, con
   for (const auto& [name, module] : adapter.modules) check(name);
   for (const auto& [name, tensor] : adapter.replacements) check(name);
   return result;
+}
+
+void save_adapter(const Adapter& adapter, const std::filesystem::path& directory) {
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](const std::string& name, const Array& numbers) {
+    tensors.push_back({"base_model.model." + name, to_tensor(numbers)});
+  };
+  for (const auto& [name, module] : adapter.modules) {
+    if (module.factor.defined()) {
+      add(name + ".ia3_l", module.factor.reshaped(module.scales_inputs ? Shape{1, module.factor.numel()}
+                                                                       : Shape{module.factor.numel(), 1}));
+      continue;
+    }
+    add(name + (module.is_embedding ? ".lora_embedding_A" : ".lora_A.weight"), module.a);
+    add(name + (module.is_embedding ? ".lora_embedding_B" : ".lora_B.weight"), module.b);
+    if (module.magnitude.defined()) add(name + ".lora_magnitude_vector", module.magnitude);
+  }
+  for (const auto& [name, numbers] : adapter.replacements) {
+    // PEFT keeps what belongs to a changed module one level down.
+    const auto dot = name.rfind('.');
+    const bool inner = dot != std::string::npos && adapter.modules.contains(name.substr(0, dot));
+    add(inner ? name.substr(0, dot) + ".base_layer" + name.substr(dot) : name, numbers);
+  }
+  write_safetensors(directory / "adapter_model.safetensors", tensors);
+  write_file_atomic(directory / "adapter_config.json", adapter.config.dump(2) + "\n");
 }
 
 }  // namespace mobula::nn

@@ -15,6 +15,7 @@
 #include "mobula/base/random.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
 #include "mobula/nn/layers/initialization.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -127,10 +128,10 @@ TEST_P(EveryCpuKernels, MultipliesWeightsOf8And4BitsAsTheirRoundedValues) {
       const at::Tensor w = normal_tensor({out, in}, 1.0, 3, "w");
       const auto bias = random_floats(static_cast<std::size_t>(out), 21);
       HugePages pages;
-      const QuantizedWeight quantized = quantize(w, type, pages);
-      const at::Tensor exact = dequantize(quantized, type, in);
+      const QuantizedWeight quantized = quantize(to_array(w), type, pages);
+      const at::Tensor exact = to_tensor(dequantize(quantized, type, in));
       // Rounding loses at most half a step of the group's scale, and int4 one step where the far end is cut.
-      const double step = quantized.scales.abs().max().item<double>();
+      const double step = to_tensor(quantized.scales).abs().max().item<double>();
       EXPECT_LE(w.sub(exact).abs().max().item<double>(), (type == WeightType::int8 ? 0.5001 : 1.0001) * step);
       const WeightView view{.data = quantized.data.const_data_ptr(),
                             .scales = quantized.scales.const_data_ptr<float>(),
@@ -165,8 +166,8 @@ TEST_P(EveryCpuKernels, AddsProductsOf8And4BitsUpExactly) {
   for (std::int64_t i = 0; i < kIn; ++i) x[i] = static_cast<float>(i % 64 == 0 ? 127 : (i * 37) % 255 - 127);
   for (const WeightType type : {WeightType::int8, WeightType::int4}) {
     HugePages pages;
-    const QuantizedWeight quantized = quantize(normal_tensor({kOut, kIn}, 1.0, 4, "w"), type, pages);
-    const at::Tensor exact = dequantize(quantized, type, kIn);
+    const QuantizedWeight quantized = quantize(to_array(normal_tensor({kOut, kIn}, 1.0, 4, "w")), type, pages);
+    const at::Tensor exact = to_tensor(dequantize(quantized, type, kIn));
     const WeightView view{.data = quantized.data.const_data_ptr(),
                           .scales = quantized.scales.const_data_ptr<float>(),
                           .num_out = kOut,
@@ -189,7 +190,7 @@ QuantizedMatrix stored_matrix(QuantizedFormat format, const Shape& shape, std::i
   matrix.num_out = shape.out;
   matrix.num_in = shape.in;
   matrix.type = type;
-  matrix.digits = at::empty({shape.out, words}, at::TensorOptions().dtype(at::kInt));
+  matrix.digits = Array::empty({shape.out, words}, at::kInt);
   auto* digits = matrix.digits.data_ptr<std::int32_t>();
   for (std::int64_t i = 0; i < matrix.digits.numel(); ++i) {
     digits[i] = static_cast<std::int32_t>(random.below(std::uint64_t{1} << 32));
@@ -201,7 +202,7 @@ QuantizedMatrix stored_matrix(QuantizedFormat format, const Shape& shape, std::i
   numbers[0] = 0x1p-20f;  // below the normal numbers of 16 bits
   numbers[scales.numel() - 1] = std::numeric_limits<float>::infinity();
   numbers[scales.numel() - num_runs - 1] = std::numeric_limits<float>::quiet_NaN();
-  matrix.scales = scales.to(type);
+  matrix.scales = to_array(scales.to(type));
   return matrix;
 }
 
@@ -262,13 +263,14 @@ TEST_P(EveryCpuKernels, MultipliesStoredWeightsToTheBitAsThoseLaidOutForIt) {
 
 TEST(StoredWeights, RunWhereTheyLieOnlyInWholeGroupsAndBlocks) {
   const auto stored = [](std::int64_t out, std::int64_t in, QuantizedFormat format) {
-    return stored_type_of(quantize_matrix(normal_tensor({out, in}, 1.0, 33, "w"), format));
+    return stored_type_of(quantize_matrix(to_array(normal_tensor({out, in}, 1.0, 33, "w")), format));
   };
   EXPECT_EQ(stored(32, 128, QuantizedFormat::int8), WeightType::stored_int8);
   EXPECT_EQ(stored(32, 128, QuantizedFormat::int4), WeightType::stored_int4);
   EXPECT_EQ(stored(33, 128, QuantizedFormat::int4), std::nullopt);
   EXPECT_EQ(stored(32, 128, QuantizedFormat::nf4), std::nullopt);
-  QuantizedMatrix double_scales = quantize_matrix(normal_tensor({32, 128}, 1.0, 33, "w"), QuantizedFormat::int8);
+  QuantizedMatrix double_scales =
+      quantize_matrix(to_array(normal_tensor({32, 128}, 1.0, 33, "w")), QuantizedFormat::int8);
   double_scales.scales = double_scales.scales.to(at::kDouble);
   EXPECT_EQ(stored_type_of(double_scales), std::nullopt);
 }

@@ -1,6 +1,5 @@
 #include "mobula/nn/decoder/decoder.hpp"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,22 +11,23 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/nn/decoder/quantize.hpp"
+#include "mobula/nn/parallel_for.hpp"
 
 namespace mobula::nn {
 namespace {
 
-const float* data(const at::Tensor& tensor) {
+const float* data(const Array& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
 }
 
-at::Tensor as_float(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.detach().to(at::kFloat).contiguous() : at::Tensor();
+Array as_float(const Array& tensor) {
+  return tensor.to(at::kFloat);
 }
 
 // Asks for the pages of the vectors that are read when a decoder is made. They lie all over a checkpoint: those that aren't in
 // memory would be waited for one after the other.
 void fetch_vectors(const DecoderModel& model) {
-  const auto fetch = [page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE))](const at::Tensor& tensor) {
+  const auto fetch = [page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE))](const Array& tensor) {
     if (!tensor.defined() || tensor.nbytes() == 0) return;
     const auto begin = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()), first = begin / page * page;
     // Where the system has no such advice, they are waited for.
@@ -61,7 +61,9 @@ std::int64_t runs_a_piece(std::int64_t num_rows) {
 }  // namespace
 
 Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
-    : model_(std::move(model)), kernels_(options.kernels != nullptr ? *options.kernels : cpu_kernels()) {
+    : model_(std::move(model)),
+      num_threads_(options.num_threads > 0 ? options.num_threads : default_num_threads()),
+      kernels_(options.kernels != nullptr ? *options.kernels : cpu_kernels()) {
   const DecoderSpec& spec = model_.spec;
   if (spec.head_dim > kMaxHeadDim) {
     throw Error(ErrorCode::unsupported,
@@ -117,7 +119,7 @@ Decoder::Decoder(DecoderModel model, const DecoderOptions& options)
   head_ = make_matrix(model_.head, options.quantize ? std::optional(WeightType::int8) : std::nullopt);
   read_once_.reset();
   model_.position_embedding = as_float(model_.position_embedding);
-  model_.token_embedding = model_.token_embedding.detach().contiguous();
+  model_.token_embedding = model_.token_embedding;
 }
 
 Decoder::~Decoder() = default;
@@ -133,13 +135,13 @@ Decoder::Matrix Decoder::make_matrix(const LinearWeights& weights, std::optional
       matrix.hold(rearrange(*weights.quantized, pages_), *kept);
     }
   } else {
-    const at::Tensor weight = weights.quantized ? weights.quantized->dequantize() : weights.weight.detach();
+    const Array weight = weights.quantized ? weights.quantized->dequantize() : weights.weight;
     if (quantize_to) {
       matrix.hold(quantize(weight, *quantize_to, pages_, kernels_), *quantize_to);
       if (read_once_) read_once_->release(weight);
     } else {
       const bool half = weight.scalar_type() == at::kBFloat16;
-      matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat).contiguous();
+      matrix.weight = weight.to(half ? at::kBFloat16 : at::kFloat);
       matrix.type = half ? WeightType::bf16 : WeightType::fp32;
     }
   }
@@ -169,14 +171,14 @@ void Decoder::embed(std::span<const DecoderRow> rows) {
   float* x = x_.sized(num_rows * spec.hidden);
   float* embedded = projected ? normed_.sized(num_rows * width) : x;
   const auto scale = static_cast<float>(spec.embedding_scale);
-  const at::Tensor& table = model_.token_embedding;
+  const Array& table = model_.token_embedding;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     float* out = embedded + static_cast<std::int64_t>(r) * width;
     if (table.scalar_type() == at::kBFloat16) {
       const at::BFloat16* vector = table.const_data_ptr<at::BFloat16>() + rows[r].token * width;
       for (std::int64_t i = 0; i < width; ++i) out[i] = static_cast<float>(vector[i]) * scale;
     } else {
-      const at::Tensor wide = table[rows[r].token].to(at::kFloat);
+      const Array wide = table.select(rows[r].token).to(at::kFloat);
       const float* vector = data(wide);
       for (std::int64_t i = 0; i < width; ++i) out[i] = vector[i] * scale;
     }
@@ -509,9 +511,7 @@ std::span<const float> Decoder::forward(std::span<const DecoderRow> rows) {
   const DecoderSpec& spec = model_.spec;
   const auto num_rows = static_cast<std::int64_t>(rows.size());
   for (const DecoderRow& row : rows) row.sequence->reserve(layout_, row.position + 1);
-  if (team_ == nullptr || team_->num_threads() != at::get_num_threads()) {
-    team_ = std::make_unique<ThreadTeam>(at::get_num_threads());
-  }
+  if (team_ == nullptr) team_ = std::make_unique<ThreadTeam>(num_threads_);
   // A prompt's rows take tens of megabytes, which the tokens after it don't need.
   if (has_many_rows_ && num_rows <= kManyRows) release_rows();
   has_many_rows_ = num_rows > kManyRows;

@@ -37,10 +37,11 @@ struct DecoderOptions {
   /// projections and norms keep their own type. What is quantized that way already stays as it is; without a value, all that is quantized
   /// does (NF4 becomes the type that it stands for).
   std::optional<WeightType> quantize;
+  int num_threads = 0;  ///< that compute; 0: default_num_threads()
 };
 
 /// Computes next-token scores step by step. A row's result doesn't depend on the rows beside it, bit for bit. Keeps the
-/// model's tensors alive. Not thread-safe; has as many threads of its own as libtorch.
+/// model's arrays alive. Not thread-safe; has threads of its own.
 class Decoder {
  public:
   /// Throws Error(unsupported) for shapes that the kernels can't run.
@@ -69,18 +70,18 @@ class Decoder {
  private:
   /// What an adapter does to one matrix: y = f · (W(g · x) + s · B(A(x))) + bias; without LoRA, f scales the bias too.
   struct MatrixAdapter {
-    at::Tensor a, b;            // fp32; undefined: no LoRA
-    float scale = 1.0f;         // s
-    at::Tensor output_factors;  // f; undefined: 1
-    at::Tensor input_factors;   // g; undefined: 1
+    Array a, b;            // fp32; undefined: no LoRA
+    float scale = 1.0f;    // s
+    Array output_factors;  // f; undefined: 1
+    Array input_factors;   // g; undefined: 1
   };
   struct Matrix {
     WeightView view;
     WeightType type = WeightType::fp32;
-    at::Tensor weight, scales, bias;                // keep the memory alive
+    Array weight, scales, bias;                     // keep the memory alive
     std::shared_ptr<const QuantizedMatrix> stored;  // where the weights are read as the checkpoint has them
     std::string module;
-    std::function<at::Tensor(const at::Tensor&)> rows_of_module;
+    std::function<Array(const Array&)> rows_of_module;
     std::vector<std::optional<MatrixAdapter>> adapters;  // by number; may be shorter than that of all
 
     void hold(QuantizedWeight&& quantized, WeightType as) {
@@ -90,7 +91,7 @@ class Decoder {
     }
   };
   struct Norm {
-    at::Tensor weight, bias;  // fp32, contiguous
+    Array weight, bias;  // fp32, contiguous
   };
   struct Mlp {
     Matrix gate, up, down;  // gate undefined: none; up undefined: no MLP
@@ -106,7 +107,7 @@ class Decoder {
 
   Matrix make_matrix(const LinearWeights& weights, std::optional<WeightType> quantize);
   /// Returns the numbers [out, in] that the matrix stands for.
-  static at::Tensor numbers_of(const Matrix& matrix);
+  static Array numbers_of(const Matrix& matrix);
   static Norm make_norm(const NormWeights& weights);
   void embed(std::span<const DecoderRow> rows);
   void normalize(const Norm& norm, const float* x, float* out, std::int64_t num_rows) const;
@@ -139,6 +140,7 @@ class Decoder {
   static constexpr std::int64_t kManyRows = 64;  // after a step of more, a step of fewer gives memory back
 
   DecoderModel model_;
+  int num_threads_;
   std::unique_ptr<ThreadTeam> team_;      // from the first call of forward() on
   HugePages pages_;                       // of what isn't mapped
   std::optional<MappedPages> read_once_;  // while matrices are rounded

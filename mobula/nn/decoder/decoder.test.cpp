@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mobula/nn/layers/initialization.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 constexpr std::int64_t kVocab = 37, kHidden = 24, kInner = 40;
 
 LinearWeights matrix(const std::string& name, std::int64_t out, std::int64_t in) {
-  return {normal_tensor({out, in}, 0.3, 1, name), {}};
+  return {to_array(normal_tensor({out, in}, 0.3, 1, name)), {}};
 }
 
 // One layer whose MLP is still missing.
@@ -29,7 +30,9 @@ DecoderModel make_model() {
                 .head_dim = 12,
                 .inner = kInner,
                 .context = 64};
-  const auto norm = [](const std::string& name) { return NormWeights{normal_tensor({kHidden}, 0.5, 1, name), {}}; };
+  const auto norm = [](const std::string& name) {
+    return NormWeights{to_array(normal_tensor({kHidden}, 0.5, 1, name)), {}};
+  };
   model.token_embedding = matrix("embedding", kVocab, kHidden).weight;
   DecoderLayer layer;
   layer.attention_norm = norm("a");
@@ -112,7 +115,7 @@ TEST(Decoder, RunsMatricesOfSeveralTypesBesideOneAnother) {
   DecoderModel model = make_model(), mixed = make_model();
   const LinearWeights query = matrix("q", 24, kHidden), key = matrix("k", 12, kHidden),
                       value = matrix("v", 12, kHidden);
-  const at::Tensor half = query.weight.to(at::kBFloat16);
+  const Array half = query.weight.to(at::kBFloat16);
   model.layers[0].qkv = {{half.to(at::kFloat), {}}, key, value};
   mixed.layers[0].qkv = {{half, {}}, key, value};
   set_mlp(model, "x");

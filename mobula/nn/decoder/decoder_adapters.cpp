@@ -14,7 +14,7 @@
 namespace mobula::nn {
 namespace {
 
-WeightView view_of(const at::Tensor& matrix) {
+WeightView view_of(const Array& matrix) {
   return {.data = matrix.const_data_ptr(), .num_out = matrix.size(0), .num_in = matrix.size(1)};
 }
 
@@ -37,7 +37,7 @@ void Decoder::for_each_matrix(const std::function<void(Matrix&)>& visit) {
   visit(head_);
 }
 
-at::Tensor Decoder::numbers_of(const Matrix& matrix) {
+Array Decoder::numbers_of(const Matrix& matrix) {
   if (matrix.type == WeightType::fp32 || matrix.type == WeightType::bf16) return matrix.weight;
   const std::int64_t num_out = matrix.view.num_out, num_in = matrix.view.num_in;
   if (matrix.stored == nullptr) return dequantize({matrix.weight, matrix.scales, num_out}, matrix.type, num_in);
@@ -70,25 +70,25 @@ int Decoder::add_adapter(const Adapter& adapter) {
       throw_invalid(fmt::format("the adapter changes '{}', which the model lacks", name), suggest(name, known));
     }
     for (Matrix* matrix : found->second) {
-      const auto mine = [&](const at::Tensor& rows) {
-        const at::Tensor wide = rows.detach().to(at::kFloat);
-        return (matrix->rows_of_module ? matrix->rows_of_module(wide) : wide).contiguous();
+      const auto mine = [&](const Array& rows) {
+        const Array wide = rows.to(at::kFloat);
+        return matrix->rows_of_module ? matrix->rows_of_module(wide) : wide;
       };
       const std::int64_t num_out = matrix->view.num_out, num_in = matrix->view.num_in;
       MatrixAdapter part;
       bool fits = true;
       if (module.a.defined()) {
         AdapterModule rows_here = module;
-        rows_here.a = part.a = module.a.detach().to(at::kFloat).contiguous();
+        rows_here.a = part.a = module.a.to(at::kFloat);
         rows_here.b = part.b = mine(module.b);
         part.scale = static_cast<float>(module.scale);
         fits = part.a.size(1) == num_in && part.b.size(0) == num_out;
         if (fits && module.magnitude.defined()) {
           rows_here.magnitude = mine(module.magnitude);
-          part.output_factors = dora_factors(rows_here, numbers_of(*matrix)).contiguous();
+          part.output_factors = dora_factors(rows_here, numbers_of(*matrix));
         }
       } else if (module.scales_inputs) {
-        part.input_factors = module.factor.detach().to(at::kFloat).contiguous();
+        part.input_factors = module.factor.to(at::kFloat);
         fits = part.input_factors.numel() == num_in;
       } else {
         part.output_factors = mine(module.factor);

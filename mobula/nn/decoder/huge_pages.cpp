@@ -1,6 +1,5 @@
 #include "mobula/nn/decoder/huge_pages.hpp"
 
-#include <ATen/ops/from_blob.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -55,8 +54,8 @@ class HugePages::Chunk {
 HugePages::HugePages() = default;
 HugePages::~HugePages() = default;
 
-at::Tensor HugePages::empty(at::IntArrayRef shape, at::ScalarType type) {
-  std::size_t bytes = c10::elementSize(type);
+Array HugePages::empty(Shape shape, at::ScalarType type) {
+  std::size_t bytes = element_size(type);
   for (const std::int64_t size : shape) bytes *= static_cast<std::size_t>(size);
   const std::lock_guard lock(mutex_);
   if (chunk_ == nullptr || chunk_->size() - used_ < bytes) {
@@ -65,8 +64,7 @@ at::Tensor HugePages::empty(at::IntArrayRef shape, at::ScalarType type) {
   }
   std::byte* const begin = chunk_->begin() + used_;
   used_ = std::min(chunk_->size(), round_up(used_ + bytes, kAlignment));
-  return at::from_blob(
-      begin, shape, [chunk = chunk_](void*) {}, at::TensorOptions().dtype(type));
+  return {begin, std::move(shape), type, chunk_};
 }
 
 }  // namespace mobula::nn

@@ -2,16 +2,16 @@
 /// every token.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstddef>
 #include <memory>
 #include <mutex>
 
+#include "mobula/nn/array.hpp"
+
 namespace mobula::nn {
 
-/// Hands out tensors that lie close together, so that few huge pages are left half empty. Thread-safe. The memory lives as
-/// long as a tensor over it.
+/// Hands out arrays that lie close together, so that few huge pages are left half empty. Thread-safe. The memory lives as
+/// long as an array over it.
 class HugePages {
  public:
   HugePages();
@@ -19,8 +19,8 @@ class HugePages {
   HugePages(const HugePages&) = delete;
   HugePages& operator=(const HugePages&) = delete;
 
-  /// Returns a tensor of undefined content, aligned to 64 bytes. Throws std::bad_alloc.
-  at::Tensor empty(at::IntArrayRef shape, at::ScalarType type);
+  /// Returns an array of undefined content, aligned to 64 bytes. Throws std::bad_alloc.
+  Array empty(Shape shape, at::ScalarType type);
 
  private:
   class Chunk;

@@ -22,11 +22,11 @@ MappedPages::MappedPages() {
   }
 }
 
-void MappedPages::release(const at::Tensor& tensor) const {
-  if (!tensor.defined() || !tensor.is_contiguous()) return;
+void MappedPages::release(const Array& array) const {
+  if (!array.defined()) return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto at = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr());
-  const std::uintptr_t begin = (at + page - 1) / page * page, end = (at + tensor.nbytes()) / page * page;
+  const auto at = reinterpret_cast<std::uintptr_t>(array.const_data_ptr());
+  const std::uintptr_t begin = (at + page - 1) / page * page, end = (at + array.nbytes()) / page * page;
   if (begin >= end) return;
   const auto over = std::find_if(ranges_.begin(), ranges_.end(),
                                  [&](const auto& range) { return range.first <= begin && end <= range.second; });

@@ -1,11 +1,11 @@
 /// Pages of mapped files that were read once and won't be again.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <utility>
 #include <vector>
+
+#include "mobula/nn/array.hpp"
 
 namespace mobula::nn {
 
@@ -15,9 +15,9 @@ class MappedPages {
   /// Reads /proc/self/maps; where there is none, nothing is given back.
   MappedPages();
 
-  /// Gives whole pages of a contiguous tensor that lies over a mapped file back: they leave this process's memory and are
-  /// read from the file again when they are touched. Does nothing to a tensor in other memory.
-  void release(const at::Tensor& tensor) const;
+  /// Gives whole pages of an array that lies over a mapped file back: they leave this process's memory and are
+  /// read from the file again when they are touched. Does nothing to one in other memory.
+  void release(const Array& array) const;
 
  private:
   std::vector<std::pair<std::uintptr_t, std::uintptr_t>>

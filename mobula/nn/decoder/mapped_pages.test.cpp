@@ -10,6 +10,8 @@
 #include "mobula/base/files.hpp"
 #include "mobula/nn/layers/initialization.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -32,18 +34,18 @@ TEST(MappedPages, LeaveMemoryAndComeBackFromTheFile) {
   const at::Tensor numbers = normal_tensor({512, 1024}, 1.0, 1, "x");
   write_safetensors(folder.path() / "a.safetensors", {{"x", numbers}});
   const SafetensorsFile file(folder.path() / "a.safetensors");
-  const at::Tensor mapped = file.tensor("x");
+  const at::Tensor mapped = to_tensor(file.tensor("x"));
   ASSERT_TRUE(mapped.equal(numbers));
   const long before = resident_kilobytes(mapped.const_data_ptr());
   ASSERT_GE(before, 2048);
-  MappedPages().release(mapped);
+  MappedPages().release(to_array(mapped));
   EXPECT_LE(resident_kilobytes(mapped.const_data_ptr()), before - 2000);
   EXPECT_TRUE(mapped.equal(numbers));
 }
 
 TEST(MappedPages, LeavesOtherMemoryAsItIs) {
   const at::Tensor numbers = normal_tensor({512, 1024}, 1.0, 1, "x"), copy = numbers.clone();
-  MappedPages().release(numbers);
+  MappedPages().release(to_array(numbers));
   EXPECT_TRUE(numbers.equal(copy));
 }
 

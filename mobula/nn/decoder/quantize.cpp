@@ -1,11 +1,10 @@
 #include "mobula/nn/decoder/quantize.hpp"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+
+#include "mobula/nn/parallel_for.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -20,9 +19,9 @@ std::int64_t place_of(std::int64_t input, std::int64_t lane) {
 
 }  // namespace
 
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages, const CpuKernels& kernels) {
+QuantizedWeight quantize(const Array& weight, WeightType type, HugePages& pages, const CpuKernels& kernels) {
   const bool half = weight.scalar_type() == at::kBFloat16, eight = type == WeightType::int8;
-  const at::Tensor source = weight.detach().to(half ? at::kBFloat16 : at::kFloat).contiguous();
+  const Array source = weight.to(half ? at::kBFloat16 : at::kFloat);
   const std::int64_t num_out = source.size(0), num_in = source.size(1);
   const std::int64_t groups = (num_in + kQuantGroup - 1) / kQuantGroup, blocks = (num_out + kBlock - 1) / kBlock;
   const std::int64_t block_bytes = (eight ? kQuantGroup : kHalf) * kBlock * groups;
@@ -35,7 +34,7 @@ QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& p
   const RoundBlock round = eight ? kernels.round_to_int8 : kernels.round_to_int4;
   const auto row_bytes = num_in * static_cast<std::int64_t>(source.element_size());
   const auto* from = static_cast<const std::byte*>(source.const_data_ptr());
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       round(from + block * kBlock * row_bytes, half, std::min(kBlock, num_out - block * kBlock), num_in,
             data + block * block_bytes, scales + block * groups * kBlock);
@@ -72,8 +71,7 @@ std::optional<ScaleType> scale_type_of(const QuantizedMatrix& matrix) {
 
 std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix) {
   const std::optional<WeightType> type = type_of(matrix);
-  if (!type || matrix.num_in % kQuantGroup != 0 || matrix.num_out % kBlock != 0 || !matrix.digits.is_contiguous() ||
-      !matrix.scales.is_contiguous() || !scale_type_of(matrix)) {
+  if (!type || matrix.num_in % kQuantGroup != 0 || matrix.num_out % kBlock != 0 || !scale_type_of(matrix)) {
     return std::nullopt;
   }
   return *type == WeightType::int8 ? WeightType::stored_int8 : WeightType::stored_int4;
@@ -90,15 +88,15 @@ StoredScales stored_scales(const QuantizedMatrix& matrix) {
 namespace {
 
 // fp32 [blocks, groups, 16].
-at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
-  const at::Tensor source = matrix.scales.contiguous();
+Array block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
+  const Array& source = matrix.scales;
   const std::int64_t groups = (matrix.num_in + kQuantGroup - 1) / kQuantGroup;
   const std::int64_t blocks = (matrix.num_out + kBlock - 1) / kBlock, their_groups = source.size(1);
   const std::int64_t groups_each = (groups + their_groups - 1) / their_groups;
-  at::Tensor result = pages.empty({blocks, groups, kBlock}, at::kFloat);
+  Array result = pages.empty({blocks, groups, kBlock}, at::kFloat);
   auto* scales = result.data_ptr<float>();
   const auto fill = [&](const auto* theirs) {
-    at::parallel_for(0, blocks, std::max<std::int64_t>(1, 4096 / groups), [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks, std::max<std::int64_t>(1, 4096 / groups), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t block = begin; block < end; ++block) {
         const std::int64_t lanes = std::min(kBlock, matrix.num_out - block * kBlock);
         float* out = scales + block * groups * kBlock;
@@ -117,7 +115,7 @@ at::Tensor block_scales(const QuantizedMatrix& matrix, HugePages& pages) {
   } else if (source.scalar_type() == at::kHalf) {
     fill(source.const_data_ptr<at::Half>());
   } else {
-    const at::Tensor wide = source.to(at::kFloat);
+    const Array wide = source.to(at::kFloat);
     fill(wide.const_data_ptr<float>());
   }
   return result;
@@ -143,7 +141,7 @@ QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
     half = (half | half << 8) & 0x00FF00FFu;
     return (half | half << 4) & 0x0F0F0F0Fu;
   };
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       for (std::int64_t g = 0; g < groups; ++g) {
         std::uint8_t* out = data + (block * groups + g) * group_bytes;
@@ -167,10 +165,10 @@ QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages) {
   return result;
 }
 
-at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in) {
+Array dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in) {
   const std::int64_t groups = weight.scales.size(1);
   const bool eight = type == WeightType::int8;
-  at::Tensor result = at::empty({weight.num_out, num_in}, at::TensorOptions().dtype(at::kFloat));
+  Array result = Array::empty({weight.num_out, num_in}, at::kFloat);
   const auto* data = weight.data.const_data_ptr<std::uint8_t>();
   const auto* scales = weight.scales.const_data_ptr<float>();
   auto* out = result.data_ptr<float>();

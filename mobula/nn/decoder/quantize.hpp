@@ -1,8 +1,6 @@
 /// Weights rounded to 8 or 4 bits in groups, as the decoder's kernels read them.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <optional>
 
@@ -13,15 +11,15 @@
 namespace mobula::nn {
 
 struct QuantizedWeight {
-  at::Tensor data;    ///< uint8 [blocks, groups, bytes]; see WeightView
-  at::Tensor scales;  ///< fp32 [blocks, groups, 16]
+  Array data;    ///< uint8 [blocks, groups, bytes]; see WeightView
+  Array scales;  ///< fp32 [blocks, groups, 16]
   std::int64_t num_out = 0;
 };
 
 /// Rounds a matrix [out, in] to the nearest multiples of one scale a group of kQuantGroup inputs: the largest magnitude
 /// over 127 (int8), or the largest value over -8 (int4, so that it is met exactly). `type` is int8 or int4. The result
-/// lies in `pages`. A group with a number that isn't finite has a scale of NaN. Uses libtorch's threads.
-QuantizedWeight quantize(const at::Tensor& weight, WeightType type, HugePages& pages,
+/// lies in `pages`. A group with a number that isn't finite has a scale of NaN. Uses parallel_for().
+QuantizedWeight quantize(const Array& weight, WeightType type, HugePages& pages,
                          const CpuKernels& kernels = cpu_kernels());
 
 /// Returns the type as which kernels can run a checkpoint's matrix without rounding it anew: int8 or int4 in groups of a
@@ -34,10 +32,10 @@ std::optional<WeightType> stored_type_of(const QuantizedMatrix& matrix);
 /// Returns the scales of such a matrix as kernels read them; valid as long as the matrix.
 StoredScales stored_scales(const QuantizedMatrix& matrix);
 
-/// Lays a matrix that type_of() knows out for the kernels, in `pages`; the numbers stay what they are. Uses libtorch's threads.
+/// Lays a matrix that type_of() knows out for the kernels, in `pages`; the numbers stay what they are. Uses parallel_for().
 QuantizedWeight rearrange(const QuantizedMatrix& matrix, HugePages& pages);
 
 /// Returns the fp32 matrix [out, num_in] that a quantized one stands for.
-at::Tensor dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in);
+Array dequantize(const QuantizedWeight& weight, WeightType type, std::int64_t num_in);
 
 }  // namespace mobula::nn

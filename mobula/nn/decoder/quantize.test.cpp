@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "mobula/nn/layers/initialization.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -33,7 +34,7 @@ TEST(Quantize, RoundsEveryNumberToTheNearestMultipleOfItsGroupsScale) {
       x[0] = -0.75f;
       std::fill_n(x + (out - 1) * in, std::min(in, kQuantGroup), 0.0f);  // a group of zeros
       HugePages pages;
-      const at::Tensor made = dequantize(quantize(weight, type, pages), type, in);
+      const at::Tensor made = to_tensor(dequantize(quantize(to_array(weight), type, pages), type, in));
       const auto* y = made.const_data_ptr<float>();
       for (std::int64_t o = 0; o < out; ++o) {
         for (std::int64_t i = 0; i < in; ++i) {
@@ -50,14 +51,14 @@ TEST(Quantize, GivesTheSameBytesOnEverySetOfKernelsFromEitherType) {
   const at::Tensor weight = normal_tensor({37, 200}, 1.0, 7, "w").to(at::kBFloat16), wide = weight.to(at::kFloat);
   for (const WeightType type : {WeightType::int8, WeightType::int4}) {
     HugePages pages;
-    const QuantizedWeight wanted = quantize(wide, type, pages, *find_cpu_kernels("baseline"));
+    const QuantizedWeight wanted = quantize(to_array(wide), type, pages, *find_cpu_kernels("baseline"));
     for (const char* name : {"baseline", "avx2", "avx512", "amx"}) {
       const CpuKernels* kernels = find_cpu_kernels(name);
       if (kernels == nullptr) continue;
       for (const at::Tensor& source : {weight, wide}) {
-        const QuantizedWeight got = quantize(source, type, pages, *kernels);
-        EXPECT_TRUE(got.data.equal(wanted.data)) << name;
-        EXPECT_TRUE(got.scales.equal(wanted.scales)) << name;
+        const QuantizedWeight got = quantize(to_array(source), type, pages, *kernels);
+        EXPECT_TRUE(to_tensor(got.data).equal(to_tensor(wanted.data))) << name;
+        EXPECT_TRUE(to_tensor(got.scales).equal(to_tensor(wanted.scales))) << name;
       }
     }
   }
@@ -68,7 +69,7 @@ TEST(Quantize, ShowsANumberThatIsntFiniteInItsGroupsScale) {
   weight.data_ptr<float>()[70] = std::numeric_limits<float>::infinity();
   for (const WeightType type : {WeightType::int8, WeightType::int4}) {
     HugePages pages;
-    const QuantizedWeight made = quantize(weight, type, pages);
+    const QuantizedWeight made = quantize(to_array(weight), type, pages);
     const auto* scales = made.scales.const_data_ptr<float>();  // [group][output]
     EXPECT_TRUE(std::isnan(scales[16]));
     for (const int other : {0, 1, 17}) EXPECT_TRUE(std::isfinite(scales[other]));
@@ -79,7 +80,7 @@ TEST(Quantize, FillsTheLastBlockUpWithZeros) {
   for (const WeightType type : {WeightType::int8, WeightType::int4}) {
     HugePages pages;
     const at::Tensor weight = normal_tensor({3, 64}, 1.0, 6, "w");
-    const QuantizedWeight made = quantize(weight, type, pages);
+    const QuantizedWeight made = quantize(to_array(weight), type, pages);
     const auto* bytes = made.data.const_data_ptr<std::uint8_t>();
     const auto* scales = made.scales.const_data_ptr<float>();
     for (std::int64_t lane = 3; lane < 16; ++lane) {

@@ -1,8 +1,6 @@
 /// A decoder-only transformer as data: what the decode loop needs to run any family.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "mobula/nn/array.hpp"
 #include "mobula/nn/layers/activation_kind.hpp"
 #include "mobula/nn/quantized_matrix.hpp"
 
@@ -56,16 +55,16 @@ struct DecoderSpec {
 };
 
 struct NormWeights {
-  at::Tensor weight, bias;  ///< undefined where there is none
+  Array weight, bias;  ///< undefined where there is none
 };
 
 /// y = x · weightᵀ + bias, weight [out, in].
 struct LinearWeights {
-  at::Tensor weight, bias;  ///< bias may be undefined
-  std::string module;       ///< its name in checkpoints, by which adapters find it; empty: none changes it
+  Array weight, bias;  ///< bias may be undefined
+  std::string module;  ///< its name in checkpoints, by which adapters find it; empty: none changes it
   /// Returns those rows of what lies in the checkpoint's order of outputs that this matrix has, in its order; null: all,
   /// as they are.
-  std::function<at::Tensor(const at::Tensor& rows)> rows_of_module;
+  std::function<Array(const Array& rows)> rows_of_module;
   std::shared_ptr<const QuantizedMatrix> quantized = nullptr;  ///< stands in for `weight`, which is then undefined
 
   bool defined() const { return weight.defined() || quantized != nullptr; }
@@ -100,13 +99,13 @@ struct DecoderLayer {
   std::vector<float> alibi_slopes;  ///< one a head; empty: no ALiBi
 };
 
-/// The whole model; tensors may lie over a mapped file.
+/// The whole model; arrays may lie over a mapped file.
 struct DecoderModel {
   DecoderSpec spec;
-  at::Tensor token_embedding;     ///< [vocab, hidden], or [vocab, width] where there is project_in
-  LinearWeights project_in;       ///< [hidden, width]: what embeddings pass before positions are added; undefined: none
-  at::Tensor position_embedding;  ///< [context, hidden]; undefined: none
-  NormWeights embedding_norm;     ///< undefined: none
+  Array token_embedding;       ///< [vocab, hidden], or [vocab, width] where there is project_in
+  LinearWeights project_in;    ///< [hidden, width]: what embeddings pass before positions are added; undefined: none
+  Array position_embedding;    ///< [context, hidden]; undefined: none
+  NormWeights embedding_norm;  ///< undefined: none
   std::vector<DecoderLayer> layers;
   NormWeights final_norm;
   LinearWeights project_out;  ///< [width, hidden]: what the head reads passes it after the last norm; undefined: none

@@ -15,7 +15,6 @@
 #include "mobula/base/log.hpp"
 #include "mobula/nn/decoder/decoder.hpp"
 #include "mobula/nn/generate/sampler.hpp"
-#include "mobula/nn/generate/whole_sequence.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -25,32 +24,21 @@ constexpr std::size_t kMaxScoredRows = 64;
 
 class BatchEngine final : public GenerationEngine {
  public:
-  BatchEngine(std::shared_ptr<CausalLm> model, const EngineOptions& options)
-      : model_(std::move(model)), options_(options) {
-    try {
-      decoder_.emplace(model_->decoder_model(), DecoderOptions{.quantize = options.quantize});
-      for (const EngineAdapter& one : options.adapters) add_adapter(one);
-      block_bytes_ = decoder_->layout().block_bytes();
-      max_blocks_ = options.cache_bytes / block_bytes_;
-    } catch (const Error& error) {
-      if (decoder_ || error.code() != ErrorCode::unsupported || options.quantize) throw;
-      if (!options.adapters.empty()) {
-        throw Error(ErrorCode::unsupported, fmt::format("{}, so adapters can't be added at run time", error.message()),
-                    "merge it: mobula model merge MODEL OUT --adapter DIR");
-      }
-      log_warning("{}; the whole text is read for every token", error.message());
-      whole_.emplace(model_);
-      options_.prefix_cache = false;
-    }
-    const CausalLmInfo& info = model_->info();
-    info_ = {.family = info.family,
-             .vocab_size = static_cast<std::size_t>(info.vocab_size),
-             .context = static_cast<std::size_t>(info.context),
-             .eos_ids = info.eos_ids};
-    for (const EngineAdapter& one : options.adapters) info_.adapters.push_back(one.name);
+  BatchEngine(EngineInfo info, DecoderModel model, const EngineOptions& options)
+      : options_(options),
+        decoder_(std::in_place, std::move(model),
+                 DecoderOptions{.quantize = options.quantize, .num_threads = options.num_threads}),
+        info_(std::move(info)),
+        block_bytes_(decoder_->layout().block_bytes()),
+        max_blocks_(options.cache_bytes / block_bytes_) {
+    for (const EngineAdapter& one : options.adapters) add_adapter(one);
     if (max_blocks_ == 0) {
       throw_invalid(fmt::format("cache_bytes {} hold no block of {} bytes", options.cache_bytes, block_bytes_));
     }
+  }
+  BatchEngine(EngineInfo info, ForwardRows forward, const EngineOptions& options)
+      : options_(options), forward_(std::move(forward)), info_(std::move(info)) {
+    options_.prefix_cache = false;
   }
 
   const EngineInfo& info() const override { return info_; }
@@ -94,6 +82,7 @@ class BatchEngine final : public GenerationEngine {
       throw_invalid(fmt::format("the adapters' names must differ and not be empty: '{}'", one.name));
     }
     decoder_->add_adapter(*one.adapter);
+    info_.adapters.push_back(one.name);
   }
   std::size_t blocks_for(const Request& request) const;
   static std::uint64_t prefix_kind(const Request& request) {
@@ -112,10 +101,9 @@ class BatchEngine final : public GenerationEngine {
   void emit(Request& request, TokenEvent event);
   void drop_finished();
 
-  std::shared_ptr<CausalLm> model_;
   EngineOptions options_;
-  std::optional<Decoder> decoder_;             // one of the two
-  std::optional<WholeSequenceDecoder> whole_;  // keeps nothing between steps
+  std::optional<Decoder> decoder_;  // one of the two
+  ForwardRows forward_;             // keeps nothing between steps
   EngineInfo info_;
   std::size_t block_bytes_ = 0;
   std::size_t max_blocks_ = std::numeric_limits<std::size_t>::max();
@@ -258,7 +246,7 @@ bool BatchEngine::step() {
   if (running_.empty()) return false;
   const std::vector<DecoderRow> rows = plan();
   try {
-    advance(decoder_ ? decoder_->forward(rows) : whole_->forward(rows));
+    advance(decoder_ ? decoder_->forward(rows) : forward_(rows));
   } catch (const std::exception& error) {
     // The caches of this step's requests are in an unknown state.
     for (const auto& request : running_) {
@@ -353,10 +341,20 @@ void EngineOptions::validate() const {
   }
 }
 
-std::unique_ptr<GenerationEngine> make_generation_engine(std::shared_ptr<CausalLm> model,
+std::unique_ptr<GenerationEngine> make_generation_engine(EngineInfo info, DecoderModel model,
                                                          const EngineOptions& options) {
   options.validate();
-  return std::make_unique<BatchEngine>(std::move(model), options);
+  return std::make_unique<BatchEngine>(std::move(info), std::move(model), options);
+}
+
+std::unique_ptr<GenerationEngine> make_generation_engine(EngineInfo info, ForwardRows forward,
+                                                         const EngineOptions& options) {
+  options.validate();
+  if (options.quantize || !options.adapters.empty()) {
+    throw Error(ErrorCode::unsupported,
+                "a model that the decoder's kernels don't run takes no adapters and no fewer bits");
+  }
+  return std::make_unique<BatchEngine>(std::move(info), std::move(forward), options);
 }
 
 }  // namespace mobula::nn

@@ -1,4 +1,4 @@
-#include "mobula/nn/generate/batch_engine.hpp"
+#include "mobula/nn/generate/causal_lm_engine.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,6 +11,7 @@
 #include "mobula/base/random.hpp"
 #include "mobula/base/testing/refusal.hpp"
 #include "mobula/nn/layers/initialization.hpp"
+#include "mobula/nn/tensor_array.hpp"
 
 namespace mobula::nn {
 namespace {
@@ -29,9 +30,9 @@ class RandomLm final : public CausalLm {
              .hidden = 32,
              .eos_ids = std::move(eos_ids)};
     const auto tensor = [&](const char* name, std::int64_t rows, std::int64_t columns) {
-      return normal_tensor({rows, columns}, 0.3, 1, name).to(type);
+      return to_array(normal_tensor({rows, columns}, 0.3, 1, name).to(type));
     };
-    const auto norm = [&](const char* name) { return NormWeights{normal_tensor({32}, 0.5, 1, name), {}}; };
+    const auto norm = [&](const char* name) { return NormWeights{to_array(normal_tensor({32}, 0.5, 1, name)), {}}; };
     model_.spec = {
         .vocab_size = 61, .hidden = 32, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .inner = 48, .context = 200};
     model_.token_embedding = tensor("embedding", 61, 32);

@@ -2,11 +2,7 @@
 /// sizes every time, and fresh pages cost more than what is computed in them.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <c10/util/ArrayRef.h>
-
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 
 namespace mobula::nn::kernels {
@@ -20,8 +16,5 @@ std::shared_ptr<std::byte> take_buffer(std::size_t bytes);
 std::size_t idle_buffer_bytes();
 /// Gives all idle memory back to the system.
 void trim_buffers();
-
-/// Makes a contiguous fp32 tensor out of pooled memory; its content is unspecified.
-at::Tensor take_tensor(at::IntArrayRef sizes);
 
 }  // namespace mobula::nn::kernels

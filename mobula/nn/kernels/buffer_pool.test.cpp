@@ -1,4 +1,5 @@
 #include "mobula/nn/kernels/buffer_pool.hpp"
+#include "mobula/nn/kernels/pooled_tensor.hpp"
 
 #include <gtest/gtest.h>
 

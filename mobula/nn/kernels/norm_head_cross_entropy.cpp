@@ -14,6 +14,7 @@
 #include "mobula/nn/kernels/buffer_pool.hpp"
 #include "mobula/nn/kernels/operand.hpp"
 #include "mobula/nn/kernels/parallel_tasks.hpp"
+#include "mobula/nn/kernels/pooled_tensor.hpp"
 
 namespace mobula::nn::kernels {
 namespace {

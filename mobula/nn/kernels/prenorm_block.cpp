@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "mobula/nn/kernels/pooled_tensor.hpp"
 #include "mobula/nn/kernels/prenorm_block_passes.hpp"
 
 namespace mobula::nn::kernels {

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "mobula/base/error.hpp"
-#include "mobula/nn/kernels/buffer_pool.hpp"
 #include "mobula/nn/kernels/parallel_tasks.hpp"
+#include "mobula/nn/kernels/pooled_tensor.hpp"
 #include "mobula/nn/kernels/simd.hpp"
 
 namespace mobula::nn::kernels {

@@ -5,7 +5,6 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
-#include <fmt/format.h>
 
 #include "mobula/base/error.hpp"
 
@@ -13,16 +12,6 @@ namespace mobula::nn {
 
 at::Tensor gelu_tanh(const at::Tensor& x) {
   return at::gelu(x, "tanh");
-}
-
-Activation parse_activation(std::string_view text) {
-  if (text == "gelu") return Activation::gelu;
-  if (text == "gelu_new" || text == "gelu_pytorch_tanh" || text == "gelu_fast") return Activation::gelu_tanh;
-  if (text == "quick_gelu") return Activation::quick_gelu;
-  if (text == "relu") return Activation::relu;
-  if (text == "silu" || text == "swish") return Activation::silu;
-  throw Error(ErrorCode::unsupported, fmt::format("activation '{}' is not supported", text),
-              "known: gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu, silu, swish");
 }
 
 at::Tensor activate(const at::Tensor& x, Activation activation) {

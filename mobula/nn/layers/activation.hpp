@@ -3,8 +3,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string_view>
-
 #include "mobula/nn/layers/activation_kind.hpp"
 
 namespace mobula::nn {
@@ -13,9 +11,6 @@ namespace mobula::nn {
 /// Differentiable.
 at::Tensor gelu_tanh(const at::Tensor& x);
 
-/// Parses Hugging Face's spellings (gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu, silu,
-/// swish); throws Error(unsupported) for others.
-Activation parse_activation(std::string_view text);
 /// Applies an activation. Differentiable.
 at::Tensor activate(const at::Tensor& x, Activation activation);
 

@@ -10,7 +10,6 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/tanh.h>
-#include <ATen/ops/tensor.h>
 
 #include <cmath>
 #include <limits>
@@ -74,22 +73,6 @@ at::Tensor causal_visibility(std::int64_t num_queries, std::int64_t num_keys, st
   // A padded position sees itself, so that no row is empty and its softmax stays finite.
   return visible.logical_and(
       padding_BS.unsqueeze(1).unsqueeze(1).logical_or(keys_S.eq(queries_T1).unsqueeze(0).unsqueeze(0)));
-}
-
-at::Tensor alibi_slopes(std::int64_t num_heads) {
-  std::int64_t power = 1;
-  while (power * 2 <= num_heads) power *= 2;
-  const double base = std::pow(2.0, -std::pow(2.0, -(std::log2(static_cast<double>(power)) - 3.0)));
-  std::vector<float> slopes;
-  for (std::int64_t i = 1; i <= power; ++i) {
-    slopes.push_back(static_cast<float>(std::pow(base, static_cast<double>(i))));
-  }
-  // Heads beyond a power of two take every second slope of the next one.
-  const double finer = std::pow(2.0, -std::pow(2.0, -(std::log2(2.0 * static_cast<double>(power)) - 3.0)));
-  for (std::int64_t i = 0; i < num_heads - power; ++i) {
-    slopes.push_back(static_cast<float>(std::pow(finer, static_cast<double>(2 * i + 1))));
-  }
-  return at::tensor(slopes);
 }
 
 }  // namespace mobula::nn

@@ -33,7 +33,4 @@ at::Tensor grouped_query_attention(const at::Tensor& q_BHTD, const at::Tensor& k
 at::Tensor causal_visibility(std::int64_t num_queries, std::int64_t num_keys, std::int64_t window,
                              const at::Tensor& padding_BS);
 
-/// Returns the slopes [H] of attention with linear biases.
-at::Tensor alibi_slopes(std::int64_t num_heads);
-
 }  // namespace mobula::nn

@@ -37,21 +37,21 @@ TEST(RotaryEmbedding, LeavesDimensionsBeyondItsOwnAlone) {
   EXPECT_TRUE(turned.select(1, 0).allclose(x.select(1, 0)));
 }
 
-TEST(RotaryEmbedding, SaysWhenAGrowingTextTurnsItsBeginningAnew) {
-  const RotaryEmbedding dynamic({.dim = 8, .scaling = RotaryScaling::dynamic, .factor = 2.0, .max_positions = 16});
-  EXPECT_EQ(dynamic.shortest_alike(3), dynamic.shortest_alike(16));
-  EXPECT_EQ(dynamic.shortest_alike(17), 17);
-  EXPECT_EQ(dynamic.shortest_alike(21), 21);
-  EXPECT_TRUE(dynamic.frequencies(16).equal(RotaryEmbedding({.dim = 8}).frequencies(16)));
-  EXPECT_FALSE(dynamic.frequencies(17).equal(dynamic.frequencies(16)));
-  const RotaryEmbedding longrope({.dim = 4,
+TEST(RotaryFrequencies, SayWhenAGrowingTextTurnsItsBeginningAnew) {
+  const RotaryOptions dynamic = {.dim = 8, .scaling = RotaryScaling::dynamic, .factor = 2.0, .max_positions = 16};
+  EXPECT_EQ(shortest_alike(dynamic, 3), shortest_alike(dynamic, 16));
+  EXPECT_EQ(shortest_alike(dynamic, 17), 17);
+  EXPECT_EQ(shortest_alike(dynamic, 21), 21);
+  EXPECT_EQ(rotary_frequencies(dynamic, 16), rotary_frequencies({.dim = 8}, 16));
+  EXPECT_NE(rotary_frequencies(dynamic, 17), rotary_frequencies(dynamic, 16));
+  const RotaryOptions longrope = {.dim = 4,
                                   .scaling = RotaryScaling::longrope,
                                   .original_positions = 10,
                                   .short_divisors = {1, 1},
-                                  .long_divisors = {2, 4}});
-  EXPECT_EQ(longrope.shortest_alike(10), 1);
-  EXPECT_EQ(longrope.shortest_alike(11), 11);
-  EXPECT_EQ(longrope.shortest_alike(12), 11);
+                                  .long_divisors = {2, 4}};
+  EXPECT_EQ(shortest_alike(longrope, 10), 1);
+  EXPECT_EQ(shortest_alike(longrope, 11), 11);
+  EXPECT_EQ(shortest_alike(longrope, 12), 11);
 }
 
 TEST(RotaryEmbedding, RefusesSizesThatDoNotFit) {

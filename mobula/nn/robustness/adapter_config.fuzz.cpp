@@ -1,6 +1,4 @@
 // adapter_config.json beside sound tensors.
-#include <ATen/ops/ones.h>
-
 #include "mobula/base/files.hpp"
 #include "mobula/base/testing/fuzz.hpp"
 #include "mobula/nn/adapters/adapter.hpp"
@@ -30,7 +28,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)written;
   std::ofstream(folder.path() / "adapter_config.json", std::ios::binary) << fuzz_text(data, size);
   return expect_error_or_answer([&] {
-    const Adapter adapter = load_adapter(folder.path());
-    for (const auto& [name, module] : adapter.modules) (void)merge_adapter(module, at::ones({6, 4}), false, name);
+    (void)load_adapter(folder.path());
   });
 }

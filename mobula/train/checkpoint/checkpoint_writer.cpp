@@ -9,7 +9,7 @@
 #include <exception>
 
 #include "mobula/base/files.hpp"
-#include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/safetensors_writer.hpp"
 
 namespace mobula::train {
 

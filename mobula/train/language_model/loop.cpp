@@ -15,6 +15,7 @@
 #include "mobula/base/files.hpp"
 #include "mobula/nn/checkpoint.hpp"
 #include "mobula/nn/safetensors.hpp"
+#include "mobula/nn/tensor_array.hpp"
 #include "mobula/train/language_model/evaluation.hpp"
 #include "mobula/train/optimizer/adamw.hpp"
 #include "mobula/train/optimizer/schedule.hpp"
@@ -75,7 +76,7 @@ struct LoopState {
 void load_tensors(const nn::CheckpointTensors& source, const std::vector<nn::NamedTensor>& into) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : into) {
-    const at::Tensor from = source.tensor(name);
+    const at::Tensor from = nn::to_tensor(source.tensor(name));
     if (from.sizes() != tensor.sizes()) {
       throw Error(ErrorCode::corrupt,
                   fmt::format("{}: tensor {} has another shape than the model's", source.directory().string(), name),
@@ -158,7 +159,7 @@ bool LanguageModelLoop::resume() {
   const nn::SafetensorsFile optimizer(directory / "trainer/optimizer.safetensors");
   {
     const at::NoGradGuard no_grad;
-    for (const auto& [name, tensor] : optimizer_.state()) tensor.detach().copy_(optimizer.tensor(name));
+    for (const auto& [name, tensor] : optimizer_.state()) tensor.detach().copy_(nn::to_tensor(optimizer.tensor(name)));
   }
   const auto file = directory / "trainer/state.json";
   state_ = LoopState::from_json(parse_json(read_file(file), file.string()));
