@@ -36,7 +36,11 @@ NewFolder::NewFolder(const fs::path& path) : path_(path) {
   }
   temporary_ = path;
   temporary_ += fmt::format(".partial-{}", ::getpid());
-  fs::create_directories(temporary_);
+  std::error_code problem;
+  fs::create_directories(temporary_, problem);
+  if (problem) {
+    throw Error(ErrorCode::io, fmt::format("{}: the folder can't be made: {}", path.string(), problem.message()));
+  }
 }
 
 NewFolder::~NewFolder() {

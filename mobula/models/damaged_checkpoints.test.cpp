@@ -128,6 +128,10 @@ TEST_F(DamagedCheckpoints, OfAnUnknownFamilyNameTheFileAndTheNearest) {
               (folder.path() / "config.json").string() + ": model_type 'lama' is no causal language model we know");
     EXPECT_NE(error.hint().find("llama"), std::string::npos) << error.hint();
   }
+  write_file_atomic(folder.path() / "config.json", R"({"vocab_size": 11})");
+  EXPECT_EQ(refusal([&] { load_causal_lm(folder.path()); }),
+            (folder.path() / "config.json").string() + ": model_type is missing");
+  write_file_atomic(folder.path() / "config.json", R"({"model_type": "lama"})");
   const std::string encoder = refusal([&] { load_encoder(folder.path()); });
   EXPECT_NE(encoder.find((folder.path() / "config.json").string() + ": model_type 'lama'"), std::string::npos)
       << encoder;

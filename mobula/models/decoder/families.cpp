@@ -53,6 +53,9 @@ const std::map<std::string, DecoderFamily>& families() {
 
 const DecoderFamily& find_decoder_family(const Json& config) {
   const std::string family = ConfigReader(config).text("model_type", "");
+  if (family.empty()) {
+    throw_invalid("config.json: model_type is missing", "the model's family, such as 'llama' or 'gpt2'");
+  }
   const auto found = families().find(family);
   if (found == families().end()) {
     throw Error(ErrorCode::unsupported,
