@@ -12,7 +12,13 @@ def commands():
 class Program(ProgramTest):
     def test_version_loads_neither_torch_nor_arrow(self):
         self.assertRegex(self.mobula("--version"), r"^mobula \d+\.\d+\.\d+\n$")
-        loaded = subprocess.run(["ldd", str(BIN / "mobula")], capture_output=True, text=True, check=True).stdout
+        self.expect_light(BIN / "mobula")
+
+    def test_generation_loads_neither_torch_nor_arrow(self):
+        self.expect_light(BIN.parent / "lib/libmobula_generate_commands.so")
+
+    def expect_light(self, binary):
+        loaded = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=True).stdout
         # Names only: the addresses and folders beside them may spell anything.
         names = [line.split()[0] for line in loaded.splitlines()]
         self.assertTrue([name for name in names if name.startswith("libmobula_base.so")], names)

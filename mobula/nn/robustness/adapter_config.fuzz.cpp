@@ -27,7 +27,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }();
   (void)written;
   std::ofstream(folder.path() / "adapter_config.json", std::ios::binary) << fuzz_text(data, size);
-  return expect_error_or_answer([&] {
-    (void)load_adapter(folder.path());
-  });
+  return expect_error_or_answer([&] { (void)load_adapter(folder.path()); });
 }
