@@ -21,16 +21,6 @@ std::optional<std::uint64_t> read_number(const fs::path& file) {
   return std::nullopt;
 }
 
-/// Returns the least limit that a group or one of those around it sets; `name` is the limit's file in each.
-std::uint64_t group_limit(const fs::path& top, const std::string& path, const char* name) {
-  std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
-  // Inside a container the path may be the host's: then the container's own group is at the top.
-  for (fs::path group = fs::path(path).relative_path();; group = group.parent_path()) {
-    least = std::min(least, read_number(top / group / name).value_or(least));
-    if (group.empty()) return least;
-  }
-}
-
 }  // namespace
 
 std::uint64_t memory_limit(const fs::path& root) {
@@ -42,9 +32,9 @@ std::uint64_t memory_limit(const fs::path& root) {
     limit = kilobytes * 1024;
     break;
   }
-  for (const MemoryGroup& group : memory_groups(root)) {
+  for (const ControlGroup& group : control_groups("memory", root)) {
     const char* const name = group.version == 2 ? "memory.max" : "memory.limit_in_bytes";
-    limit = std::min(limit, group_limit(group.top, group.path, name));
+    for (const fs::path& folder : group.folders()) limit = std::min(limit, read_number(folder / name).value_or(limit));
   }
   return limit;
 }

@@ -18,6 +18,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/base/processors.hpp"
 #include "mobula/cli/commands.hpp"
 #include "mobula/text/tokenizer.hpp"
 
@@ -277,8 +278,7 @@ int run_tokenize(const TokenizeOptions& options, bool json) {
   const auto tokenizer = options.pattern.empty() ? text::Tokenizer::load(options.tokenizer)
                                                  : text::load_tiktoken(options.tokenizer, {options.pattern, {}});
   Input input(options.input);
-  const int threads =
-      options.threads > 0 ? options.threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int threads = options.threads > 0 ? options.threads : num_processors();
   LineWork(input, options, json, tokenizer).run(threads);
   return 0;
 }

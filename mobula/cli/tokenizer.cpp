@@ -11,6 +11,7 @@
 #include "mobula/base/error.hpp"
 #include "mobula/base/files.hpp"
 #include "mobula/base/json.hpp"
+#include "mobula/base/processors.hpp"
 #include "mobula/base/progress.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/cli/commands.hpp"
@@ -75,8 +76,7 @@ int run_training(TrainTokenizerOptions options, bool json) {
                                               : VocabularyKind::wordpiece;
   training.lowercase = !options.cased;
   training.byte_fallback = !options.no_byte_fallback;
-  const unsigned threads =
-      options.threads > 0 ? static_cast<unsigned>(options.threads) : std::max(1U, std::thread::hardware_concurrency());
+  const auto threads = static_cast<unsigned>(options.threads > 0 ? options.threads : num_processors());
   std::vector<std::unique_ptr<text::VocabularyTrainer>> trainers;
   for (unsigned i = 0; i < threads; ++i) trainers.push_back(std::make_unique<text::VocabularyTrainer>(training));
   LineBlocks blocks(find_text_files(options.inputs));

@@ -1,7 +1,6 @@
 #include "mobula/core/runtime.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "mobula/base/log.hpp"
 #include "mobula/base/memory_limit.hpp"
 #include "mobula/base/nearest.hpp"
+#include "mobula/base/processors.hpp"
 #include "mobula/base/size.hpp"
 #include "mobula/base/subprocess.hpp"
 #include "mobula/core/gang.hpp"
@@ -32,13 +32,6 @@ namespace mobula {
 namespace {
 
 std::atomic<Runtime*> current_runtime{nullptr};
-
-int usable_processors() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
-  return std::max(1, CPU_COUNT(&allowed));
-}
 
 struct Setting {
   const char* flag;
@@ -181,7 +174,7 @@ Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)) {
 void Runtime::start() {
   options_.validate();
   refuse_duplicate_functions();
-  if (options_.num_cpus == 0) options_.num_cpus = usable_processors();
+  if (options_.num_cpus == 0) options_.num_cpus = num_processors();
   if (options_.memory == 0) options_.memory = memory_limit() / 2;
   Runtime* none = nullptr;
   if (!current_runtime.compare_exchange_strong(none, this)) {

@@ -1,14 +1,12 @@
 #include "mobula/nn/parallel_for.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
-#include <thread>
 
+#include "mobula/base/processors.hpp"
 #include "mobula/nn/decoder/thread_team.hpp"
 
 namespace mobula::nn {
@@ -22,9 +20,7 @@ int default_num_threads() {
       const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
       if (read.ec == std::errc() && value >= 1) return std::min(value, 1024);
     }
-    cpu_set_t allowed;
-    if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
-    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    return num_processors();
   }();
   return number;
 }

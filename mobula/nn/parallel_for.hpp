@@ -5,8 +5,8 @@
 
 namespace mobula::nn {
 
-/// Returns how many threads compute where nobody says otherwise: $OMP_NUM_THREADS, as libtorch reads it, or one for each of the
-/// processors that this process may use.
+/// Returns how many threads compute where nobody says otherwise: $OMP_NUM_THREADS, as libtorch reads it, or
+/// num_processors().
 int default_num_threads();
 
 namespace detail {

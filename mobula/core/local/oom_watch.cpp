@@ -26,7 +26,7 @@ std::optional<std::uint64_t> read_count(const fs::path& file) {
 /// Returns where the count may be, the nearest first.
 std::vector<fs::path> places(const fs::path& root) {
   std::vector<fs::path> found;
-  for (const MemoryGroup& group : memory_groups(root)) {
+  for (const ControlGroup& group : control_groups("memory", root)) {
     // Inside a container the path may be the host's: then the container's own group is at the top.
     const char* const name = group.version == 2 ? "memory.events" : "memory.oom_control";
     found.push_back(group.top / group.path / name);

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "mobula/base/error.hpp"
+#include "mobula/base/processors.hpp"
 #include "mobula/data/blocks/arrow_result.hpp"
 
 namespace mobula::data {
@@ -343,8 +344,7 @@ void execute(Source& source, const std::vector<std::unique_ptr<BlockOperator>>& 
   }
   add(sink.describe());
   sink.open(schema);
-  const int num_threads = options.num_threads > 0 ? options.num_threads
-                                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int num_threads = options.num_threads > 0 ? options.num_threads : num_processors();
   const int window = options.window > 0 ? options.window : num_threads + 2;
   statistics.num_threads = num_threads;
   statistics.handed_on_by = source.handed_on_by();

@@ -1,7 +1,6 @@
 #include "mobula/train/run/rank_processes.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "mobula/base/error.hpp"
 #include "mobula/base/log.hpp"
+#include "mobula/base/processors.hpp"
 #include "mobula/base/subprocess.hpp"
 #include "mobula/core/runtime.hpp"
 #include "mobula/train/run/context.hpp"
@@ -24,12 +24,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 namespace {
-
-int num_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-}
 
 /// Address space for what the ranks share: pages take memory only once they are written.
 std::size_t shared_bytes() {
@@ -52,7 +46,7 @@ void run_rank(GangMember& member) {
 }
 
 std::unique_ptr<Gang> start_gang(const RanksStart& start, GangOptions options) {
-  const int threads = start.threads > 0 ? start.threads : std::max(1, num_cores() / start.workers);
+  const int threads = start.threads > 0 ? start.threads : std::max(1, num_processors() / start.workers);
   options.environment = {
       // Sums come out the same in every run only where the number of threads is fixed.
       {"OMP_NUM_THREADS", std::to_string(threads)},
