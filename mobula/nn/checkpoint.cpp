@@ -15,6 +15,7 @@ namespace mobula::nn {
 namespace {
 
 constexpr std::size_t kMaxJson = std::size_t{16} << 20;
+constexpr const char* kOtherConfig = "is config.json that of another checkpoint?";
 constexpr std::size_t kMaxIndex = std::size_t{256} << 20;
 
 // Returns shard names out of the index, each once. The map is long, so it is read with fast look-up.
@@ -207,7 +208,8 @@ void CheckpointParameters::check_shape(const std::string& name, const Shape& sha
   if (shape == wanted) return;
   throw Error(ErrorCode::corrupt,
               fmt::format("{}: tensor '{}' has the shape [{}], config.json asks for [{}]",
-                          tensors_.path_of(name).string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")));
+                          tensors_.path_of(name).string(), name, fmt::join(shape, ", "), fmt::join(wanted, ", ")),
+              kOtherConfig);
 }
 
 std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std::string& name, const Shape& shape) {
@@ -222,7 +224,13 @@ std::shared_ptr<const QuantizedMatrix> CheckpointParameters::quantized(const std
 }
 
 Array CheckpointParameters::get(const std::string& name, const Shape& shape, Initial) {
-  const StoredPart place = find(name).value_or(StoredPart{.name = name});
+  const std::optional<StoredPart> found = find(name);
+  if (!found) {
+    throw Error(ErrorCode::not_found,
+                fmt::format("{}: the checkpoint has no tensor '{}'", tensors_.directory().string(), name),
+                fmt::format("config.json asks for it: {}", kOtherConfig));
+  }
+  const StoredPart& place = *found;
   Array value = read(place);
   check_shape(place.name, value.sizes(), shape);
   if (!value.is_floating_point()) {
@@ -242,7 +250,7 @@ void CheckpointParameters::check_all_used(const std::vector<std::string>& ignora
       throw Error(
           ErrorCode::corrupt,
           fmt::format("{}: tensor '{}' belongs to no parameter of the model", tensors_.path_of(name).string(), name),
-          "is config.json that of another checkpoint?");
+          kOtherConfig);
     }
   }
   for (const auto& [name, slices] : used_slices_) {

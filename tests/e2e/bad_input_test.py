@@ -45,7 +45,7 @@ class BadInput(ProgramTest):
         for command in ("score", "logits"):
             self.fails(command, "--model", "model", "--ids", "1,2", code=1, error=f"model/model.safetensors: tensor '{name}' has the shape [12, 19], config.json asks for [19, 12]")
         self.change_tensors(lambda tensors: tensors.pop(name))
-        self.fails("generate", "--model", "model", "--ids", "1,2", code=1, error=f"model: the checkpoint has no tensor '{name}'")
+        self.fails("generate", "--model", "model", "--ids", "1,2", code=1, error=f"model: the checkpoint has no tensor '{name}'", hint="config.json")
         self.change_tensors(lambda tensors: tensors.update({name: torch.zeros(19, 12), "model.layers.2.mlp.up_proj.weight": torch.zeros(19, 12)}))
         self.fails("score", "--model", "model", "--ids", "1,2", code=1, error="'model.layers.2.mlp.up_proj.weight' belongs to no parameter", hint="config.json")
         self.fails("model", "quantize", "model", "out", "--dtype", "int8", code=1, error="model.layers.2.mlp.up_proj.weight")
