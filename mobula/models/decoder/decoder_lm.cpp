@@ -275,8 +275,7 @@ nn::DecoderModel DecoderLm::decoder_model() const {
     }
   }
   const nn::ParameterArrays arrays(*this, std::move(quantized));
-  const auto keep = [](const std::string&, nn::Array value) { return value; };
-  return make_decoder_model(config_, make_decoder_weights<nn::Array>(config_, arrays, keep));
+  return read_decoder_model(config_, arrays);
 }
 
 }  // namespace mobula::models

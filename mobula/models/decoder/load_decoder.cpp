@@ -57,8 +57,7 @@ LoadedDecoder load_decoder(const std::filesystem::path& path, std::optional<at::
   with_decoder_checkpoint(path, [&](const DecoderCheckpoint& checkpoint) {
     const DecoderConfig config = checkpoint.family->read(checkpoint.config);
     nn::CheckpointParameters parameters = checkpoint.parameters(type, /*keep_quantized=*/!type && !checkpoint.type);
-    const auto keep = [](const std::string&, nn::Array value) { return value; };
-    loaded.model = make_decoder_model(config, make_decoder_weights<nn::Array>(config, parameters, keep));
+    loaded.model = read_decoder_model(config, parameters);
     checkpoint.check_all_used(parameters, config.source);
     loaded.info = {.family = config.family,
                    .vocab_size = static_cast<std::size_t>(config.vocab_size),

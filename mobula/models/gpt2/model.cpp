@@ -150,8 +150,7 @@ at::Tensor Gpt2::loss(const at::Tensor& ids_BT, const at::Tensor& targets_BT) {
 nn::DecoderModel Gpt2::decoder_model() const {
   const DecoderConfig config = config_.describe();
   const nn::ParameterArrays arrays(*this);
-  const auto keep = [](const std::string&, nn::Array value) { return value; };
-  return make_decoder_model(config, make_decoder_weights<nn::Array>(config, arrays, keep));
+  return read_decoder_model(config, arrays);
 }
 
 }  // namespace mobula::models
